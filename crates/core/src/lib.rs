@@ -1,0 +1,18 @@
+//! Rowcall's words and rules, without sockets, SQL or system calls beyond the clock.
+//!
+//! - [`id`], [`record`]: what things are called and what a record carries, in checked types
+//! - [`convert`]: the only place where wire messages become those types and back
+//! - [`session`]: both ends of the stream as state machines (events in, actions out)
+//! - [`schedule`], [`backoff`], [`version`], [`clock`]: when to sample, when to come back, which
+//!   protocol to speak, and what time it is
+
+pub mod backoff;
+pub mod clock;
+pub mod convert;
+pub mod id;
+pub mod record;
+pub mod schedule;
+pub mod session;
+pub mod version;
+
+pub use rowcall_proto as proto;
