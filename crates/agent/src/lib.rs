@@ -1,0 +1,1 @@
+//! rowcall-agent: sample, queue, stream.

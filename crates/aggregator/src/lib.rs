@@ -1,0 +1,1 @@
+//! rowcall-aggregator: stream to PostgreSQL, reports.

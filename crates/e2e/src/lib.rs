@@ -1,0 +1,1 @@
+//! Rowcall's end-to-end tests, on real processes.

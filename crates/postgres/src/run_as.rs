@@ -1,0 +1,181 @@
+//! Running PostgreSQL's programs as the server's user.
+//!
+//! PostgreSQL refuses root, so root becomes another user for them. That user may not get into the
+//! directory (a clone in root's home, a `mktemp -d`): then the programs keep one capability,
+//! CAP_DAC_READ_SEARCH, with which they pass through closed folders. It also lets the server read
+//! every file, so it is taken only where it is needed, and only the server's superusers profit:
+//! root, and the unprivileged user itself.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::guard::Guard;
+use crate::user::{User, caller_uid};
+use crate::{Error, text};
+
+/// Writes its process id to standard input, the guard's pipe, and becomes the program: the guard
+/// knows the process before it can do anything, and whenever the owner is killed.
+const ANNOUNCE: &str = r#"echo "$$" >&0 || exit 1; exec "$@" </dev/null"#;
+
+/// The server's user, and how its programs are started.
+#[derive(Debug)]
+pub(crate) struct RunAs {
+    pub(crate) user: User,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// The caller is that user.
+    Caller,
+    /// Root changes the user.
+    Switch,
+    /// Root changes the user and leaves it CAP_DAC_READ_SEARCH.
+    Capable,
+}
+
+impl RunAs {
+    /// Chooses the way in which `user` can reach all of `folders`.
+    pub(crate) fn new(user: User, folders: &[&Path]) -> Result<Self, Error> {
+        if user.uid == caller_uid() {
+            return Ok(Self { user, how: How::Caller });
+        }
+        let mut chosen = Self { user, how: How::Switch };
+        for folder in folders {
+            if chosen.reaches(folder) {
+                continue;
+            }
+            chosen.how = How::Capable;
+            if !chosen.reaches(folder) {
+                return Err(Error::Unreachable {
+                    blocker: blocker(folder, &chosen.user),
+                    user: chosen.user.name,
+                    path: (*folder).to_owned(),
+                });
+            }
+            tracing::debug!(
+                folder = %folder.display(), user = chosen.user.name,
+                "the folder is closed to the server's user; it keeps CAP_DAC_READ_SEARCH"
+            );
+        }
+        Ok(chosen)
+    }
+
+    /// Can the server's user enter that folder?
+    pub(crate) fn reaches(&self, folder: &Path) -> bool {
+        let mut command = self.shell(r#"cd "$1""#, [folder.into()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// A command for `program`, which the guard learns of before it runs, in a process group of
+    /// its own, without settings of the caller's PostgreSQL client. Standard output and error are
+    /// the caller's to set.
+    pub(crate) fn command(
+        &self,
+        guard: &Guard,
+        program: &Path,
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Command, Error> {
+        let mut words = vec![program.as_os_str().to_owned()];
+        words.extend(args);
+        let mut command = self.shell(ANNOUNCE, words);
+        command.stdin(guard.announcer()?).process_group(0);
+        Ok(command)
+    }
+
+    /// Runs a program to its end; its output goes into the error where it fails.
+    pub(crate) fn run(
+        &self,
+        guard: &Guard,
+        name: &'static str,
+        program: &Path,
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<(), Error> {
+        let output = self
+            .command(guard, program, args)?
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(Error::io("run", program))?;
+        guard.forget();
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = if output.stderr.is_empty() { output.stdout } else { output.stderr };
+        let output_text = text::last_lines(&said);
+        Err(Error::Program { program: name, status: output.status, output: output_text })
+    }
+
+    fn shell(&self, script: &str, words: impl IntoIterator<Item = OsString>) -> Command {
+        let mut command;
+        match self.how {
+            How::Caller => command = Command::new("sh"),
+            How::Switch => {
+                command = Command::new("sh");
+                command.uid(self.user.uid).gid(self.user.gid);
+            }
+            How::Capable => {
+                command = Command::new("setpriv");
+                command.args([
+                    format!("--reuid={}", self.user.uid),
+                    format!("--regid={}", self.user.gid),
+                    "--init-groups".to_owned(),
+                    "--inh-caps=+dac_read_search".to_owned(),
+                    "--ambient-caps=+dac_read_search".to_owned(),
+                    "sh".to_owned(),
+                ]);
+            }
+        }
+        command.args(["-c", script, "sh"]).args(words).current_dir("/");
+        for (name, _) in env::vars_os() {
+            let known = name.to_str().unwrap_or_default();
+            if known.starts_with("PG") || ["LANG", "LANGUAGE", "TZ"].contains(&known) {
+                command.env_remove(name);
+            }
+        }
+        command.env("LC_ALL", "C");
+        command
+    }
+}
+
+/// The folder on the way to `path` that is closed to the user, going by the permission bits.
+fn blocker(path: &Path, user: &User) -> PathBuf {
+    let mut way: Vec<&Path> = path.ancestors().collect();
+    way.reverse();
+    let closed = way.into_iter().find(|folder| {
+        fs::metadata(folder).is_ok_and(|meta| {
+            let bit = match () {
+                () if meta.uid() == user.uid => 0o100,
+                () if meta.gid() == user.gid => 0o010,
+                () => 0o001,
+            };
+            meta.permissions().mode() & bit == 0
+        })
+    });
+    closed.unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_in_the_way_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let closed = temp.path().join("closed");
+        fs::create_dir_all(closed.join("inner")).unwrap();
+        let set = |mode| fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let stranger = User { name: "stranger".to_owned(), uid: 3_999_999, gid: 3_999_999 };
+        set(0o711);
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(blocker(&closed.join("inner"), &stranger), closed);
+        set(0o700);
+        assert_eq!(blocker(&closed.join("inner"), &stranger), temp.path());
+    }
+}

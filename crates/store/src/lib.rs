@@ -1,0 +1,1 @@
+//! Rowcall's PostgreSQL.
