@@ -1,1 +1,4 @@
-//! End-to-end tests.
+//! End-to-end tests, on real processes, and rules for the repository as a whole.
+
+mod imports;
+mod repository;
