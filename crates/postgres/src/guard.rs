@@ -41,6 +41,8 @@ end_by() {
     left=$2
     while alive && [ "$left" -gt 0 ]; do sleep 0.05; left=$((left - 1)); done
 }
+# A process that becomes another program has no command line for a moment.
+[ "$pid" -gt 0 ] && { alive || sleep 0.1; }
 end_by INT 24
 end_by QUIT 120
 end_by KILL 20
@@ -76,7 +78,11 @@ impl Lock {
                 Ok(()) => break,
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(error) => {
-                    return Err(Error::Io { action: "lock", path: path.into(), source: error.into() });
+                    return Err(Error::Io {
+                        action: "lock",
+                        path: path.into(),
+                        source: error.into(),
+                    });
                 }
             }
             let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -117,7 +123,7 @@ impl Guard {
             let child = Command::new(sh)
                 .args(["-c", SCRIPT, "rowcall-postgres-guard"])
                 .args([data, socket])
-                .arg(temporary.map_or(OsStr::new(""), Path::as_os_str))
+                .arg(temporary.map_or_else(|| OsStr::new(""), Path::as_os_str))
                 .env("LC_ALL", "C")
                 .current_dir("/")
                 .stdin(reader)
@@ -226,10 +232,13 @@ mod tests {
     #[test]
     fn only_processes_with_the_data_directory_on_their_command_line_count() {
         let mut child = Command::new("sh")
-            .args(["-c", "read -r _", "sh", "/some/data"])
+            .args(["-c", "echo up; read -r _", "sh", "/some/data"])
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // Until it is up, its command line is this program's, or none.
+        child.stdout.take().unwrap().read_exact(&mut [0; 3]).unwrap();
         assert!(is_server(child.id(), Path::new("/some/data")));
         assert!(!is_server(child.id(), Path::new("/some")));
         assert!(is_alive(child.id()));

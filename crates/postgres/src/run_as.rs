@@ -9,18 +9,21 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::iter;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::guard::Guard;
 use crate::user::{User, caller_uid};
 use crate::{Error, text};
 
-/// Writes its process id to standard input, the guard's pipe, and becomes the program: the guard
-/// knows the process before it can do anything, and whenever the owner is killed.
-const ANNOUNCE: &str = r#"echo "$$" >&0 || exit 1; exec "$@" </dev/null"#;
+/// Writes its process id to standard input, the guard's pipe, and becomes the server: the guard
+/// knows the process before it can do anything, whenever the owner is killed.
+const ANNOUNCED_SERVER: &str = r#"echo "$$" >&0 || exit 1; exec "$@" </dev/null"#;
+/// The same by way of standard output, for a program that reads its input.
+const ANNOUNCED_PROGRAM: &str = r#"echo "$$" || exit 1; exec "$@" >/dev/null"#;
 
 /// The server's user, and how its programs are started.
 #[derive(Debug)]
@@ -73,43 +76,39 @@ impl RunAs {
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// A command for `program`, which the guard learns of before it runs, in a process group of
-    /// its own, without settings of the caller's PostgreSQL client. Standard output and error are
-    /// the caller's to set.
-    pub(crate) fn command(
+    /// A command for the server, which the guard learns of before it runs, in a process group of
+    /// its own. Standard output and error are the caller's to set.
+    pub(crate) fn server(
         &self,
         guard: &Guard,
         program: &Path,
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<Command, Error> {
-        let mut words = vec![program.as_os_str().to_owned()];
-        words.extend(args);
-        let mut command = self.shell(ANNOUNCE, words);
+        let mut command = self.shell(ANNOUNCED_SERVER, words(program, args));
         command.stdin(guard.announcer()?).process_group(0);
         Ok(command)
     }
 
-    /// Runs a program to its end; its output goes into the error where it fails.
+    /// Runs a program, also known to the guard, to its end; what it says of its failure goes into
+    /// the error.
     pub(crate) fn run(
         &self,
         guard: &Guard,
         name: &'static str,
         program: &Path,
         args: impl IntoIterator<Item = OsString>,
+        input: Stdio,
     ) -> Result<(), Error> {
-        let output = self
-            .command(guard, program, args)?
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(Error::io("run", program))?;
+        let mut command = self.shell(ANNOUNCED_PROGRAM, words(program, args));
+        command.stdin(input).stdout(guard.announcer()?).stderr(Stdio::piped()).process_group(0);
+        let ended = command.spawn().and_then(Child::wait_with_output);
+        let output = ended.map_err(Error::io("run", program))?;
         guard.forget();
         if output.status.success() {
             return Ok(());
         }
-        let said = if output.stderr.is_empty() { output.stdout } else { output.stderr };
-        let output_text = text::last_lines(&said);
-        Err(Error::Program { program: name, status: output.status, output: output_text })
+        let said = text::last_lines(&output.stderr);
+        Err(Error::Program { program: name, status: output.status, output: said })
     }
 
     fn shell(&self, script: &str, words: impl IntoIterator<Item = OsString>) -> Command {
@@ -144,6 +143,10 @@ impl RunAs {
     }
 }
 
+fn words(program: &Path, args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    iter::once(program.into()).chain(args).collect()
+}
+
 /// The folder on the way to `path` that is closed to the user, going by the permission bits.
 fn blocker(path: &Path, user: &User) -> PathBuf {
     let mut way: Vec<&Path> = path.ancestors().collect();
@@ -170,7 +173,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let closed = temp.path().join("closed");
         fs::create_dir_all(closed.join("inner")).unwrap();
-        let set = |mode| fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let set =
+            |mode| fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
         let stranger = User { name: "stranger".to_owned(), uid: 3_999_999, gid: 3_999_999 };
         set(0o711);
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
