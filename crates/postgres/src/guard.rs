@@ -101,6 +101,16 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Frees the lock even while a process that another thread is starting still has a copy of
+    /// the open file.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(%error, "cannot free the lock of a PostgreSQL directory");
+        }
+    }
+}
+
 /// The guard process, and the pipe that it watches.
 #[derive(Debug)]
 pub(crate) struct Guard {

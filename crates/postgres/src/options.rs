@@ -36,7 +36,7 @@ impl Options {
     /// Sets a server setting, for instance `.setting("fsync", "off")`.
     ///
     /// It is written to the configuration at each start; `ALTER SYSTEM` overrules it. Where the
-    /// socket is cannot be set.
+    /// server listens, and that it has no log collector, cannot be changed.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));

@@ -151,35 +151,47 @@ fn words(program: &Path, args: impl IntoIterator<Item = OsString>) -> Vec<OsStri
 fn blocker(path: &Path, user: &User) -> PathBuf {
     let mut way: Vec<&Path> = path.ancestors().collect();
     way.reverse();
-    let closed = way.into_iter().find(|folder| {
-        fs::metadata(folder).is_ok_and(|meta| {
-            let bit = match () {
-                () if meta.uid() == user.uid => 0o100,
-                () if meta.gid() == user.gid => 0o010,
-                () => 0o001,
-            };
-            meta.permissions().mode() & bit == 0
-        })
-    });
-    closed.unwrap_or(path).to_owned()
+    way.into_iter().find(|folder| is_closed(folder, user)).unwrap_or(path).to_owned()
+}
+
+/// Do the permission bits of that folder keep the user out?
+fn is_closed(folder: &Path, user: &User) -> bool {
+    fs::metadata(folder).is_ok_and(|meta| {
+        let bit = match () {
+            () if meta.uid() == user.uid => 0o100,
+            () if meta.gid() == user.gid => 0o010,
+            () => 0o001,
+        };
+        meta.permissions().mode() & bit == 0
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
 
     #[test]
     fn the_folder_in_the_way_is_named() {
         let temp = tempfile::tempdir().unwrap();
-        let closed = temp.path().join("closed");
-        fs::create_dir_all(closed.join("inner")).unwrap();
-        let set =
-            |mode| fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
-        let stranger = User { name: "stranger".to_owned(), uid: 3_999_999, gid: 3_999_999 };
-        set(0o711);
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(blocker(&closed.join("inner"), &stranger), closed);
-        set(0o700);
-        assert_eq!(blocker(&closed.join("inner"), &stranger), temp.path());
+        let inner = temp.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let meta = fs::metadata(&inner).unwrap();
+        let user = |uid, gid| User { name: "x".to_owned(), uid, gid };
+        let owner = user(meta.uid(), 3_999_999);
+        let member = user(3_999_999, meta.gid());
+        let stranger = user(3_999_999, 3_999_999);
+        for (mode, closed_to) in
+            [(0o711, [false; 3]), (0o710, [false, false, true]), (0o701, [false, true, false])]
+        {
+            fs::set_permissions(&inner, Permissions::from_mode(mode)).unwrap();
+            let closed = [&owner, &member, &stranger].map(|user| is_closed(&inner, user));
+            assert_eq!(closed, closed_to, "{mode:o}");
+        }
+        fs::set_permissions(temp.path(), Permissions::from_mode(0o700)).unwrap();
+        // The folder for temporary files may be closed itself.
+        let named = blocker(&inner, &stranger);
+        assert!(temp.path().starts_with(&named), "{}", named.display());
+        assert!(is_closed(&named, &stranger));
     }
 }

@@ -308,7 +308,9 @@ impl Server {
         sockets.push(self.socket.path());
         sockets.push("\"");
         let port = format!("port={PORT}");
-        let args: [OsString; 8] = [
+        // What is not the caller's to set. A log collector would close the server's standard
+        // output, which tells us that it lives.
+        let args: [OsString; 10] = [
             "-D".into(),
             self.layout.data.clone().into(),
             "-c".into(),
@@ -317,6 +319,8 @@ impl Server {
             sockets,
             "-c".into(),
             port.into(),
+            "-c".into(),
+            "logging_collector=off".into(),
         ];
         let mut command = self.run_as.server(&self.guard, &program, args)?;
         let start = || -> io::Result<Postmaster> {
@@ -344,16 +348,20 @@ impl Server {
         loop {
             let process = self.process.as_mut().expect("it was started just now");
             let pid = process.child.id();
-            let look = process.wait_gone(LOOK);
-            let ended = process.child.try_wait().map_err(Error::io("wait for", &log))?;
-            if let Some(status) = ended {
+            let ended = if process.wait_gone(LOOK) {
+                // Its pipe closes a moment before it can be waited for.
+                process.child.wait().map(Some)
+            } else {
+                process.child.try_wait()
+            };
+            if let Some(status) = ended.map_err(Error::io("wait for", &self.layout.data))? {
                 let tail = text::tail(&log, log_start);
                 return Err(Error::Died { status, log, tail });
             }
             if cluster::postmaster(&self.layout.data) == Some((pid, true)) {
                 return Ok(());
             }
-            if look || Instant::now() > deadline {
+            if Instant::now() > deadline {
                 let tail = text::tail(&log, log_start);
                 return Err(Error::Timeout { what: "get ready", after, log, tail });
             }
