@@ -1,1 +1,97 @@
-//! Rowcall's PostgreSQL.
+//! Rowcall's PostgreSQL: pools, migrations, sessions, ingest and reports.
+//!
+//! The only crate that sees `tokio-postgres` and the files in `sql/`. It knows nothing of the
+//! wire: what it takes and gives are [`rowcall_core`]'s types. Works with PostgreSQL 15 to 18.
+
+mod error;
+mod ingest;
+mod locks;
+mod migrate;
+mod partitions;
+mod pool;
+mod session;
+mod time;
+
+use std::sync::Arc;
+
+pub use error::{Error, Kind};
+pub use ingest::{Committed, Incoming};
+pub use migrate::Migration;
+pub use pool::Settings;
+pub use session::{EpochId, Mark, OpenedSession};
+
+use pool::{Pool, Purpose};
+
+const SERVER: &str = include_str!("../../../sql/queries/migrate/server.sql");
+
+/// The oldest PostgreSQL that works, as `server_version_num` has it.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// One database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    settings: Arc<Settings>,
+    ingest: Pool,
+    /// Each report holds one of its connections until it is read or dropped.
+    reports: Pool,
+}
+
+impl Store {
+    /// Reads the URL and makes one connection to see that everything is right.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a URL, password, database or right that somebody must correct, and
+    /// for a server that is too old or whose database is not in UTF-8; [`Kind::Transient`] when
+    /// the server is out of reach or not ready yet.
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        let store = Self {
+            ingest: Pool::new(settings, Purpose::Ingest, settings.ingest_connections)?,
+            reports: Pool::new(settings, Purpose::Reports, settings.report_connections)?,
+            settings: Arc::new(settings.clone()),
+        };
+        let connection = store.ingest.get().await?;
+        let row = store
+            .ingest
+            .wait(async { connection.query_one(SERVER, &[]).await.map_err(Error::from) })
+            .await?;
+        let (version, encoding): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
+        if version < OLDEST_SERVER {
+            return Err(Error::new(
+                Kind::Config,
+                format!("PostgreSQL {} is too old, 15 to 18 will do", version / 10_000),
+            ));
+        }
+        if encoding != "UTF8" {
+            return Err(Error::new(
+                Kind::Config,
+                format!(
+                    "the database's encoding is {encoding}, it must be UTF8: CREATE DATABASE .. \
+                     ENCODING 'UTF8' TEMPLATE template0"
+                ),
+            ));
+        }
+        Ok(store)
+    }
+
+    /// Brings the schema to the version this program knows. Several processes may do so at once.
+    ///
+    /// A newer schema stays as it is, if its oldest compatible version allows this program.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`] if the schema is too new, or a migration was changed after it was applied.
+    pub async fn migrate(&self) -> Result<Migration, Error> {
+        migrate::migrate(&self.settings, migrate::STEPS).await
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let connection = self.ingest.get().await?;
+        let result =
+            self.ingest.wait(async { Ok(connection.simple_query("SELECT 1").await?) }).await;
+        self.ingest.settle(connection, &result);
+        result.map(drop)
+    }
+}

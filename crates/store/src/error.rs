@@ -1,0 +1,274 @@
+//! What can go wrong with the database, sorted by what to do about it: the only place that looks
+//! at SQLSTATEs.
+//!
+//! No message holds a password: the database is named by host, port, database and user.
+
+use std::error::Error as _;
+use std::fmt;
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::error::{DbError, SqlState};
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Try the whole thing again, after a while: a deadlock, a full disk, a server that restarts
+    /// or is out of reach.
+    Transient,
+    /// The server only reads (SQLSTATE 25006), as a standby or after a switch-over. The
+    /// connection is thrown away; another one may lead to the server that writes.
+    ReadOnly,
+    /// The row's day has no partition: make it and try again.
+    MissingPartition,
+    /// A row that the database does not take (SQLSTATE classes 22 and 23). Its neighbours may be
+    /// fine.
+    Data,
+    /// The database's schema and this program do not fit together.
+    Schema,
+    /// Somebody must change a setting: the URL, a password, rights.
+    Config,
+    /// A bug in this program, or damage in the database.
+    Internal,
+}
+
+/// A failed piece of work with the database. Its message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    /// The connection is of no more use.
+    discard: bool,
+    #[source]
+    source: Option<tokio_postgres::Error>,
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the same thing may succeed later without anybody's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, Kind::Transient | Kind::ReadOnly)
+    }
+
+    /// The server's code for it, if the server said it.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.source.as_ref().and_then(|error| error.code()).map(SqlState::code)
+    }
+
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), discard: false, source: None }
+    }
+
+    /// No answer in time; whatever the connection still does is nobody's business any more.
+    pub(crate) fn no_answer(target: &Target, seconds: u64) -> Self {
+        Self {
+            discard: true,
+            ..Self::new(
+                Kind::Transient,
+                format!(
+                    "{target} has not answered for {seconds} s; look at its load and its locks"
+                ),
+            )
+        }
+    }
+
+    /// The same error with words before its message.
+    pub(crate) fn with_context(mut self, context: &str) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    /// Whether the connection that it happened on must not be used again.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        self.discard
+    }
+
+    /// Two transactions stood in each other's way; the second try needs no waiting.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self.sqlstate(), Some("40001" | "40P01"))
+    }
+
+    /// An error while connecting.
+    pub(crate) fn connect(target: &Target, error: tokio_postgres::Error) -> Self {
+        let kind = match error.as_db_error() {
+            Some(db) => classify(db),
+            None => Kind::Transient,
+        };
+        let message = match error.code().map(SqlState::code) {
+            Some("28P01" | "28000") => format!(
+                "{target} does not let user {user} in ({cause}); check user and password in the \
+                 URL, and pg_hba.conf on the server",
+                user = target.user,
+                cause = text(&error)
+            ),
+            Some("3D000") => format!(
+                "{target} has no database {database}; create it as a superuser: CREATE DATABASE \
+                 \"{database}\" ENCODING 'UTF8' TEMPLATE template0",
+                database = target.database
+            ),
+            Some("42501") => format!(
+                "{target}: user {user} has no right to connect ({cause}); as the database's \
+                 owner: GRANT CONNECT ON DATABASE \"{database}\" TO \"{user}\"",
+                user = target.user,
+                database = target.database,
+                cause = text(&error)
+            ),
+            Some("53300") => format!(
+                "{target} has no connection left ({cause}); raise its max_connections or lower \
+                 the pools",
+                cause = text(&error)
+            ),
+            Some(_) => format!("{target} refuses the connection: {}", text(&error)),
+            None if error.to_string().contains("authentication") => {
+                return Self {
+                    source: Some(error),
+                    ..Self::new(
+                        Kind::Config,
+                        format!(
+                            "{target} asks for a password that the URL does not have, or for a \
+                             way to log in that this program does not know"
+                        ),
+                    )
+                };
+            }
+            None => format!(
+                "cannot reach {target}: {}; check that PostgreSQL runs there, host and port",
+                text(&error)
+            ),
+        };
+        Self { kind, message, discard: true, source: Some(error) }
+    }
+
+    /// A URL that cannot be read. The cause is the parser's, which names keys and not values.
+    pub(crate) fn url(error: &tokio_postgres::Error) -> Self {
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let hint = if cause.contains("ssl") {
+            "; TLS to the database is not supported yet, only sockets and trusted networks are"
+        } else {
+            "; it looks like postgresql://user@host:5432/host_agent"
+        };
+        Self::new(Kind::Config, format!("database URL: {cause}{hint}"))
+    }
+
+    /// An error from a pool.
+    pub(crate) fn pool(target: &Target, size: usize, error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::connect(target, error),
+            PoolError::Timeout(TimeoutType::Wait) => Self::new(
+                Kind::Transient,
+                format!(
+                    "all {size} connections to {target} are busy; raise the pool's size or ask less"
+                ),
+            ),
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => Self::new(
+                Kind::Transient,
+                format!("cannot reach {target}: no answer in time; check host, port and firewall"),
+            ),
+            PoolError::Closed => Self::new(Kind::Transient, "the pool is closed"),
+            other => Self::new(Kind::Internal, format!("connection pool: {other}")),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    /// An error of a statement.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            // Without a word from the server: the link broke, or the two ends misunderstand each
+            // other over a type, which is a bug.
+            let broken = error.is_closed() || has_io_cause(&error);
+            return Self {
+                kind: if broken { Kind::Transient } else { Kind::Internal },
+                message: format!("database: {}", text(&error)),
+                discard: true,
+                source: Some(error),
+            };
+        };
+        let kind = classify(db);
+        let message = match kind {
+            Kind::Schema => format!(
+                "database: {}; the schema is not what this program needs: run \
+                 `rowcall-aggregator migrate`",
+                describe(db)
+            ),
+            Kind::Config => format!("database: {}; see sql/README.md for the rights", describe(db)),
+            Kind::ReadOnly => {
+                format!("database: {}; the server is a standby or switched over", describe(db))
+            }
+            _ => format!("database: {}", describe(db)),
+        };
+        let code = db.code().code();
+        let discard = kind == Kind::ReadOnly
+            || matches!(class(code), "08" | "57") && code != "57014"
+            || code == "25P03";
+        Self { kind, message, discard, source: Some(error) }
+    }
+}
+
+/// SQLSTATE to [`Kind`].
+fn classify(error: &DbError) -> Kind {
+    let code = error.code().code();
+    match code {
+        // No partition takes the row: a check violation that names the table and no constraint.
+        "23514" if error.constraint().is_none() && error.table() == Some("host_usage") => {
+            Kind::MissingPartition
+        }
+        "25006" => Kind::ReadOnly,
+        // Idle in a transaction for too long, a lock that did not come, an object in use.
+        "25P03" | "55P03" | "55006" => Kind::Transient,
+        "3D000" | "42501" => Kind::Config,
+        // Table, column, function or schema missing, or a column of another type.
+        "42P01" | "42703" | "42883" | "3F000" | "42804" => Kind::Schema,
+        _ => match class(code) {
+            "22" | "23" | "54" => Kind::Data,
+            // Connection, conflict, resources, operator intervention (time-outs among them), I/O.
+            "08" | "40" | "53" | "57" | "58" => Kind::Transient,
+            "28" => Kind::Config,
+            _ => Kind::Internal,
+        },
+    }
+}
+
+fn class(code: &str) -> &str {
+    code.get(..2).unwrap_or_default()
+}
+
+/// The server's words, on one line.
+fn describe(error: &DbError) -> String {
+    format!("{} (SQLSTATE {})", error.message().replace('\n', " "), error.code().code())
+}
+
+fn text(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => describe(db),
+        None => match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+fn has_io_cause(error: &tokio_postgres::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
+/// A database's address without its password.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: String,
+    pub(crate) database: String,
+    pub(crate) user: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgreSQL at {} (database {})", self.address, self.database)
+    }
+}

@@ -1,0 +1,1 @@
+//! Days of `host_usage`.

@@ -1,0 +1,251 @@
+//! Two pools of connections to one database, so that reports cannot starve ingest.
+//!
+//! A connection is direct, not through a pooler in transaction mode: advisory locks and prepared
+//! statements belong to it. What it is set to (times in UTC, time-outs, commits that wait for the
+//! disk) goes with its first message, so no statement ever runs with other settings.
+
+use std::future::{Future, poll_fn};
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+
+use crate::error::{Error, Kind, Target};
+
+/// How to reach the database, and how much of it to take.
+#[derive(Clone)]
+pub struct Settings {
+    /// `postgresql://user:password@host:port/database`, or with `?host=/folder` for a socket.
+    pub url: String,
+    /// Connections that write samples and open sessions. Default: 4.
+    pub ingest_connections: usize,
+    /// Connections that answer reports. Default: 4.
+    pub report_connections: usize,
+    /// A statement that takes longer is cancelled by the server. Default: 30 s.
+    pub statement_timeout: Duration,
+    /// A statement that waits longer for a lock is cancelled by the server. Default: 10 s.
+    pub lock_timeout: Duration,
+    /// Time for one attempt to connect. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// Time to wait for a free connection of a pool. Default: 10 s.
+    pub pool_wait: Duration,
+    /// Samples older than this, by the database's clock, are put aside. Default: 30 days.
+    pub retention: Duration,
+}
+
+impl Settings {
+    /// The defaults for a database.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..Self::default() }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "postgresql:///host_agent".into(),
+            ingest_connections: 4,
+            report_connections: 4,
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            pool_wait: Duration::from_secs(10),
+            retention: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("ingest_connections", &self.ingest_connections)
+            .field("report_connections", &self.report_connections)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("pool_wait", &self.pool_wait)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Samples and sessions: few statements, each prepared once and planned once.
+    Ingest,
+    /// Reports.
+    Reports,
+    /// Migrations, which may take as long as they need.
+    Migration,
+}
+
+/// Reads the URL and adds what every connection needs.
+///
+/// # Errors
+/// A URL that cannot be read, or that asks for what we cannot do.
+pub(crate) fn config(settings: &Settings, purpose: Purpose) -> Result<(Config, Target), Error> {
+    let mut config: Config = settings.url.parse().map_err(|error| Error::url(&error))?;
+    let refuse = |what: &str| Err(Error::new(Kind::Config, format!("database URL: {what}")));
+    if config.get_ssl_mode() == SslMode::Require {
+        return refuse(
+            "sslmode=require: TLS to the database is not supported yet; use a socket or a trusted \
+             network",
+        );
+    }
+    let split_password = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+    if config.get_hosts().iter().any(split_password) {
+        return refuse("a character in the password must be percent-encoded, '@' as %40");
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return refuse("it names no host; for a socket add ?host=/folder/of/the/socket");
+    }
+    if config.get_dbname().is_none() {
+        config.dbname("host_agent");
+    }
+    let target = target(&config);
+
+    let mut options = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
+    let millis = |time: Duration| if purpose == Purpose::Migration { 0 } else { time.as_millis() };
+    options.push_str(&format!(
+        "-c TimeZone=UTC -c search_path=public -c synchronous_commit=on -c statement_timeout={} \
+         -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+        millis(settings.statement_timeout),
+        millis(settings.lock_timeout),
+        millis(settings.statement_timeout),
+    ));
+    if purpose == Purpose::Ingest {
+        // One plan for all: planning a flush again each time costs more than running it.
+        options.push_str(" -c plan_cache_mode=force_generic_plan -c jit=off");
+    }
+    config
+        .options(options)
+        .application_name("rowcall-aggregator")
+        .connect_timeout(settings.connect_timeout)
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(20))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3)
+        .tcp_user_timeout(Duration::from_secs(35));
+    Ok((config, target))
+}
+
+fn target(config: &Config) -> Target {
+    let port = |index: usize| {
+        let ports = config.get_ports();
+        ports.get(index).or(ports.first()).copied().unwrap_or(5432)
+    };
+    let host = |(index, host): (usize, &Host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(index)),
+        Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(index)),
+    };
+    let mut hosts: Vec<_> = config.get_hosts().iter().enumerate().map(host).collect();
+    if hosts.is_empty() {
+        let addresses = config.get_hostaddrs().iter().enumerate();
+        hosts = addresses.map(|(index, address)| format!("{address}:{}", port(index))).collect();
+    }
+    Target {
+        address: hosts.join(", "),
+        database: config.get_dbname().unwrap_or_default().to_owned(),
+        user: config.get_user().map_or_else(|| "of this process".to_owned(), str::to_owned),
+    }
+}
+
+/// Some connections for one purpose.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pool: deadpool_postgres::Pool,
+    target: Target,
+    size: usize,
+    /// The server cancels a statement after its own time-out; a server that does not even do
+    /// that is given up after this.
+    patience: Duration,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        settings: &Settings,
+        purpose: Purpose,
+        connections: usize,
+    ) -> Result<Self, Error> {
+        let (config, target) = config(settings, purpose)?;
+        let size = connections.max(1);
+        // A report's connection may have idled for hours: ask whether it lives. A flush finds
+        // out by itself, and is repeated.
+        let recycling_method = match purpose {
+            Purpose::Reports => RecyclingMethod::Verified,
+            Purpose::Ingest | Purpose::Migration => RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(size)
+            .wait_timeout(Some(settings.pool_wait))
+            .create_timeout(Some(settings.connect_timeout * 2))
+            .recycle_timeout(Some(settings.connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::new(Kind::Internal, format!("connection pool: {error}")))?;
+        let patience = settings.statement_timeout + Duration::from_secs(5);
+        Ok(Self { pool, target, size, patience })
+    }
+
+    /// A connection, new or used before.
+    ///
+    /// # Errors
+    /// Transient when all are busy or the database is out of reach; see [`Error::connect`].
+    pub(crate) async fn get(&self) -> Result<Object, Error> {
+        self.pool.get().await.map_err(|error| Error::pool(&self.target, self.size, error))
+    }
+
+    /// Waits for work with the database, but not for ever.
+    ///
+    /// # Errors
+    /// The work's, or that there was no answer.
+    pub(crate) async fn wait<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.patience, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::no_answer(&self.target, self.patience.as_secs())),
+        }
+    }
+
+    /// Gives a connection back, or throws it away if the work's error spoils it.
+    pub(crate) fn settle<T>(&self, connection: Object, result: &Result<T, Error>) {
+        let Err(error) = result else { return };
+        if !error.spoils_connection() {
+            return;
+        }
+        drop(Object::take(connection));
+        if error.kind() == Kind::ReadOnly {
+            // All idle ones lead to the same server.
+            self.pool.retain(|_, _| false);
+        }
+    }
+}
+
+/// A connection of its own, outside the pools, for migrations. The server's notices go to the
+/// log, where a person reads them.
+///
+/// # Errors
+/// See [`Error::connect`].
+pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> {
+    let (config, target) = config(settings, Purpose::Migration)?;
+    let (client, mut connection) =
+        config.connect(NoTls).await.map_err(|error| Error::connect(&target, error))?;
+    tokio::spawn(async move {
+        // Ends when the client is dropped, or with the error that the client's caller sees.
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notice(notice) = message
+                && notice.severity() != "DEBUG"
+            {
+                tracing::warn!(hint = notice.hint(), "database: {}", notice.message());
+            }
+        }
+    });
+    Ok(client)
+}

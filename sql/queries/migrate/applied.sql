@@ -1,0 +1,2 @@
+-- The migrations applied to this database.
+SELECT version, checksum FROM rowcall.migration ORDER BY version

@@ -1,0 +1,2 @@
+-- Whether migrations can be recorded already.
+SELECT to_regclass('rowcall.schema') IS NOT NULL
