@@ -1,0 +1,148 @@
+//! What became of connections, for metrics and `status`.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rustls::Error;
+
+/// Why a connection ended before a server had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Its handshake took longer than `Limits::handshake_deadline`.
+    Deadline,
+    /// `Limits::in_flight` handshakes were under way.
+    TooMany,
+    /// `Limits::in_flight_per_source` handshakes from its address were under way.
+    TooManyFromSource,
+    /// The client sent no certificate.
+    NoCertificate,
+    /// The client's certificate is not of our authority, out of date, or not for clients.
+    BadCertificate,
+    /// The client ended the handshake with an alert: mostly it doesn't trust our certificate.
+    RefusedByPeer,
+    /// What came was not TLS.
+    NotTls,
+    /// TLS, but not ours: no TLS 1.3, no HTTP/2, or a rule of TLS broken.
+    Protocol,
+    /// The connection broke.
+    Closed,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::Deadline,
+        Self::TooMany,
+        Self::TooManyFromSource,
+        Self::NoCertificate,
+        Self::BadCertificate,
+        Self::RefusedByPeer,
+        Self::NotTls,
+        Self::Protocol,
+        Self::Closed,
+    ];
+
+    /// The reason as a metric's label and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::TooMany => "too_many",
+            Self::TooManyFromSource => "too_many_from_source",
+            Self::NoCertificate => "no_certificate",
+            Self::BadCertificate => "bad_certificate",
+            Self::RefusedByPeer => "refused_by_peer",
+            Self::NotTls => "not_tls",
+            Self::Protocol => "protocol",
+            Self::Closed => "closed",
+        }
+    }
+
+    pub(super) const fn concerns_certificates(self) -> bool {
+        matches!(self, Self::NoCertificate | Self::BadCertificate | Self::RefusedByPeer)
+    }
+
+    pub(super) fn of(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            None => Self::Closed,
+            Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
+            Some(Error::AlertReceived(_)) => Self::RefusedByPeer,
+            Some(Error::InvalidMessage(_)) => Self::NotTls,
+            Some(_) => Self::Protocol,
+        }
+    }
+}
+
+/// Counts since the start, and how many handshakes are under way now.
+#[derive(Debug, Default)]
+pub struct HandshakeCounts {
+    accepted: AtomicU64,
+    deadline: AtomicU64,
+    too_many: AtomicU64,
+    too_many_from_source: AtomicU64,
+    no_certificate: AtomicU64,
+    bad_certificate: AtomicU64,
+    refused_by_peer: AtomicU64,
+    not_tls: AtomicU64,
+    protocol: AtomicU64,
+    closed: AtomicU64,
+    accept_errors: AtomicU64,
+    in_flight: AtomicUsize,
+}
+
+impl HandshakeCounts {
+    /// Handshakes that succeeded.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended for this reason.
+    #[must_use]
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        self.counter(refusal).load(Ordering::Relaxed)
+    }
+
+    /// Times that the listening socket itself failed, for example for want of file descriptors.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted whose handshake isn't finished, or that wait for the server.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, refusal: Refusal) {
+        self.counter(refusal).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_in_flight(&self, handshakes: usize) {
+        self.in_flight.store(handshakes, Ordering::Relaxed);
+    }
+
+    const fn counter(&self, refusal: Refusal) -> &AtomicU64 {
+        match refusal {
+            Refusal::Deadline => &self.deadline,
+            Refusal::TooMany => &self.too_many,
+            Refusal::TooManyFromSource => &self.too_many_from_source,
+            Refusal::NoCertificate => &self.no_certificate,
+            Refusal::BadCertificate => &self.bad_certificate,
+            Refusal::RefusedByPeer => &self.refused_by_peer,
+            Refusal::NotTls => &self.not_tls,
+            Refusal::Protocol => &self.protocol,
+            Refusal::Closed => &self.closed,
+        }
+    }
+}
