@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Error, SUPPORTED_MAJORS};
+use crate::{Error, SUPPORTED_MAJORS, text};
 
 /// Folders that hold one folder per major, and what stands before the major in its name.
 const DISTRIBUTION_ROOTS: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
@@ -58,7 +58,7 @@ impl Search {
             Error::Missing { major, searched }
         };
         if let Some(dir) = &self.explicit {
-            let found = inspect(dir).ok_or_else(|| missing(dir.display().to_string()))?;
+            let found = inspect(dir)?.ok_or_else(|| missing(dir.display().to_string()))?;
             return match existing {
                 Some((data_dir, needed)) if needed != found.major => Err(Error::MajorMismatch {
                     bin_dir: dir.clone(),
@@ -74,7 +74,10 @@ impl Search {
         }
         let mut found: Vec<Binaries> = Vec::new();
         for dir in self.path.iter().chain(&self.distribution) {
-            found.extend(inspect(dir));
+            match inspect(dir) {
+                Ok(binaries) => found.extend(binaries),
+                Err(error) => tracing::debug!(%error, "passing over PostgreSQL binaries"),
+            }
         }
         let usable = |b: &&Binaries| match existing {
             Some((_, needed)) => b.major == needed,
@@ -114,17 +117,23 @@ fn distribution_dirs() -> Vec<PathBuf> {
     dirs
 }
 
-/// The binaries of that folder, with links followed: `initdb` and `postgres` need the files that
-/// stand beside the real ones.
-fn inspect(dir: &Path) -> Option<Binaries> {
-    let postgres = fs::canonicalize(dir.join("postgres")).ok()?;
-    let dir = postgres.parent()?.to_owned();
-    if !dir.join("initdb").is_file() {
-        return None;
+/// The binaries of that folder, if there are any, with links followed: `initdb` and `postgres` need
+/// the files that stand beside the real ones.
+fn inspect(dir: &Path) -> Result<Option<Binaries>, Error> {
+    let Ok(postgres) = fs::canonicalize(dir.join("postgres")) else { return Ok(None) };
+    let Some(dir) = postgres.parent().filter(|dir| dir.join("initdb").is_file()) else {
+        return Ok(None);
+    };
+    let output = Command::new(&postgres).arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(Error::io("run", &postgres))?;
+    match parse_major(&String::from_utf8_lossy(&output.stdout)) {
+        Some(major) => Ok(Some(Binaries { dir: dir.to_owned(), major })),
+        None => Err(Error::Program {
+            program: "postgres --version",
+            status: output.status,
+            output: text::last_lines(&output.stderr),
+        }),
     }
-    let output = Command::new(&postgres).arg("--version").stdin(Stdio::null()).output().ok()?;
-    let major = parse_major(&String::from_utf8_lossy(&output.stdout))?;
-    Some(Binaries { dir, major })
 }
 
 /// The major in `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` or `... 18beta1`.
@@ -137,20 +146,24 @@ fn parse_major(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
     /// A folder with an `initdb` and a `postgres` that only know their version.
     fn fake(parent: &TempDir, name: &str, version: &str) -> PathBuf {
         let dir = parent.path().join(name);
         fs::create_dir(&dir).unwrap();
-        for program in ["postgres", "initdb"] {
-            let script = format!("#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n");
-            let file = dir.join(program);
-            fs::write(&file, script).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        fs::write(dir.join("initdb"), "").unwrap();
+        script(&dir.join("postgres"), &format!("echo 'postgres (PostgreSQL) {version}'"));
         dir
+    }
+
+    /// Another process writes the program: were it this one, a child that another test is just
+    /// forking could hold it open for writing, and the kernel would refuse to run it.
+    fn script(path: &Path, line: &str) {
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#;
+        let done = Command::new("sh").args(["-c", write, "sh"]).arg(path).arg(line).status();
+        assert!(done.unwrap().success());
     }
 
     fn search(path: &[PathBuf]) -> Search {
@@ -205,6 +218,19 @@ mod tests {
         assert_eq!(search.find(None).unwrap().major, 16);
         let error = search.find(Some((temp.path(), 18))).unwrap_err();
         assert!(matches!(error, Error::MajorMismatch { found: 16, needed: 18, .. }), "{error}");
+    }
+
+    #[test]
+    fn named_binaries_that_do_not_run_say_why() {
+        let temp = TempDir::new().unwrap();
+        let dir = fake(&temp, "a", "16.1");
+        script(&dir.join("postgres"), "echo no libicu here >&2; exit 127");
+        let error = search(std::slice::from_ref(&dir)).find(None).unwrap_err();
+        assert!(matches!(error, Error::Missing { .. }), "{error}");
+        let search = Search { explicit: Some(dir), path: Vec::new(), distribution: Vec::new() };
+        let error = search.find(None).unwrap_err().to_string();
+        assert!(error.contains("postgres --version failed"), "{error}");
+        assert!(error.contains("no libicu here"), "{error}");
     }
 
     #[test]
