@@ -8,6 +8,9 @@ use rowcall_tls::config::{ALPN, client_config, provider};
 use rowcall_tls::connect::ConnectError;
 use rowcall_tls::identity::Role;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::Code;
 
 use crate::support::{AGENT, World, connector, echo, material};
@@ -97,6 +100,24 @@ async fn alert_is_named_every_time() {
     for attempt in 0..40 {
         let refusal = world.refusal(&client).await;
         assert!(refusal.is_certificate_refused(), "attempt {attempt}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn client_that_writes_before_it_reads_still_sees_the_alert() {
+    let world = World::new().await;
+    let stranger = TestCa::root("stranger").unwrap();
+    let issued = stranger.issue(&Leaf::client(AGENT)).unwrap();
+    let paths = issued.write(world.folder.path(), "hasty", world.ca.root_pem()).unwrap();
+    let connector = TlsConnector::from(Arc::new(client_config(&material(&paths)).unwrap()));
+    for attempt in 0..40 {
+        let tcp = TcpStream::connect(world.server.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = connector.connect(name, tcp).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        let error = stream.read(&mut [0; 9]).await.unwrap_err();
+        assert!(error.to_string().contains("UnknownCA"), "attempt {attempt}: {error}");
     }
 }
 

@@ -63,7 +63,7 @@ impl World {
     }
 
     pub(crate) async fn refusal(&self, client: &Connector) -> ConnectError {
-        self.connect(client).await.err().expect("the connection should be refused")
+        self.connect(client).await.expect_err("the connection should be refused")
     }
 }
 
