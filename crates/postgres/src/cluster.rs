@@ -118,8 +118,12 @@ pub(crate) fn init(
     options: &Options,
 ) -> Result<(), Error> {
     let new = &layout.unfinished;
-    remove_all(new)?;
-    remove_all(&layout.data)?;
+    match fs::remove_dir_all(new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io("remove", new)(error));
+        }
+        _ => {}
+    }
     DirBuilder::new().mode(0o700).create(new).map_err(Error::io("make", new))?;
     if run_as.user.uid != caller_uid() {
         chown(new, Some(run_as.user.uid), Some(run_as.user.gid))
@@ -253,13 +257,6 @@ fn write_file(path: &Path, text: &str, user: &User) -> Result<(), Error> {
         Ok(())
     };
     write().map_err(Error::io("write", path))
-}
-
-fn remove_all(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod cluster;
 mod error;
 mod guard;
 mod options;
+mod postmaster;
 mod run_as;
 mod server;
 mod socket;

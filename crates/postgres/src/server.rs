@@ -1,35 +1,23 @@
 //! A running server and its owner's handle.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::binaries::{Binaries, Search, on_path};
 use crate::cluster::{self, Layout};
-use crate::guard::{Guard, Lock, is_server};
+use crate::guard::{Guard, Lock};
 use crate::options::Options;
+use crate::postmaster::{self, FAST_DEADLINE, IMMEDIATE_DEADLINE, LOOK, Postmaster};
 use crate::run_as::RunAs;
 use crate::socket::SocketDir;
 use crate::{Error, PORT, ROLE, text, user};
-
-/// Between two looks at the server's status file.
-const LOOK: Duration = Duration::from_millis(10);
-/// A fast shutdown that takes longer becomes an immediate one.
-const FAST_DEADLINE: Duration = Duration::from_secs(60);
-/// An immediate shutdown; PostgreSQL itself kills its processes after 5 s.
-const IMMEDIATE_DEADLINE: Duration = Duration::from_secs(15);
-/// A log larger than this is put aside at a start.
-const LOG_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How to stop the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +46,6 @@ pub struct Server {
     guard: Guard,
     _lock: Lock,
     _temporary: Option<TempDir>,
-}
-
-/// The server's first process.
-#[derive(Debug)]
-struct Postmaster {
-    child: Child,
-    /// Disconnected when the last process of the server is gone: each holds the pipe that is the
-    /// server's standard output. (A mutex only so that the handle can be shared.)
-    gone: Mutex<Receiver<()>>,
 }
 
 impl Server {
@@ -111,8 +90,11 @@ impl Server {
         // Again, with the lock: another process may have made it meanwhile.
         let (existing, binaries) = find(&layout)?;
         let user = user::server_user(&layout.data, existing.map(|e| e.owner))?;
-        let run_as = RunAs::new(user, &[&dir, &binaries.dir])?;
-        stop_left_over(&layout)?;
+        let mut folders = vec![dir.as_path(), &binaries.dir];
+        // It may be a link to another disk.
+        folders.extend(existing.map(|_| layout.data.as_path()));
+        let run_as = RunAs::new(user, &folders)?;
+        postmaster::stop_left_over(&layout)?;
         let socket = SocketDir::prepare(&layout.socket_note, &run_as)?;
         let guard = Guard::spawn(
             &lock,
@@ -161,7 +143,7 @@ impl Server {
         cluster::configure(&self.layout, &self.run_as.user, &self.options)?;
         cluster::disown_stale_pid(&self.layout, &self.run_as.user)?;
         self.socket.clear();
-        let (log, log_start) = open_log(&self.layout.log)?;
+        let (log, log_start) = postmaster::open_log(&self.layout.log)?;
         let started = self.spawn(log)?;
         let pid = started.child.id();
         self.process = Some(started);
@@ -322,23 +304,8 @@ impl Server {
             "-c".into(),
             "logging_collector=off".into(),
         ];
-        let mut command = self.run_as.server(&self.guard, &program, args)?;
-        let start = || -> io::Result<Postmaster> {
-            let (mut last_end, first_end) = io::pipe()?;
-            let child = command.stdout(first_end).stderr(log).spawn()?;
-            // Or this process would hold the pipe open itself.
-            drop(command);
-            let (alive, gone) = mpsc::channel();
-            std::thread::Builder::new().name("postgres-end".to_owned()).spawn(move || {
-                // Ends at end of file, and with it the channel; what is said there is of no use.
-                if let Err(error) = io::copy(&mut last_end, &mut io::sink()) {
-                    tracing::debug!(%error, "cannot watch PostgreSQL's end");
-                }
-                drop(alive);
-            })?;
-            Ok(Postmaster { child, gone: Mutex::new(gone) })
-        };
-        start().map_err(Error::io("start", &program))
+        let command = self.run_as.server(&self.guard, &program, args)?;
+        Postmaster::spawn(command, log).map_err(Error::io("start", &program))
     }
 
     /// Waits for the server's own sign that it accepts connections.
@@ -385,13 +352,8 @@ impl Server {
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
-        if !self.is_running() {
-            // Ended by itself; the wait that follows takes note of it.
-            return Ok(());
-        }
-        let Some(process) = &self.process else { return Ok(()) };
-        kill_process(Pid::from_child(&process.child), signal)
-            .map_err(|error| Error::io("send a signal to", &self.layout.data)(error.into()))
+        let Some(process) = self.process.as_mut() else { return Ok(()) };
+        process.signal(signal).map_err(Error::io("send a signal to", &self.layout.data))
     }
 }
 
@@ -406,54 +368,4 @@ impl Drop for Server {
             Err(error) => tracing::error!(%error, "cannot stop PostgreSQL"),
         }
     }
-}
-
-impl Postmaster {
-    /// Waits; are all processes of the server gone?
-    fn wait_gone(&mut self, after: Duration) -> bool {
-        let gone = self.gone.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        gone.recv_timeout(after) == Err(RecvTimeoutError::Disconnected)
-    }
-}
-
-/// Stops a server that still runs on the directory although we hold the lock: its owner and its
-/// guard were both killed.
-fn stop_left_over(layout: &Layout) -> Result<(), Error> {
-    let running = || {
-        cluster::postmaster(&layout.data)
-            .map(|(pid, _)| pid)
-            .filter(|pid| is_server(*pid, &layout.data))
-    };
-    for (signal, after) in [(Signal::INT, FAST_DEADLINE), (Signal::QUIT, IMMEDIATE_DEADLINE)] {
-        let Some(raw) = running() else { return Ok(()) };
-        let Some(pid) = i32::try_from(raw).ok().and_then(Pid::from_raw) else { return Ok(()) };
-        tracing::warn!(pid = raw, ?signal, "stopping a PostgreSQL whose owner is gone");
-        for signal in [signal, Signal::CONT] {
-            match kill_process(pid, signal) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => {
-                    return Err(Error::io("stop the server on", &layout.data)(error.into()));
-                }
-            }
-        }
-        let deadline = Instant::now() + after;
-        while is_server(raw, &layout.data) && Instant::now() < deadline {
-            std::thread::park_timeout(LOOK);
-        }
-    }
-    match running() {
-        Some(pid) => Err(Error::InUse { dir: layout.dir.clone(), pid: Some(pid) }),
-        None => Ok(()),
-    }
-}
-
-/// Opens the log to append to, and says where this start begins in it.
-fn open_log(path: &Path) -> Result<(File, u64), Error> {
-    if fs::metadata(path).is_ok_and(|meta| meta.len() > LOG_LIMIT) {
-        fs::rename(path, path.with_extension("log.1")).map_err(Error::io("put aside", path))?;
-    }
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    let file = file.map_err(Error::io("open", path))?;
-    let length = file.metadata().map_err(Error::io("look at", path))?.len();
-    Ok((file, length))
 }
