@@ -1,1 +1,93 @@
-//! rowcall-aggregator: stream to PostgreSQL, reports.
+//! rowcall-aggregator: takes the streams of all agents, writes them to PostgreSQL, answers with
+//! reports.
+//!
+//! - [`config`]: settings, and what is wrong with them
+//! - `server`: life of the process: start, wait for the database, serve, ordered stop
+//! - `telemetry`: one task per stream, one writer for all
+//! - `registry`: who is connected; `access`: who may call what
+//! - `summary`, `admin`: what people ask
+//!
+//! Invariants: an acknowledgement is sent only after COMMIT; a stream writes only the host that
+//! its certificate names; what is unacknowledged may be thrown away at any moment. Bounds:
+//! [`QUEUE_RECORDS`] records wait for the writer, each stream holds one batch more and at most
+//! 1 MiB unacknowledged, [`MAX_CELLS`] cells make a Summary.
+
+mod access;
+mod admin;
+pub mod config;
+mod connection;
+mod database;
+mod registry;
+mod server;
+mod summary;
+mod tasks;
+mod telemetry;
+
+use rowcall_core::id::{HostName, UnixMicros};
+use rowcall_core::record::Record;
+
+pub use config::Config;
+pub use server::{Handle, Server, Stopped, migrate, serve};
+pub use summary::MAX_CELLS;
+pub use telemetry::writer::QUEUE_RECORDS;
+
+/// Why an aggregator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] config::Problems),
+    /// Certificate, key or authorities.
+    #[error("{0}")]
+    Certificates(String),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {error}{}", listen_advice(error))]
+    Listen {
+        /// From the settings.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The embedded server.
+    #[error("embedded database: {0}")]
+    Embedded(#[from] rowcall_postgres::Error),
+    /// The database, in a way that waiting does not cure.
+    #[error(transparent)]
+    Database(#[from] rowcall_store::Error),
+    /// A task ended that never should.
+    #[error("the {0} task ended by itself; this is a bug")]
+    Task(&'static str),
+}
+
+fn listen_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program has the port, choose another with --listen"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// A record that was committed, for whoever watches inside this process.
+#[derive(Clone, Debug)]
+pub struct CommittedSample {
+    /// The host's name.
+    pub host_name: HostName,
+    /// What it sent.
+    pub record: Record,
+}
+
+/// An instant for a report.
+pub(crate) fn timestamp(time: UnixMicros) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.0.div_euclid(1_000_000),
+        nanos: i32::try_from(time.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0),
+    }
+}
+
+/// A random number from 0 up to 1, for jitter. Without a source of randomness it is a half.
+pub(crate) fn random() -> f64 {
+    getrandom::u32().map_or(0.5, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
+}

@@ -1,0 +1,162 @@
+//! AdminService: who is connected, from memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prost::Message as _;
+use rowcall_core::clock::SharedClock;
+use rowcall_core::id::UnixMicros;
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::proto::v1::admin_service_server::AdminService;
+use tonic::{Request, Response, Status};
+
+use crate::database::Database;
+use crate::registry::Registry;
+use crate::telemetry::writer::Counters;
+
+/// Largest answer, in bytes: what gRPC clients take by default.
+const MAX_STATUS_BYTES: usize = 4 * 1024 * 1024;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) database: Arc<Database>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) clock: SharedClock,
+    pub(crate) started_at: UnixMicros,
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn status(
+        &self,
+        request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let hosts = request.into_inner().hosts.unwrap_or_default();
+        if !hosts.labels.is_empty() {
+            return Err(Status::invalid_argument(
+                "hosts.labels: Status answers from memory and knows no labels; select by name_glob",
+            ));
+        }
+        let glob = hosts.name_glob.to_ascii_lowercase();
+        let (connected, gone) = self
+            .registry
+            .status(|name| glob.is_empty() || matches(glob.as_bytes(), name.as_bytes()));
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let response = pb::StatusResponse {
+            aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: Some(crate::timestamp(self.started_at)),
+            now: Some(crate::timestamp(self.clock.wall())),
+            last_commit_at: self.counters.last_commit().map(crate::timestamp),
+            committed_samples: count(&self.counters.samples),
+            duplicate_samples: count(&self.counters.duplicates),
+            quarantined_samples: count(&self.counters.quarantined),
+            database_error: self.database.error().unwrap_or_default(),
+            connected,
+            disconnected_hosts: u32::try_from(gone).unwrap_or(u32::MAX),
+        };
+        if response.encoded_len() > MAX_STATUS_BYTES {
+            return Err(Status::resource_exhausted(format!(
+                "{} connected hosts make an answer of more than {MAX_STATUS_BYTES} bytes; select \
+                 some by hosts.name_glob",
+                response.connected.len()
+            )));
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn list_hosts(
+        &self,
+        _: Request<pb::ListHostsRequest>,
+    ) -> Result<Response<pb::ListHostsResponse>, Status> {
+        Err(later("ListHosts"))
+    }
+
+    async fn get_host(
+        &self,
+        _: Request<pb::GetHostRequest>,
+    ) -> Result<Response<pb::GetHostResponse>, Status> {
+        Err(later("GetHost"))
+    }
+
+    async fn label_host(
+        &self,
+        _: Request<pb::LabelHostRequest>,
+    ) -> Result<Response<pb::LabelHostResponse>, Status> {
+        Err(later("LabelHost"))
+    }
+
+    async fn retire_host(
+        &self,
+        _: Request<pb::RetireHostRequest>,
+    ) -> Result<Response<pb::RetireHostResponse>, Status> {
+        Err(later("RetireHost"))
+    }
+}
+
+fn later(call: &str) -> Status {
+    Status::unimplemented(format!(
+        "AdminService/{call} comes with a later version of rowcall-aggregator (this is {})",
+        env!("CARGO_PKG_VERSION")
+    ))
+}
+
+/// Whether a name fits a pattern: `*` stands for any characters, `?` for one. Time is bounded by
+/// the product of both lengths.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    // Where to go on when what follows the last star does not fit.
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(p).all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("*", "node1", true),
+            ("node?", "node1", true),
+            ("node?", "node12", false),
+            ("node*1", "node-a-1", true),
+            ("*.example.org", "n1.example.org", true),
+            ("*.example.org", "n1.example.com", false),
+            ("node", "node1", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("**", "x", true),
+            ("?", "", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_full_of_stars_takes_no_time() {
+        let (pattern, name) = ("*a".repeat(500), "a".repeat(253) + "b");
+        assert!(!matches(pattern.as_bytes(), name.as_bytes()));
+    }
+}

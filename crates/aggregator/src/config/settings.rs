@@ -1,0 +1,271 @@
+//! The table of settings, and the four layers that they come from.
+//!
+//! Everything that names settings (the file's keys, the environment's variables, the flags and
+//! their help, `--print-config`) is made from [`SETTINGS`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use clap::{Arg, ArgMatches, Command};
+
+/// Where `serve` and `migrate` look for settings unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/rowcall/aggregator.toml";
+
+/// Settings in the environment begin with this, then follows the key in capitals.
+const PREFIX: &str = "ROWCALL_";
+
+/// One setting.
+pub(super) struct Setting {
+    /// Key in the file; the flag has dashes for underscores.
+    pub(super) key: &'static str,
+    /// Default as it would be written; none: must be given, or is left out.
+    pub(super) default: Option<&'static str>,
+    value_name: &'static str,
+    help: &'static str,
+}
+
+const fn setting(
+    key: &'static str,
+    default: Option<&'static str>,
+    value_name: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, default, value_name, help }
+}
+
+/// Every setting, in the order in which it is shown.
+pub(super) const SETTINGS: [Setting; 22] = [
+    setting(
+        "listen",
+        Some("0.0.0.0:7443"),
+        "ADDRESS",
+        "Address for agents and viewers; port 0 takes a free one",
+    ),
+    setting(
+        "database",
+        None,
+        "URL",
+        "PostgreSQL URL without a password, or the word `embedded`: a private server under data_dir",
+    ),
+    setting("data_dir", Some("/var/lib/rowcall"), "DIR", "Directory of the embedded server"),
+    setting("certificate", None, "FILE", "Server certificate, then its intermediates, PEM"),
+    setting("key", None, "FILE", "Private key of the certificate, PEM"),
+    setting("client_ca", None, "FILE", "Authorities whose client certificates are believed, PEM"),
+    setting(
+        "trust_domain",
+        None,
+        "NAME",
+        "Trust domain of client certificates, spiffe://NAME/...; by default the one that a client CA names",
+    ),
+    setting(
+        "interval",
+        Some("60s"),
+        "DURATION",
+        "Time between two samples of an agent, 10ms to 1d",
+    ),
+    setting(
+        "flush_rows",
+        Some("1000"),
+        "ROWS",
+        "Most rows written in one transaction, 1 to 10,000",
+    ),
+    setting(
+        "flush_after",
+        Some("100ms"),
+        "DURATION",
+        "Longest that a record waits for others before it is written, 1ms to 10s",
+    ),
+    setting(
+        "ingest_connections",
+        Some("4"),
+        "NUMBER",
+        "Database connections for what agents send, 2 to 64",
+    ),
+    setting("report_connections", Some("4"), "NUMBER", "Database connections for reports, 1 to 64"),
+    setting(
+        "statement_timeout",
+        Some("30s"),
+        "DURATION",
+        "Longest that a statement may run, 100ms to 1h",
+    ),
+    setting(
+        "pool_wait",
+        Some("10s"),
+        "DURATION",
+        "Longest wait for a database connection; at most statement_timeout",
+    ),
+    setting(
+        "drain_deadline",
+        Some("10s"),
+        "DURATION",
+        "Longest that a shutdown may take; more than flush_after, at most 5min",
+    ),
+    setting(
+        "handshake_timeout",
+        Some("10s"),
+        "DURATION",
+        "Longest that a TLS handshake may take, 100ms to 10s",
+    ),
+    setting("max_handshakes", Some("4096"), "NUMBER", "Most TLS handshakes at a time, 1 to 65,536"),
+    setting(
+        "max_handshakes_per_source",
+        Some("64"),
+        "NUMBER",
+        "Most TLS handshakes at a time from one address, at most max_handshakes; more where a fleet comes through one NAT",
+    ),
+    setting("migrate", Some("true"), "BOOL", "Bring the database's schema up to date at the start"),
+    setting("workers", Some("2"), "NUMBER", "Threads, 1 to 64"),
+    setting("log_format", Some("text"), "FORMAT", "text or json"),
+    setting(
+        "log_level",
+        Some("info"),
+        "FILTER",
+        "error, warn, info, debug, trace, or a filter such as info,rowcall_store=debug",
+    ),
+];
+
+/// Which layer a value comes from; later ones win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Default,
+    File,
+    Environment,
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::File => "file",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+/// A setting's text and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) text: String,
+    pub(super) source: Source,
+}
+
+/// All that is set, and what is wrong with how it is set.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    values: BTreeMap<&'static str, Value>,
+    pub(super) problems: Vec<String>,
+}
+
+impl Values {
+    /// The defaults alone.
+    pub(super) fn defaults() -> Self {
+        let mut values = Self::default();
+        for setting in &SETTINGS {
+            if let Some(text) = setting.default {
+                values.set(setting.key, text.to_owned(), Source::Default);
+            }
+        }
+        values
+    }
+
+    /// Lays a file's text over what is there.
+    pub(super) fn file(&mut self, path: &Path, text: &str) {
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(error) => {
+                self.problems.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
+                return;
+            }
+        };
+        for (key, value) in table {
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+                self.problems.push(format!("{}: unknown setting {key:?}", path.display()));
+                continue;
+            };
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => flag.to_string(),
+                other => {
+                    let problem = format!(
+                        "{}: {key} is a {}, expected a text, a whole number or true or false",
+                        path.display(),
+                        other.type_str()
+                    );
+                    self.problems.push(problem);
+                    continue;
+                }
+            };
+            self.set(setting.key, text, Source::File);
+        }
+    }
+
+    /// Lays the environment over what is there. Variables of other programs are left alone.
+    pub(super) fn environment(&mut self, read: &dyn Fn(&str) -> Option<String>) {
+        for setting in &SETTINGS {
+            let name = variable(setting.key);
+            if let Some(text) = read(&name) {
+                self.set(setting.key, text, Source::Environment);
+            }
+        }
+    }
+
+    /// Lays flags over what is there.
+    pub(super) fn flags(&mut self, matches: &ArgMatches) {
+        for setting in &SETTINGS {
+            if let Some(text) = matches.get_one::<String>(setting.key) {
+                self.set(setting.key, text.clone(), Source::Flag);
+            }
+        }
+    }
+
+    fn set(&mut self, key: &'static str, text: String, source: Source) {
+        self.values.insert(key, Value { text, source });
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+}
+
+/// The environment's variable for a setting.
+pub(super) fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
+/// Adds a flag for each setting to a command.
+pub fn with_flags(mut command: Command) -> Command {
+    command = command
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(std::path::PathBuf))
+                .help(format!("Settings file, TOML [default: {DEFAULT_FILE} if it is there]")),
+        )
+        .arg(
+            Arg::new("print-config")
+                .long("print-config")
+                .action(clap::ArgAction::SetTrue)
+                .help("Print the settings in force, passwords hidden, and exit"),
+        )
+        .arg(
+            Arg::new("check-config")
+                .long("check-config")
+                .action(clap::ArgAction::SetTrue)
+                .help("Check settings and certificates, and exit"),
+        );
+    for setting in &SETTINGS {
+        let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));
+        command = command.arg(
+            Arg::new(setting.key)
+                .long(setting.key.replace('_', "-"))
+                .value_name(setting.value_name)
+                .help(format!("{} [env: {}{default}]", setting.help, variable(setting.key))),
+        );
+    }
+    command
+}

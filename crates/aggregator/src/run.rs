@@ -1,0 +1,129 @@
+//! The two commands: settings, logs, signals, and what the process ends with.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use clap::{ArgMatches, Command};
+use rowcall_aggregator::config::{LogFormat, Problems, with_flags};
+use rowcall_aggregator::{Config, Error, Server, Stopped};
+use rowcall_core::clock::SystemClock;
+use rowcall_tls::load::Material;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Wrong usage, settings or certificates.
+pub(crate) const USAGE: u8 = 2;
+const FAILED: u8 = 1;
+const AT_DEADLINE: u8 = 3;
+const AT_ONCE: u8 = 130;
+
+/// What the command line looks like.
+pub(crate) fn command() -> Command {
+    Command::new("rowcall-aggregator")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Takes the streams of Rowcall's agents and writes them to PostgreSQL")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .after_help(
+            "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, settings or certificates, \
+             3 stopped at the deadline, 130 stopped at once by a second signal",
+        )
+        .subcommand(with_flags(
+            Command::new("serve").about("Serve agents and readers until SIGTERM or SIGINT"),
+        ))
+        .subcommand(with_flags(
+            Command::new("migrate").about("Bring the database's schema up to date, then exit"),
+        ))
+}
+
+/// Runs what was asked for.
+pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
+    let (name, matches) = matches.subcommand().context("no command")?;
+    let (config, shown) = Config::load(matches, &|name| std::env::var(name).ok())?;
+    if matches.get_flag("print-config") {
+        say(&shown);
+        return Ok(0);
+    }
+    if matches.get_flag("check-config") {
+        Material::load(&config.files).map_err(|error| Error::Certificates(error.to_string()))?;
+        say("settings and certificates are fine\n");
+        return Ok(0);
+    }
+    start_logs(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.workers)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    if name == "migrate" {
+        let migration = runtime.block_on(rowcall_aggregator::migrate(&config))?;
+        say(&format!("schema version {} (was {})\n", migration.to, migration.from));
+        return Ok(0);
+    }
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<u8> {
+    let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terms = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let shutdown = CancellationToken::new();
+    let server = Server::bind(config, SystemClock::shared()).await?;
+    let running = server.run(shutdown.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return Ok(code(ended?)),
+        () = any(&mut interrupts, &mut terms) => shutdown.cancel(),
+    }
+    tokio::select! {
+        ended = running => Ok(code(ended?)),
+        () = any(&mut interrupts, &mut terms) => {
+            info!("stopped at once by a second signal");
+            // Without running anybody's destructor: an embedded database's guard stops it.
+            std::process::exit(i32::from(AT_ONCE))
+        }
+    }
+}
+
+async fn any(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn code(stopped: Stopped) -> u8 {
+    match stopped {
+        Stopped::InOrder => 0,
+        Stopped::AtDeadline => AT_DEADLINE,
+    }
+}
+
+/// What the process ends with for an error.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    let ours = error.downcast_ref::<Error>();
+    let settings = matches!(ours, Some(Error::Config(_) | Error::Certificates(_)));
+    if settings || error.is::<Problems>() { USAGE } else { FAILED }
+}
+
+/// Says on standard error why it ends.
+pub(crate) fn complain(text: &str) {
+    // If that is closed, nobody can be told.
+    drop(writeln!(std::io::stderr().lock(), "rowcall-aggregator: {text}"));
+}
+
+fn say(text: &str) {
+    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
+fn start_logs(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => {
+            logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}

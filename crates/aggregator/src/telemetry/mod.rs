@@ -1,0 +1,72 @@
+//! TelemetryService: what agents send becomes rows.
+
+pub(crate) mod refusal;
+mod stream;
+pub(crate) mod writer;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowcall_core::clock::SharedClock;
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::proto::v1::telemetry_service_server::TelemetryService;
+use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::identity::Role;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{field, info_span};
+
+use crate::database::Database;
+use crate::registry::Registry;
+use crate::tasks::Tasks;
+use writer::Queue;
+
+/// Responses that wait for a peer to read them. Acknowledgements that find no place are merged.
+const OUTBOUND: usize = 2;
+
+/// What all streams share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) database: Arc<Database>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) queue: Queue,
+    pub(crate) clock: SharedClock,
+    pub(crate) interval: Duration,
+    /// Sessions that may be opened at a time: one connection fewer than the pool has, so that the
+    /// writer never waits behind a fleet that comes back.
+    pub(crate) openings: Semaphore,
+    pub(crate) draining: CancellationToken,
+    pub(crate) tasks: Tasks,
+}
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Telemetry(pub(crate) Arc<Shared>);
+
+#[tonic::async_trait]
+impl TelemetryService for Telemetry {
+    type StreamStream =
+        Pin<Box<dyn Stream<Item = Result<pb::StreamResponse, Status>> + Send + 'static>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<pb::StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let peer = Arc::clone(PeerInfo::of(&request)?);
+        let name = peer.require(&[Role::Agent])?.name.clone();
+        if self.0.draining.is_cancelled() {
+            return Err(Status::unavailable("shutting down"));
+        }
+        let (sender, receiver) = mpsc::channel(OUTBOUND);
+        let span = info_span!("stream", host = %name, peer = %peer.address, host_id = field::Empty);
+        let shared = Arc::clone(&self.0);
+        let run = stream::run(shared, peer, name, request.into_inner(), sender);
+        // Nobody awaits a single stream; the group of tasks does.
+        drop(self.0.tasks.spawn(span, run));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}

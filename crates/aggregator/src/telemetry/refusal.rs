@@ -1,0 +1,83 @@
+//! The one map from reasons to gRPC codes.
+
+use rowcall_core::session::aggregator::Refusal;
+use rowcall_store::{Error as StoreError, Kind};
+use tonic::Status;
+
+/// Why a stream ends before its agent wants it to.
+pub(crate) fn status(refusal: &Refusal) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::HelloExpected
+        | Refusal::UnexpectedFrame
+        | Refusal::Hello(_)
+        | Refusal::Sequence(_)
+        | Refusal::Hole { .. } => Status::invalid_argument(text),
+        Refusal::Version(_) => Status::failed_precondition(text),
+        Refusal::OtherHost { .. } => Status::permission_denied(text),
+        Refusal::Window => Status::resource_exhausted(text),
+        Refusal::NoHello | Refusal::Silence(_) => Status::deadline_exceeded(text),
+    }
+}
+
+/// Why the database did not do what a call needs. The caller may try again, whatever it was,
+/// except when the database refused the caller's own values.
+pub(crate) fn database(error: &StoreError) -> Status {
+    match error.kind() {
+        Kind::Data => Status::invalid_argument(error.to_string()),
+        Kind::Transient
+        | Kind::ReadOnly
+        | Kind::MissingPartition
+        | Kind::Schema
+        | Kind::Config
+        | Kind::Internal => Status::unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rowcall_core::convert::InvalidHello;
+    use rowcall_core::id::{HostName, InvalidHostName, OutOfRange, Sequence};
+    use rowcall_core::version::{self, Range};
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_code_and_its_words() {
+        let name = |text| HostName::parse(text).unwrap();
+        let sequence = |n| Sequence::new(n).unwrap();
+        let version = version::negotiate(version::OURS, Range { min: 8, max: 9 }).unwrap_err();
+        let range = OutOfRange { what: "sequence", value: 0 };
+        for (refusal, code, words) in [
+            (Refusal::HelloExpected, Code::InvalidArgument, "must be Hello"),
+            (Refusal::UnexpectedFrame, Code::InvalidArgument, "only Batch and Bye"),
+            (
+                Refusal::Hello(InvalidHello::HostName(InvalidHostName::Empty)),
+                Code::InvalidArgument,
+                "host name is empty",
+            ),
+            (Refusal::Sequence(range), Code::InvalidArgument, "sequence is 0"),
+            (
+                Refusal::Hole { got: sequence(3), expected: sequence(2) },
+                Code::InvalidArgument,
+                "record 3 came where 2 was due",
+            ),
+            (Refusal::Version(version), Code::FailedPrecondition, "the agent speaks 8 to 9"),
+            (
+                Refusal::OtherHost { said: name("a"), certified: name("b") },
+                Code::PermissionDenied,
+                "Hello says host a, but the certificate names b",
+            ),
+            (Refusal::Window, Code::ResourceExhausted, "1048576 bytes"),
+            (Refusal::NoHello, Code::DeadlineExceeded, "no Hello within 10 s"),
+            (Refusal::Silence(Duration::from_secs(150)), Code::DeadlineExceeded, "for 150 s"),
+        ] {
+            let status = status(&refusal);
+            assert_eq!(status.code(), code, "{refusal}");
+            assert!(status.message().contains(words), "{}", status.message());
+        }
+    }
+}

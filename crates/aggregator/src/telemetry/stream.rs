@@ -1,0 +1,325 @@
+//! One agent's stream: Hello, Welcome, then batches in and acknowledgements out.
+//!
+//! The task that runs it is the server's own, not the request's: when a client vanishes, nothing
+//! is cut off in the middle. Acknowledgements are coalesced, so an agent that reads slowly costs
+//! one number; an agent that sends faster than the database takes is not read from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use rowcall_core::id::{HostId, HostName};
+use rowcall_core::proto::{MAX_FRAME_BYTES, v1 as pb};
+use rowcall_core::record::Record;
+use rowcall_core::session::aggregator::{
+    HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet, silence_limit,
+};
+use rowcall_store::{EpochId, Mark};
+use rowcall_tls::accept::PeerInfo;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Status};
+use tracing::{Span, info};
+
+use super::Shared;
+use super::refusal;
+use crate::registry::{End, Live, Newcomer, Ticket};
+
+/// How long a peer may take to read the last word.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// How long a session may wait to be opened when a whole fleet comes back at once.
+const OPEN_WAIT: Duration = Duration::from_secs(30);
+
+/// After Drain an agent comes back within this.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+/// What goes to the peer.
+pub(super) type Outbound = mpsc::Sender<Result<pb::StreamResponse, Status>>;
+
+/// How a stream ended where nobody broke a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The agent said Bye or sent its last frame.
+    ByAgent,
+    /// The agent was told to come back.
+    Drained(pb::DrainReason),
+    /// The connection is gone.
+    Lost,
+}
+
+/// Runs a stream to its end.
+pub(super) async fn run<S>(
+    shared: Arc<Shared>,
+    peer: Arc<PeerInfo>,
+    name: HostName,
+    mut inbound: S,
+    outbound: Outbound,
+) where
+    S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
+{
+    let result = match open(&shared, &peer, &name, &mut inbound, &outbound).await {
+        Ok(mut opened) => opened.serve(&mut inbound, &outbound).await,
+        Err(status) => Err(status),
+    };
+    match result {
+        Ok(ended) => info!(?ended, "stream ended"),
+        Err(status) => {
+            info!(code = ?status.code(), reason = status.message(), "stream ended");
+            // The peer may be gone, or not read.
+            drop(timeout(LAST_WORD, outbound.send(Err(status))).await);
+        }
+    }
+}
+
+/// From the first frame to Welcome.
+async fn open<S>(
+    shared: &Arc<Shared>,
+    peer: &PeerInfo,
+    name: &HostName,
+    inbound: &mut S,
+    outbound: &Outbound,
+) -> Result<Opened, Status>
+where
+    S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
+{
+    let first = tokio::select! {
+        first = timeout(HELLO_DEADLINE, inbound.next()) => first,
+        () = shared.draining.cancelled() => return Err(Status::unavailable("shutting down")),
+    };
+    let frame = match first {
+        Err(_) => return Err(refusal::status(&Refusal::NoHello)),
+        Ok(None) => None,
+        Ok(Some(Err(status))) => return Err(broken(status)),
+        Ok(Some(Ok(request))) => request.frame,
+    };
+    let (hello, protocol) = greet(frame, name).map_err(|r| refusal::status(&r))?;
+    let newcomer = Newcomer {
+        name: name.clone(),
+        run: hello.run,
+        peer: peer.address,
+        agent_version: hello.agent_version.clone(),
+        clock: hello.clock,
+    };
+    // The store is asked first: while it isn't there, nobody's session is worth replacing.
+    let store = shared.database.store()?;
+    let ticket = shared
+        .registry
+        .admit(newcomer)
+        .map_err(|refused| Status::already_exists(refused.to_string()))?;
+    let opened = {
+        let turn = timeout(OPEN_WAIT, shared.openings.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Status::unavailable("too many agents connect at once, come back later"));
+        };
+        store.open_session(&hello, shared.interval).await.map_err(|e| refusal::database(&e))?
+    };
+    let (host, epoch) = (opened.host_id, opened.epoch_id);
+    Span::current().record("host_id", host.0);
+    info!(
+        agent_version = hello.agent_version,
+        new_host = opened.host_is_new,
+        new_epoch = opened.epoch_is_new,
+        facts_changed = opened.facts_changed,
+        mark = opened.mark.map(|mark| mark.through.as_u64()),
+        next = hello.next.as_u64(),
+        "agent connected"
+    );
+    let welcome = welcome(shared, protocol, host, opened.mark);
+    if outbound.send(Ok(response(pb::stream_response::Frame::Welcome(welcome)))).await.is_err() {
+        return Err(Status::cancelled("the agent is gone"));
+    }
+    Ok(Opened {
+        shared: Arc::clone(shared),
+        session: Session::new(hello.epoch, opened.mark.map(|mark| mark.through)),
+        ticket,
+        target: (host, epoch),
+    })
+}
+
+fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> pb::Welcome {
+    pb::Welcome {
+        protocol,
+        host_id: host.0,
+        interval_ms: u32::try_from(shared.interval.as_millis()).unwrap_or(u32::MAX),
+        mark: mark.map(|mark| pb::Mark {
+            through_sequence: mark.through.as_u64(),
+            time_unix_us: mark.time.0,
+        }),
+        clock_unix_us: shared.clock.wall().0,
+        max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
+        aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// A welcomed stream.
+struct Opened {
+    shared: Arc<Shared>,
+    session: Session,
+    ticket: Ticket,
+    target: (HostId, EpochId),
+}
+
+/// What is still to be sent, newest only.
+#[derive(Default)]
+struct Due {
+    ack: Option<pb::Ack>,
+    drain: Option<pb::DrainReason>,
+}
+
+impl Due {
+    fn is_empty(&self) -> bool {
+        self.ack.is_none() && self.drain.is_none()
+    }
+
+    /// An Ack goes before a Drain: what is committed is said first.
+    fn take(&mut self) -> Option<pb::StreamResponse> {
+        if let Some(ack) = self.ack.take() {
+            return Some(response(pb::stream_response::Frame::Ack(ack)));
+        }
+        let reason = self.drain.take()?;
+        let reconnect_within_ms = u32::try_from(RECONNECT_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        let drain = pb::Drain { reconnect_within_ms, reason: reason.into() };
+        Some(response(pb::stream_response::Frame::Drain(drain)))
+    }
+}
+
+impl Opened {
+    async fn serve<S>(&mut self, inbound: &mut S, outbound: &Outbound) -> Result<Ended, Status>
+    where
+        S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
+    {
+        let shared = Arc::clone(&self.shared);
+        let live = Arc::clone(&self.ticket.live);
+        let silence = silence_limit(shared.interval);
+        let mut quiet_since = Instant::now();
+        let mut due = Due::default();
+        // A batch that waits for room in the queue; until then no other is read.
+        let mut waiting: Option<Vec<Record>> = None;
+        // No batch is taken any more; once all are settled, this is how it ended.
+        let mut ending: Option<Ended> = None;
+        loop {
+            if let Some(ended) = ending
+                && waiting.is_none()
+                && self.session.is_settled()
+                && due.is_empty()
+            {
+                return Ok(ended);
+            }
+            let owing = waiting.is_some() || !self.session.is_settled();
+            tokio::select! {
+                biased;
+                () = live.changed() => {
+                    let progress = live.progress();
+                    if let Some(ack) = progress.through.and_then(|t| self.session.committed(t)) {
+                        due.ack = Some(ack);
+                        quiet_since = Instant::now();
+                    }
+                    match progress.end {
+                        Some(End::Superseded) => return Err(Status::aborted(
+                            "this spool epoch is not the host's current one any more: another \
+                             spool said Hello for the host",
+                        )),
+                        Some(End::Uncommitted) => return Err(Status::unavailable(
+                            "shutting down without the database; send again what is not acknowledged",
+                        )),
+                        Some(End::Replaced) => drain(&mut ending, &mut due, pb::DrainReason::Replaced),
+                        None => {}
+                    }
+                }
+                () = shared.draining.cancelled(), if ending.is_none() => {
+                    drain(&mut ending, &mut due, pb::DrainReason::Shutdown);
+                }
+                slot = outbound.reserve(), if !due.is_empty() => {
+                    let Ok(slot) = slot else { return Ok(Ended::Lost) };
+                    if let Some(response) = due.take() {
+                        slot.send(Ok(response));
+                    }
+                }
+                room = shared.queue.reserve(waiting.as_ref().map_or(0, Vec::len)), if waiting.is_some() => {
+                    let records = waiting.take().unwrap_or_default();
+                    if !shared.queue.put(room, &live, self.target, records) {
+                        return Err(Status::unavailable("shutting down"));
+                    }
+                }
+                frame = inbound.next(), if waiting.is_none() && ending != Some(Ended::ByAgent) => {
+                    quiet_since = Instant::now();
+                    match self.frame(frame, &live, ending.is_none())? {
+                        Received::Records(records) if records.is_empty() => {}
+                        Received::Records(records) => waiting = Some(records),
+                        Received::Last => {
+                            // It need not be told to come back any more.
+                            due.drain = None;
+                            ending = Some(Ended::ByAgent);
+                        }
+                    }
+                }
+                () = outbound.closed() => return Ok(Ended::Lost),
+                () = sleep_until(quiet_since + silence), if !owing && ending.is_none() => {
+                    return Err(refusal::status(&Refusal::Silence(silence)));
+                }
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        frame: Option<Result<pb::StreamRequest, Status>>,
+        live: &Live,
+        taking: bool,
+    ) -> Result<Received, Status> {
+        let Some(request) = frame else { return Ok(Received::Last) };
+        let request = request.map_err(broken)?;
+        live.heard(&self.shared.clock);
+        match request.frame {
+            Some(pb::stream_request::Frame::Batch(batch)) => {
+                if let Some(spool) = batch.spool {
+                    live.set_spool(spool);
+                }
+                if !taking {
+                    // Sent after Drain, or crossed it on the way: the agent sends it again.
+                    return Ok(Received::Records(Vec::new()));
+                }
+                let bytes = batch.encoded_len();
+                let records = self.session.batch(batch, bytes).map_err(|r| refusal::status(&r))?;
+                Ok(Received::Records(records))
+            }
+            Some(pb::stream_request::Frame::Bye(bye)) => {
+                info!(reason = ?bye.reason(), unacknowledged = bye.unacknowledged_records, "agent says bye");
+                Ok(Received::Last)
+            }
+            Some(pb::stream_request::Frame::Hello(_)) | None => {
+                Err(refusal::status(&Refusal::UnexpectedFrame))
+            }
+        }
+    }
+}
+
+/// What a frame means for the stream.
+enum Received {
+    Records(Vec<Record>),
+    Last,
+}
+
+fn drain(ending: &mut Option<Ended>, due: &mut Due, reason: pb::DrainReason) {
+    if ending.is_none() {
+        *ending = Some(Ended::Drained(reason));
+        due.drain = Some(reason);
+    }
+}
+
+fn response(frame: pb::stream_response::Frame) -> pb::StreamResponse {
+    pb::StreamResponse { frame: Some(frame) }
+}
+
+/// tonic's word for a frame over the limit names neither the limit's name nor the right code.
+fn broken(status: Status) -> Status {
+    if status.code() == Code::OutOfRange {
+        return Status::resource_exhausted(format!(
+            "frame too large: at most {MAX_FRAME_BYTES} bytes are taken ({})",
+            status.message()
+        ));
+    }
+    status
+}
