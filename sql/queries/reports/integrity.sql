@@ -1,0 +1,212 @@
+-- Integrity: what does not add up.
+--
+-- Parameters, in the line that starts with WITH (edit it, or let the program fill it in):
+--   from_ts, to_ts  the range: start inclusive, end exclusive, widened to whole windows
+--   window_len      length of a window; here it only widens the range
+--   min_samples     not used here
+--   labels          labels that a host must carry, all of them: {"key": "value"}
+--   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
+--   now_ts          not used here
+-- Columns: hostname; kind; samples: how many it concerns, 0 where that cannot be counted; from_ts,
+--   to_ts: from the first to the last; detail: in words; total: findings in all, this list ends at
+--   1,000.
+-- Order, worst first: by kind as listed below, most samples first, hostname, detail.
+--
+-- kind is, for each host,
+--   dropped          rowcall.gap that overlaps the range: samples that were read but will never come
+--                    (dropped, forgotten, corrupt); one row for each state and cause
+--   unexplained_gap  two samples in the range that follow each other with more than 2.5 samples due
+--                    from one to the next (the sum of piece / interval, as in the roll), less what
+--                    rowcall.gap and rowcall.quarantine have there. Not told where samples may still
+--                    come: where the later one lies beyond the mark of the host's current epoch.
+--                    Nothing is said of the time before the first and after the last sample: that is
+--                    the roll's. One row for each host
+--   epoch_changed    a spool took the place of another in the range
+--   quarantined      records refused in the range, by the time of reception (their own time may be
+--                    what is wrong with them); one row for each reason
+--   impossible       values that cannot be: percentages below 0 or above 100.5, idle and kernel
+--                    together above 101, memory below 0 or above the host's total as it is now,
+--                    other counts below 0, a span of 0 s or less. One row for each host
+--   clock_skew       by delay_s, reception minus reading: below -2 s, the host's clock is ahead. A
+--                    clock behind looks like a slow or interrupted network; it is told only where
+--                    the delay is long and steady: 3 samples or more, all above 5 s, and none more
+--                    than 5 s above another, which neither live samples nor a replay show
+--   missed           rowcall.gap that overlaps the range: samples that were due and never read; one
+--                    row for each cause
+-- Index: the primary key of host_usage, or whole partitions where the range covers them; the tables
+--   in schema rowcall are read whole.
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+bounds AS NOT MATERIALIZED (
+    -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
+    -- a zone with summer time has not always 24 hours.
+    SELECT w.*,
+           date_bin(w.len, w.from_ts, '1970-01-01 00:00:00+00') AS first_ts,
+           date_bin(w.len, w.to_ts + w.len - interval '1 microsecond', '1970-01-01 00:00:00+00') AS end_ts
+      FROM (SELECT p.*, date_part('epoch', p.window_len) AS len_s,
+                   make_interval(secs => date_part('epoch', p.window_len)) AS len
+              FROM params p) w
+),
+hosts AS MATERIALIZED (
+    SELECT h.id AS host_id, h.hostname COLLATE "C" AS hostname, h.cpu_number, h.total_mem, h.retired_at
+      FROM bounds b
+      JOIN host_info h ON h.retired_at IS NULL OR h.retired_at > b.first_ts
+     WHERE (b.name_glob = '' OR h.hostname LIKE translate(replace(replace(replace(
+               lower(b.name_glob), '\', '\\'), '%', '\%'), '_', '\_'), '*?', '%_'))
+       AND (b.labels = '{}' OR NOT EXISTS (
+               SELECT FROM jsonb_each_text(b.labels) AS wanted (key, value)
+                WHERE NOT EXISTS (
+                      SELECT FROM host_label l
+                       WHERE l.host_id = h.id AND l.key = wanted.key AND l.value = wanted.value)))
+),
+spans AS MATERIALIZED (
+    -- Which interval was in force when.
+    SELECT i.host_id, i.valid_from AS span_from,
+           lead(i.valid_from, 1, 'infinity') OVER (PARTITION BY i.host_id ORDER BY i.valid_from) AS span_to,
+           i.interval_ms / 1000.0::float8 AS interval_s
+      FROM rowcall.host_interval i
+     WHERE i.host_id IN (SELECT host_id FROM hosts)
+     UNION ALL
+    SELECT h.host_id, '-infinity', coalesce(min(i.valid_from), 'infinity'), 60
+      FROM hosts h
+      LEFT JOIN rowcall.host_interval i ON i.host_id = h.host_id
+     GROUP BY h.host_id
+),
+gaps AS (
+    SELECT g.host_id, CASE g.state WHEN 'missed' THEN 'missed' ELSE 'dropped' END AS kind,
+           sum(g.ticks)::bigint AS samples, min(g.from_ts) AS from_ts, max(g.to_ts) AS to_ts,
+           format('%s, cause: %s, in %s', g.state, g.cause,
+                  CASE count(*) WHEN 1 THEN '1 gap' ELSE count(*) || ' gaps' END) AS detail
+      FROM bounds b
+      JOIN rowcall.gap g ON g.from_ts < b.end_ts AND g.to_ts >= b.first_ts
+     GROUP BY g.host_id, g.state, g.cause
+),
+refused AS (
+    SELECT q.host_id, 'quarantined' AS kind, count(*) AS samples,
+           min(q."timestamp") AS from_ts, max(q."timestamp") AS to_ts, q.reason AS detail
+      FROM bounds b
+      JOIN rowcall.quarantine q ON q.received_at >= b.first_ts AND q.received_at < b.end_ts
+     GROUP BY q.host_id, q.reason
+),
+epochs AS (
+    SELECT e.host_id, 'epoch_changed' AS kind, 0::bigint AS samples,
+           coalesce(e.old_mark_time, e.opened_at) AS from_ts, e.opened_at AS to_ts,
+           format('spool %s took the place of %s: of the old one nothing is known after sequence %s',
+                  e.epoch, e.old_epoch, e.old_mark) AS detail
+      FROM bounds b
+      JOIN (SELECT host_id, epoch, opened_at, lag(epoch) OVER earlier AS old_epoch,
+                   lag(mark) OVER earlier AS old_mark, lag(mark_time) OVER earlier AS old_mark_time
+              FROM rowcall.epoch
+            WINDOW earlier AS (PARTITION BY host_id ORDER BY opened_at, id)) e
+        ON e.opened_at >= b.first_ts AND e.opened_at < b.end_ts AND e.old_epoch IS NOT NULL
+),
+bad_values AS (
+    -- + 0 keeps the join a hash join: with few hosts expected and many found, it could otherwise
+    -- become a walk through the index for each host.
+    SELECT u.host_id, u."timestamp",
+           u.cpu_idle < 0 OR u.cpu_idle > 100.5 AS idle,
+           u.cpu_kernel < 0 OR u.cpu_kernel > 100.5 AS kernel,
+           u.cpu_idle + u.cpu_kernel > 101 AS both_cpu,
+           u.memory_free < 0 OR u.memory_free * 1024 > h.total_mem AS free,
+           u.memory_available < 0 OR u.memory_available * 1024 > h.total_mem AS available,
+           u.disk_io < 0 AS disk_io,
+           u.disk_available < 0 AS disk_available,
+           u.elapsed_s <= 0 AS elapsed
+      FROM bounds b
+      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
+      JOIN hosts h ON h.host_id = u.host_id + 0
+     WHERE u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
+        OR u.cpu_idle + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
+        OR u.memory_free < 0 OR u.memory_free > h.total_mem / 1024
+        OR u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 OR u.elapsed_s <= 0
+),
+impossible AS (
+    SELECT host_id, 'impossible' AS kind, count(*) AS samples,
+           min("timestamp") AS from_ts, max("timestamp") AS to_ts,
+           concat_ws(', ',
+               'cpu_idle in ' || nullif(count(*) FILTER (WHERE idle), 0),
+               'cpu_kernel in ' || nullif(count(*) FILTER (WHERE kernel), 0),
+               'cpu_idle + cpu_kernel in ' || nullif(count(*) FILTER (WHERE both_cpu), 0),
+               'memory_free in ' || nullif(count(*) FILTER (WHERE free), 0),
+               'memory_available in ' || nullif(count(*) FILTER (WHERE available), 0),
+               'disk_io in ' || nullif(count(*) FILTER (WHERE disk_io), 0),
+               'disk_available in ' || nullif(count(*) FILTER (WHERE disk_available), 0),
+               'elapsed_s in ' || nullif(count(*) FILTER (WHERE elapsed), 0)) AS detail
+      FROM bad_values
+     GROUP BY host_id
+),
+delays AS (
+    SELECT u.host_id, count(*) AS samples, count(*) FILTER (WHERE u.delay_s < -2) AS ahead,
+           min(u."timestamp") AS from_ts, max(u."timestamp") AS to_ts,
+           min(u.delay_s) AS least, max(u.delay_s) AS most
+      FROM bounds b
+      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
+     WHERE (b.name_glob = '' AND b.labels = '{}') OR u.host_id IN (SELECT host_id FROM hosts)
+     GROUP BY u.host_id
+),
+skews AS (
+    SELECT host_id, 'clock_skew' AS kind, CASE WHEN least < -2 THEN ahead ELSE samples END AS samples,
+           from_ts, to_ts,
+           CASE WHEN least < -2 THEN format('clock ahead by %s s or more', round(-least::numeric, 1))
+                ELSE format('clock behind by about %s s', round(least::numeric, 1)) END AS detail
+      FROM delays
+     WHERE least < -2 OR (least > 5 AND most - least <= 5 AND samples >= 3)
+),
+steps AS (
+    SELECT u.host_id, u."timestamp" AS to_ts, u.epoch_id, u.sequence,
+           lag(u."timestamp") OVER (PARTITION BY u.host_id ORDER BY u."timestamp") AS from_ts
+      FROM bounds b
+      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
+     WHERE (b.name_glob = '' AND b.labels = '{}') OR u.host_id IN (SELECT host_id FROM hosts)
+),
+long_steps AS MATERIALIZED (
+    -- Longer than any short interval of the host allows; which one was in force comes next.
+    SELECT t.*
+      FROM steps t
+      JOIN (SELECT s.host_id, min(s.interval_s) AS interval_s
+              FROM bounds b
+              JOIN spans s ON s.span_from < b.end_ts AND s.span_to > b.first_ts
+             GROUP BY s.host_id) s ON s.host_id = t.host_id
+      LEFT JOIN host_latest l ON l.host_id = t.host_id
+     WHERE t.to_ts - t.from_ts > make_interval(secs => 2.5 * s.interval_s)
+       AND (t.epoch_id = l.epoch_id AND t.sequence > l.mark) IS NOT TRUE
+),
+holes AS (
+    SELECT t.host_id, t.from_ts, t.to_ts,
+           round(sum(date_part('epoch', least(s.span_to, t.to_ts) - greatest(s.span_from, t.from_ts))
+                     / s.interval_s)) - 1 AS missing
+      FROM long_steps t
+      JOIN spans s ON s.host_id = t.host_id AND s.span_from < t.to_ts AND s.span_to > t.from_ts
+     GROUP BY t.host_id, t.from_ts, t.to_ts
+    HAVING sum(date_part('epoch', least(s.span_to, t.to_ts) - greatest(s.span_from, t.from_ts))
+               / s.interval_s) > 2.5
+),
+unexplained AS (
+    SELECT host_id, 'unexplained_gap' AS kind, sum(missing)::bigint AS samples,
+           min(from_ts) AS from_ts, max(to_ts) AS to_ts,
+           CASE count(*) WHEN 1 THEN '1 hole' ELSE count(*) || ' holes' END
+               || ' between samples that no record explains' AS detail
+      FROM (SELECT o.host_id, o.from_ts, o.to_ts, o.missing
+                   - coalesce((SELECT sum(g.ticks)::float8 FROM rowcall.gap g
+                                WHERE g.host_id = o.host_id AND g.from_ts < o.to_ts
+                                  AND g.to_ts > o.from_ts), 0)
+                   - (SELECT count(*) FROM rowcall.quarantine q
+                       WHERE q.host_id = o.host_id AND q."timestamp" > o.from_ts
+                         AND q."timestamp" < o.to_ts) AS missing
+              FROM holes o) h
+     WHERE missing >= 1
+     GROUP BY host_id
+),
+findings AS (
+    SELECT 1 AS rank, * FROM gaps WHERE kind = 'dropped'
+     UNION ALL SELECT 2, * FROM unexplained
+     UNION ALL SELECT 3, * FROM epochs
+     UNION ALL SELECT 4, * FROM refused
+     UNION ALL SELECT 5, * FROM impossible
+     UNION ALL SELECT 6, * FROM skews
+     UNION ALL SELECT 7, * FROM gaps WHERE kind = 'missed'
+)
+SELECT h.hostname, f.kind, f.samples, f.from_ts, f.to_ts, f.detail, count(*) OVER () AS total
+  FROM findings f
+  JOIN hosts h ON h.host_id = f.host_id
+ ORDER BY f.rank, f.samples DESC, h.hostname, f.detail
+ LIMIT 1000;
