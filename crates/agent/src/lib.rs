@@ -1,1 +1,140 @@
-//! rowcall-agent: sample, queue, stream.
+//! rowcall-agent: reads its host at each tick, keeps the samples in a queue, and streams them to
+//! an aggregator over mutual TLS.
+//!
+//! [`run`] is the whole agent; the binary and `rowcall up` both call it. Inside, two tasks share
+//! one bounded queue: sampling fills it and never waits for the network, the link empties it and
+//! never waits for a reading. Reading happens on a thread of its own. Everything else runs on the
+//! caller's runtime, which should be a current-thread one: it is the smallest.
+
+pub mod cli;
+pub mod config;
+mod error;
+mod link;
+pub mod queue;
+mod random;
+pub mod sample;
+mod sampler;
+mod ticks;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use rowcall_core::backoff::Backoff;
+use rowcall_core::clock::SharedClock;
+use rowcall_core::id::{Epoch, HostName, RunId};
+use rowcall_core::record::HostFacts;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use config::{Config, DEFAULT_INTERVAL};
+pub use error::Error;
+use link::{Dialer, Link};
+use queue::{MemoryQueue, Queue};
+use sample::host_facts::{FactsReader, MachineIds};
+use sample::{Reader, Reading, Sampler};
+use sampler::{Facts, Sampling};
+
+/// Where the running system's /proc, /sys and /etc are.
+const ROOT: &str = "/";
+
+/// Runs an agent until `shutdown` is cancelled; then it says Bye and waits for outstanding
+/// acknowledgements, at most [`Config::stop_wait`]. Needs a tokio runtime with time and I/O.
+///
+/// # Errors
+/// [`Error`] when it cannot start: certificate, key or authorities don't load, or the certificate
+/// names no agent. Once started it goes on whatever the network and the aggregator do.
+pub async fn run(
+    config: Config,
+    clock: SharedClock,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let dialer = Dialer::load(&config, Arc::clone(&clock))?;
+    let backoff = Backoff::new(config.backoff_min, config.backoff_max)?;
+    let name = dialer.name().clone();
+    let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
+    let epoch = Epoch::from_random(random::bits());
+    let queue = Arc::new(Queue::new(MemoryQueue::new(epoch, config.queue)));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), host = %name, aggregator = %config.aggregator, %epoch,
+        "agent starts"
+    );
+    let first_facts = Facts::start(reader.clone(), Arc::clone(&queue), Arc::clone(&clock));
+    let Some(facts) = shutdown.run_until_cancelled(first_facts).await else { return Ok(()) };
+    let facts = Arc::new(facts);
+    let (interval, interval_seen) = watch::channel(DEFAULT_INTERVAL.max(config.min_interval));
+    let sampling = Sampling {
+        reader,
+        queue: Arc::clone(&queue),
+        facts: Arc::clone(&facts),
+        clock: Arc::clone(&clock),
+        interval: interval_seen,
+        name,
+        align: config.align,
+    };
+    let link = Link {
+        config,
+        dialer,
+        queue,
+        facts,
+        clock,
+        interval,
+        machine: MachineIds::read(Path::new(ROOT)),
+        run: RunId::from_random(random::bits()),
+        backoff,
+        renewed: false,
+    };
+    let link = Box::pin(link.run(shutdown.clone()));
+    let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run()));
+    tokio::select! {
+        biased;
+        Some(Err(gone)) = sampling => Err(gone.into()),
+        () = link => Ok(()),
+    }
+}
+
+/// Checks that an agent could start with this configuration: the name that it would have.
+///
+/// # Errors
+/// What [`run`] would return at once.
+pub fn check(config: &Config, clock: SharedClock) -> Result<HostName, Error> {
+    Dialer::load(config, clock).map(|dialer| dialer.name().clone())
+}
+
+/// Runs an agent on a thread and a runtime of its own, for a process that does other things too.
+///
+/// # Errors
+/// When the system gives no thread. What [`run`] returns is the thread's result.
+pub fn spawn_thread(
+    config: Config,
+    clock: SharedClock,
+    shutdown: CancellationToken,
+) -> io::Result<thread::JoinHandle<Result<(), Error>>> {
+    thread::Builder::new()
+        .name("rowcall-agent".into())
+        .spawn(move || runtime().map_err(Error::Thread)?.block_on(run(config, clock, shutdown)))
+}
+
+/// The runtime that an agent is happy with.
+///
+/// # Errors
+/// What the system says.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For name lookups and reading the certificate again, one at a time.
+        .max_blocking_threads(2)
+        .thread_stack_size(512 * 1024)
+        .build()
+}
+
+/// One sample over at least a second, and what the host is. Blocks the thread while it reads, and
+/// sleeps in between.
+pub async fn sample_once(clock: SharedClock) -> (Reading, HostFacts) {
+    let mut sampler = Sampler::new(ROOT);
+    sampler.prime(clock.as_ref());
+    let facts = FactsReader::new(ROOT).read();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (sampler.sample(clock.as_ref()), facts)
+}

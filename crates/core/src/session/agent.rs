@@ -107,6 +107,13 @@ impl Session {
         self.in_flight.is_empty() || self.in_flight_bytes.saturating_add(bytes) <= self.window_bytes
     }
 
+    /// Bytes of batches that may still be sent before an acknowledgement. A batch may go whatever
+    /// this says while nothing is in flight, see [`Session::may_send`].
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        self.window_bytes.saturating_sub(self.in_flight_bytes)
+    }
+
     /// A batch up to `through` was sent.
     pub fn sent(&mut self, through: Sequence, bytes: usize) {
         self.in_flight.push_back((through, bytes));

@@ -1,0 +1,137 @@
+//! The link: one stream after another to the aggregator, for as long as the agent runs.
+//!
+//! - After a failure it waits with full jitter, longer each time; only an acknowledgement starts
+//!   over. After a refusal that only people can change it waits minutes. After a clean Drain it
+//!   comes back at a random moment within the span it was given.
+//! - Nothing is released but by an acknowledgement on the present stream, see
+//!   [`rowcall_core::session`].
+
+mod dial;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowcall_core::backoff::{Backoff, jitter};
+use rowcall_core::clock::SharedClock;
+use rowcall_core::id::{Epoch, RunId};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use crate::config::Config;
+use crate::queue::{Queue, Spool};
+use crate::random;
+use crate::sample::host_facts::MachineIds;
+use crate::sampler::Facts;
+
+pub(crate) use dial::Dialer;
+
+/// An aggregator can't send agents away for longer than this.
+const LONGEST_DRAIN: Duration = Duration::from_secs(300);
+
+/// What the link works with.
+#[derive(Debug)]
+pub(crate) struct Link<S> {
+    pub(crate) config: Config,
+    pub(crate) dialer: Dialer,
+    pub(crate) queue: Arc<Queue<S>>,
+    pub(crate) facts: Arc<Facts<S>>,
+    pub(crate) clock: SharedClock,
+    pub(crate) interval: watch::Sender<Duration>,
+    pub(crate) machine: MachineIds,
+    pub(crate) run: RunId,
+    pub(crate) backoff: Backoff,
+    /// A new epoch was begun since the last acknowledgement.
+    pub(crate) renewed: bool,
+}
+
+/// How a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// We were told to stop.
+    Stopped,
+    /// The aggregator asks us to come back within this span.
+    Drained(Duration),
+    /// Our queue was rolled back or copied: it goes on under a new epoch.
+    NewEpoch,
+    /// Only people can change the reason.
+    Refused(String),
+    /// Anything else: it may work the next time.
+    Failed(String),
+}
+
+impl<S: Spool> Link<S> {
+    /// Runs until `stop` is cancelled, then says Bye and waits for outstanding acknowledgements,
+    /// at most [`Config::stop_wait`].
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let end = self.stream(&stop).await;
+            if stop.is_cancelled() {
+                let left = self.queue.with(|spool| spool.status().unacknowledged_records);
+                tracing::info!(unacknowledged_records = left, "stopped");
+                return;
+            }
+            let wait = self.wait_after(end);
+            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn wait_after(&mut self, end: End) -> Duration {
+        match end {
+            End::Stopped => Duration::ZERO,
+            End::NewEpoch => {
+                let epoch = Epoch::from_random(random::bits());
+                let before = self.queue.with(|spool| {
+                    let before = spool.epoch();
+                    spool.new_epoch(epoch);
+                    before
+                });
+                tracing::warn!(
+                    %before, %epoch,
+                    "the aggregator knows other records under our epoch, as after a rolled back or \
+                     copied disk: what is unacknowledged is sent under a new epoch"
+                );
+                // At once the first time; a peer that says so again and again has to wait.
+                if std::mem::replace(&mut self.renewed, true) {
+                    self.backoff.next(random::share())
+                } else {
+                    Duration::ZERO
+                }
+            }
+            End::Drained(within) => {
+                let wait = jitter(within.min(LONGEST_DRAIN), random::share());
+                tracing::info!(?wait, "the aggregator asked to come back later");
+                wait
+            }
+            End::Refused(reason) => {
+                let least = self.config.refused_wait / 5;
+                let wait = least + jitter(self.config.refused_wait - least, random::share());
+                tracing::warn!(reason, ?wait, "the aggregator refuses this agent");
+                wait
+            }
+            End::Failed(reason) => {
+                let wait = self.backoff.next(random::share());
+                tracing::info!(reason, ?wait, aggregator = %self.config.aggregator, "no connection");
+                wait
+            }
+        }
+    }
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        let reason = format!("{:?}: {}", status.code(), status.message());
+        match status.code() {
+            Code::AlreadyExists | Code::PermissionDenied | Code::Unauthenticated => {
+                Self::Refused(reason)
+            }
+            _ => Self::Failed(reason),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! One stream: Hello, Welcome, batches and acknowledgements.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use rowcall_core::convert::{facts_to_wire, record_to_wire};
+use rowcall_core::id::{Sequence, UnixMicros};
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::record::{Body, Gap, GapCause, GapState, HostFacts, Record};
+use rowcall_core::session::agent::{Holdings, Resume, Session};
+use rowcall_core::version;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use super::{End, Link};
+use crate::queue::Spool;
+
+/// From the call to Welcome.
+const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Records of one batch, in encoded bytes; well below the 256 KiB that a frame may have.
+const BATCH_BYTES: usize = 200 * 1024;
+
+/// With less room than this in the window, rather wait for an acknowledgement than send crumbs.
+/// Any single record fits.
+const LEAST_ROOM_BYTES: usize = 4 * 1024;
+
+/// A batch's spool status takes less than this.
+const STATUS_BYTES: usize = 64;
+
+/// Frames between the link and HTTP/2: enough to keep it busy.
+const WAITING_FRAMES: usize = 2;
+
+/// At most this often the aggregator is told what the queue holds.
+const STATUS_EVERY: Duration = Duration::from_secs(60);
+
+/// After Drain, the longest wait for what is in flight.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+impl<S: Spool> Link<S> {
+    /// Connects and serves one stream to its end.
+    pub(super) async fn stream(&mut self, stop: &CancellationToken) -> End {
+        match stop.run_until_cancelled(Box::pin(self.open())).await {
+            None => End::Stopped,
+            Some(Err(end)) => end,
+            Some(Ok(mut stream)) => Box::pin(stream.serve(self, stop)).await,
+        }
+    }
+
+    async fn open(&mut self) -> Result<Stream, End> {
+        let mut client = self.dialer.connect().await.map_err(|error| {
+            if error.is_refusal { End::Refused(error.reason) } else { End::Failed(error.reason) }
+        })?;
+        let facts = self.facts.refresh().await;
+        let hello = self.hello(&facts);
+        let (frames, outbox) = mpsc::channel(WAITING_FRAMES);
+        let frame = Some(pb::stream_request::Frame::Hello(hello));
+        frames
+            .try_send(pb::StreamRequest { frame })
+            .map_err(|_| End::Failed("no room for Hello".into()))?;
+        let opened = timeout(WELCOME_DEADLINE, async {
+            let mut inbox = client.stream(ReceiverStream::new(outbox)).await?.into_inner();
+            let first = inbox.message().await?;
+            Ok::<_, tonic::Status>((inbox, first))
+        });
+        let (inbox, first) = opened.await.map_err(|_| {
+            End::Failed(format!("no Welcome within {} s", WELCOME_DEADLINE.as_secs()))
+        })??;
+        let welcome = match first.and_then(|response| response.frame) {
+            Some(pb::stream_response::Frame::Welcome(welcome)) => welcome,
+            Some(pb::stream_response::Frame::Drain(drain)) => {
+                return Err(End::Drained(Duration::from_millis(drain.reconnect_within_ms.into())));
+            }
+            Some(pb::stream_response::Frame::Ack(_)) | None => {
+                return Err(End::Failed("the aggregator's first frame is no Welcome".into()));
+            }
+        };
+        self.welcomed(&welcome, frames, inbox)
+    }
+
+    fn hello(&self, facts: &HostFacts) -> pb::Hello {
+        let (epoch, oldest, next) =
+            self.queue.with(|spool| (spool.epoch(), spool.oldest(), spool.next()));
+        pb::Hello {
+            protocol_min: version::OURS.min,
+            protocol_max: version::OURS.max,
+            host_name: self.dialer.name().as_str().to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine_id: self.machine.machine_id.clone(),
+            boot_id: self.machine.boot_id.clone(),
+            run_id: self.run.as_u64(),
+            spool_epoch: epoch.as_u64(),
+            oldest_sequence: oldest.as_u64(),
+            next_sequence: next.as_u64(),
+            clock_unix_us: self.clock.wall().0,
+            host_info: Some(facts_to_wire(facts)),
+        }
+    }
+
+    fn welcomed(
+        &self,
+        welcome: &pb::Welcome,
+        frames: mpsc::Sender<pb::StreamRequest>,
+        inbox: Streaming<pb::StreamResponse>,
+    ) -> Result<Stream, End> {
+        if !(version::OURS.min..=version::OURS.max).contains(&welcome.protocol) {
+            let protocol = welcome.protocol;
+            return Err(End::Failed(format!("the aggregator chose protocol {protocol}, unasked")));
+        }
+        let (session, resume) = self
+            .queue
+            .with(|spool| Session::welcome(welcome, spool))
+            .map_err(|violation| End::Failed(violation.to_string()))?;
+        let next = match resume {
+            Resume::From(next) | Resume::ForgottenThenFrom { first: next, .. } => next,
+            Resume::NewEpoch => return Err(End::NewEpoch),
+        };
+        let asked = Duration::from_millis(welcome.interval_ms.into());
+        let interval = asked.max(self.config.min_interval);
+        if interval > asked {
+            tracing::warn!(
+                ?asked,
+                ?interval,
+                "the aggregator asks for a shorter interval than min_interval allows"
+            );
+        }
+        self.interval.send_if_modified(|held| std::mem::replace(held, interval) != interval);
+        tracing::info!(
+            aggregator = %self.config.aggregator,
+            version = welcome.aggregator_version,
+            host_id = welcome.host_id,
+            ?interval,
+            from_sequence = %next,
+            clock_behind_us = UnixMicros(welcome.clock_unix_us).since(self.clock.wall()),
+            "connected"
+        );
+        Ok(Stream {
+            session,
+            next,
+            mark_time: welcome.mark.map(|mark| UnixMicros(mark.time_unix_us)),
+            frames: Some(frames),
+            inbox,
+            status_sent: None,
+            quiet_since: Instant::now(),
+            drain: None,
+            stop_deadline: None,
+        })
+    }
+}
+
+/// A stream after Welcome.
+struct Stream {
+    session: Session,
+    /// What is sent next.
+    next: Sequence,
+    /// Time of the record at the mark.
+    mark_time: Option<UnixMicros>,
+    /// Gone after Bye: our half is closed.
+    frames: Option<mpsc::Sender<pb::StreamRequest>>,
+    inbox: Streaming<pb::StreamResponse>,
+    status_sent: Option<Instant>,
+    /// Since when something is in flight and nothing was heard.
+    quiet_since: Instant,
+    drain: Option<Draining>,
+    stop_deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Draining {
+    within: Duration,
+    deadline: Instant,
+}
+
+impl Stream {
+    async fn serve<S: Spool>(&mut self, link: &mut Link<S>, stop: &CancellationToken) -> End {
+        loop {
+            if self.session.is_settled() {
+                if let Some(drain) = self.drain {
+                    return End::Drained(drain.within);
+                }
+                if self.frames.is_none() {
+                    return End::Stopped;
+                }
+            }
+            let has_batch = self.drain.is_none() && self.has_room() && {
+                let next = link.queue.with(|spool| Holdings::next(spool));
+                next > self.next
+            };
+            let has_bye = self.stop_deadline.is_some() && !has_batch;
+            let wants_frame = has_batch || has_bye;
+            let frames = self.frames.clone();
+            let reserve = async {
+                match &frames {
+                    Some(frames) => frames.reserve().await.ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            let deadline = self.deadline(link.config.ack_timeout);
+            tokio::select! {
+                biased;
+                response = self.inbox.message() => match response {
+                    Ok(Some(response)) => {
+                        self.quiet_since = Instant::now();
+                        if let Err(end) = self.response(link, response) {
+                            return end;
+                        }
+                    }
+                    Ok(None) => return self.ended(),
+                    Err(status) => return self.failed(status),
+                },
+                permit = reserve, if wants_frame => {
+                    // A closed channel is a stream that ended: its reason comes from the inbox.
+                    let Some(permit) = permit else {
+                        self.frames = None;
+                        continue;
+                    };
+                    let batch = if has_batch { self.batch(link) } else { None };
+                    if let Some(batch) = batch {
+                        permit.send(frame(pb::stream_request::Frame::Batch(batch)));
+                    } else if self.stop_deadline.is_some() {
+                        permit.send(frame(pb::stream_request::Frame::Bye(bye(link))));
+                        self.frames = None;
+                    }
+                }
+                () = link.queue.appended(), if self.frames.is_some() => {}
+                () = stop.cancelled(), if self.stop_deadline.is_none() => {
+                    self.stop_deadline = Some(Instant::now() + link.config.stop_wait);
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    if let Some(end) = self.late(link) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.session.is_settled() || self.session.room_bytes() >= LEAST_ROOM_BYTES
+    }
+
+    /// When to give up waiting, if for anything.
+    fn deadline(&self, ack_timeout: Duration) -> Option<Instant> {
+        let ack = (!self.session.is_settled()).then(|| self.quiet_since + ack_timeout);
+        let drain = self.drain.map(|drain| drain.deadline);
+        [ack, drain, self.stop_deadline].into_iter().flatten().min()
+    }
+
+    fn late<S: Spool>(&self, link: &Link<S>) -> Option<End> {
+        let now = Instant::now();
+        if self.stop_deadline.is_some_and(|deadline| now >= deadline) {
+            return Some(End::Stopped);
+        }
+        if let Some(drain) = self.drain.filter(|drain| now >= drain.deadline) {
+            return Some(End::Drained(drain.within));
+        }
+        let quiet = now.saturating_duration_since(self.quiet_since);
+        (!self.session.is_settled() && quiet >= link.config.ack_timeout).then(|| {
+            End::Failed(format!("nothing acknowledged and nothing heard for {} s", quiet.as_secs()))
+        })
+    }
+
+    fn ended(&self) -> End {
+        match (self.drain, self.stop_deadline) {
+            (Some(drain), _) => End::Drained(drain.within),
+            (None, Some(_)) => End::Stopped,
+            (None, None) => End::Failed("the aggregator ended the stream".into()),
+        }
+    }
+
+    fn failed(&self, status: tonic::Status) -> End {
+        match (self.drain, self.stop_deadline) {
+            (None, None) => status.into(),
+            _ => self.ended(),
+        }
+    }
+
+    fn response<S: Spool>(
+        &mut self,
+        link: &mut Link<S>,
+        response: pb::StreamResponse,
+    ) -> Result<(), End> {
+        match response.frame {
+            Some(pb::stream_response::Frame::Ack(ack)) => {
+                let released = self
+                    .session
+                    .acknowledged(&ack)
+                    .map_err(|violation| End::Failed(violation.to_string()))?;
+                if let Some(through) = released {
+                    link.queue.with(|spool| spool.release(through));
+                    link.backoff.reset();
+                    link.renewed = false;
+                    tracing::debug!(%through, "acknowledged");
+                }
+                Ok(())
+            }
+            Some(pb::stream_response::Frame::Drain(drain)) => {
+                self.drain = Some(Draining {
+                    within: Duration::from_millis(drain.reconnect_within_ms.into()),
+                    deadline: Instant::now() + DRAIN_WAIT,
+                });
+                Ok(())
+            }
+            Some(pb::stream_response::Frame::Welcome(_)) => {
+                Err(End::Failed("the aggregator sent a second Welcome".into()))
+            }
+            // A frame of a newer protocol says nothing to us.
+            None => Ok(()),
+        }
+    }
+
+    /// The next batch; counts as sent.
+    fn batch<S: Spool>(&mut self, link: &Link<S>) -> Option<pb::Batch> {
+        let room = self.session.room_bytes().max(LEAST_ROOM_BYTES) - STATUS_BYTES;
+        let (oldest, records) = link.queue.with(|spool| {
+            let oldest = spool.oldest();
+            (oldest, spool.read_from(self.next.max(oldest), room.min(BATCH_BYTES)))
+        });
+        let forgotten = self.forgotten(oldest, link.clock.wall());
+        let through = records.last().or(forgotten.as_ref()).map(Record::through)?;
+        let now = Instant::now();
+        let spool = self
+            .status_sent
+            .is_none_or(|sent| now.saturating_duration_since(sent) >= STATUS_EVERY)
+            .then(|| status(link));
+        if spool.is_some() {
+            self.status_sent = Some(now);
+        }
+        let records = forgotten.iter().chain(&records).map(record_to_wire).collect();
+        let batch = pb::Batch { records, spool };
+        if self.session.is_settled() {
+            self.quiet_since = now;
+        }
+        self.session.sent(through, batch.encoded_len());
+        self.next = through.next();
+        Some(batch)
+    }
+
+    /// The gap in place of acknowledged records that the aggregator lost and the queue no longer
+    /// holds.
+    fn forgotten(&self, oldest: Sequence, now: UnixMicros) -> Option<Record> {
+        let through = Sequence::new(oldest.as_u64() - 1).ok().filter(|last| *last >= self.next)?;
+        let ticks = through.as_i64() - self.next.as_i64() + 1;
+        let from = self.mark_time.unwrap_or(now);
+        let (state, cause) = (GapState::Forgotten, GapCause::Size);
+        let gap = Gap { through, ticks, state, cause, from, to: from.max(now) };
+        Some(Record { sequence: self.next, time: now, body: Body::Gap(gap) })
+    }
+}
+
+fn frame(frame: pb::stream_request::Frame) -> pb::StreamRequest {
+    pb::StreamRequest { frame: Some(frame) }
+}
+
+fn bye<S: Spool>(link: &Link<S>) -> pb::Bye {
+    pb::Bye {
+        reason: pb::ByeReason::Stopped.into(),
+        unacknowledged_records: link.queue.with(|spool| spool.status().unacknowledged_records),
+    }
+}
+
+fn status<S: Spool>(link: &Link<S>) -> pb::SpoolStatus {
+    let status = link.queue.with(|spool| spool.status());
+    let age = status.oldest_unacknowledged.map_or(0, |oldest| link.clock.wall().since(oldest));
+    pb::SpoolStatus {
+        unacknowledged_records: status.unacknowledged_records,
+        size_bytes: status.size_bytes,
+        oldest_unacknowledged_age_s: u64::try_from(age / 1_000_000).unwrap_or(0),
+        dropped_records: status.dropped_records,
+    }
+}

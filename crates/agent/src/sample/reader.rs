@@ -1,0 +1,116 @@
+//! The thread that reads.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::{io, thread};
+
+use rowcall_core::clock::SharedClock;
+use rowcall_core::record::HostFacts;
+use tokio::sync::oneshot;
+
+use super::host_facts::FactsReader;
+use super::{Reading, Sampler};
+
+/// Stack of the reading thread, in bytes. Reading is shallow; only what is touched is resident.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Requests that may wait for the thread. One sampler and one link ask, each for one thing.
+const WAITING_REQUESTS: usize = 4;
+
+/// A handle of the reading thread. The thread ends when every handle is gone; a read that hangs
+/// forever holds up nothing but the numbers themselves.
+#[derive(Clone, Debug)]
+pub struct Reader(mpsc::SyncSender<Request>);
+
+/// The reading thread is gone, which only a bug can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reading thread is gone")]
+pub struct ReaderGone;
+
+#[derive(Debug)]
+enum Request {
+    Prime(oneshot::Sender<()>),
+    Sample(oneshot::Sender<Reading>),
+    Facts(oneshot::Sender<HostFacts>),
+}
+
+impl Reader {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(root: impl Into<PathBuf>, clock: SharedClock) -> io::Result<Self> {
+        let root = root.into();
+        let (requests, inbox) = mpsc::sync_channel(WAITING_REQUESTS);
+        thread::Builder::new()
+            .name("rowcall-read".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || serve(root, &clock, &inbox))?;
+        Ok(Self(requests))
+    }
+
+    /// Reads the counters that the first sample's differences start from.
+    ///
+    /// # Errors
+    /// [`ReaderGone`].
+    pub async fn prime(&self) -> Result<(), ReaderGone> {
+        self.ask(Request::Prime).await
+    }
+
+    /// Takes a sample, stamped when it is read.
+    ///
+    /// # Errors
+    /// [`ReaderGone`].
+    pub async fn sample(&self) -> Result<Reading, ReaderGone> {
+        self.ask(Request::Sample).await
+    }
+
+    /// Reads what the host is.
+    ///
+    /// # Errors
+    /// [`ReaderGone`].
+    pub async fn facts(&self) -> Result<HostFacts, ReaderGone> {
+        self.ask(Request::Facts).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, ReaderGone> {
+        let (reply, answer) = oneshot::channel();
+        // Full only while a read hangs and its askers gave up: then this one gives up too.
+        self.0.try_send(request(reply)).map_err(|_| ReaderGone)?;
+        answer.await.map_err(|_| ReaderGone)
+    }
+}
+
+fn serve(root: PathBuf, clock: &SharedClock, inbox: &mpsc::Receiver<Request>) {
+    let mut facts = FactsReader::new(root.clone());
+    let mut sampler = Sampler::new(root);
+    while let Ok(request) = inbox.recv() {
+        // An asker that gave up is no concern of this thread.
+        let _unheard = match request {
+            Request::Prime(reply) => {
+                sampler.prime(clock.as_ref());
+                reply.send(()).is_err()
+            }
+            Request::Sample(reply) => reply.send(sampler.sample(clock.as_ref())).is_err(),
+            Request::Facts(reply) => reply.send(facts.read()).is_err(),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rowcall_core::clock::SystemClock;
+
+    #[tokio::test]
+    async fn the_thread_reads_and_ends_with_its_handles() {
+        let reader = Reader::start("/", SystemClock::shared()).unwrap();
+        reader.prime().await.unwrap();
+        let reading = reader.sample().await.unwrap();
+        assert!(reading.sample.elapsed_us.is_some());
+        assert!(reader.facts().await.unwrap().total_mem_kib.is_some());
+    }
+}
