@@ -52,7 +52,9 @@ fn no_source_file_grows_past_500_lines() {
 
 #[test]
 fn every_query_says_what_it_is_for() {
-    for (path, text) in files_under("sql", "sql") {
+    let files = files_under("sql", "sql");
+    assert!(files.len() > 5, "only {} SQL files were found", files.len());
+    for (path, text) in files {
         assert!(text.starts_with("-- "), "{path} does not open with a comment");
     }
 }
