@@ -1,7 +1,9 @@
-//! For tests only: a certificate authority, databases, and waiting for conditions.
+//! For tests only: certificates, databases, programs, a proxy that cuts, and waiting for conditions.
 //!
 //! Nothing here takes a fixed port, path or time, so that test runs don't meet on one machine.
 
 pub mod ca;
 pub mod database;
 pub mod poll;
+pub mod process;
+pub mod proxy;
