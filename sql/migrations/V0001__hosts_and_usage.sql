@@ -91,6 +91,7 @@ CREATE TABLE host_latest (
 
 COMMENT ON TABLE host_latest IS 'The newest sample of each host, and up to where its spool is committed';
 COMMENT ON COLUMN host_latest."timestamp" IS 'Time of the newest sample; never moves backwards';
+COMMENT ON COLUMN host_latest.received_at IS 'When the mark last moved, by the database''s clock: a replay does not move it';
 COMMENT ON COLUMN host_latest.joined_at IS 'From when on the host is in the roll: its first handshake or, if older, its oldest sample';
 COMMENT ON COLUMN host_latest.mark IS 'Every sequence of epoch_id up to this one is committed; 0: none';
 COMMENT ON COLUMN host_latest.mark_time IS 'Time of the record at the mark';
@@ -114,6 +115,8 @@ CREATE TABLE rowcall.host_interval (
     PRIMARY KEY (host_id, valid_from)
 );
 
+COMMENT ON TABLE rowcall.host_interval IS 'The interval that each host was given, from when on; before the first row the first one counts';
+
 -- One life of one spool. The mark of a host's current epoch is host_latest.mark; when another
 -- epoch takes over, the mark it ended with stays here.
 CREATE TABLE rowcall.epoch (
@@ -126,6 +129,11 @@ CREATE TABLE rowcall.epoch (
     mark_time timestamptz,
     UNIQUE (host_id, epoch)
 );
+
+COMMENT ON TABLE rowcall.epoch IS 'The lives of each host''s spool';
+COMMENT ON COLUMN rowcall.epoch.epoch IS 'The random number that the agent gave it';
+COMMENT ON COLUMN rowcall.epoch.closed_at IS 'When another epoch took over; NULL: it is the current one';
+COMMENT ON COLUMN rowcall.epoch.mark IS 'Up to where it was committed when it closed; of the current one see host_latest.mark';
 
 -- Samples that will never come, as agents told.
 CREATE TABLE rowcall.gap (
@@ -142,6 +150,15 @@ CREATE TABLE rowcall.gap (
     PRIMARY KEY (host_id, epoch_id, sequence)
 );
 
+COMMENT ON TABLE rowcall.gap IS 'Samples that will never come, as agents told';
+COMMENT ON COLUMN rowcall.gap.sequence IS 'First record that the gap covers; the gap is that record itself where nothing was ever read';
+COMMENT ON COLUMN rowcall.gap.through_sequence IS 'Last record that the gap covers';
+COMMENT ON COLUMN rowcall.gap.ticks IS 'Due samples that are missing';
+COMMENT ON COLUMN rowcall.gap.state IS 'What became of them: dropped, missed, forgotten, corrupt, unknown';
+COMMENT ON COLUMN rowcall.gap.cause IS 'Why: size, age, off, suspended, starved, storage, unknown';
+COMMENT ON COLUMN rowcall.gap.from_ts IS 'Time of the first missing sample, by the host''s clock';
+COMMENT ON COLUMN rowcall.gap.to_ts IS 'Time of the last missing sample, by the host''s clock';
+
 -- Records that were refused, each with its reason; acknowledged, since asking again would not help.
 CREATE TABLE rowcall.quarantine (
     host_id     integer NOT NULL REFERENCES host_info (id),
@@ -152,3 +169,48 @@ CREATE TABLE rowcall.quarantine (
     reason      text NOT NULL,
     PRIMARY KEY (host_id, epoch_id, sequence)
 );
+
+COMMENT ON TABLE rowcall.quarantine IS 'Records that were refused, with the reason';
+
+-- Makes days of host_usage, UTC, and tells how many were missing. Several may call it at once.
+--
+-- A day is made beside the table and attached, which lets readers and writers of other days go on;
+-- PARTITION OF would lock them all out, and wait for the longest report first.
+CREATE FUNCTION rowcall.create_days(days date[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    day  date;
+    name text;
+    made integer := 0;
+BEGIN
+    FOREACH day IN ARRAY (SELECT coalesce(array_agg(DISTINCT d ORDER BY d), '{}') FROM unnest(days) AS d) LOOP
+        name := 'host_usage_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN rowcall.has_day(name);
+        PERFORM pg_advisory_xact_lock(x'526f7763616c6c02'::bigint);
+        -- Somebody else may have made it while we waited.
+        CONTINUE WHEN rowcall.has_day(name);
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.host_usage)', name);
+        EXECUTE format(
+            'ALTER TABLE public.host_usage ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+            name,
+            to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00',
+            to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00'
+        );
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.create_days(date[]) IS 'Makes the missing ones of some UTC days of host_usage; tells how many';
+
+CREATE FUNCTION rowcall.has_day(name text) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_inherits AS i
+        JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'public.host_usage'::regclass AND c.relname = name
+    )
+$$;
+
+COMMENT ON FUNCTION rowcall.has_day(text) IS 'Whether a table is a partition of host_usage';

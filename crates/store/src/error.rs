@@ -126,7 +126,8 @@ impl Error {
                 cause = text(&error)
             ),
             Some(_) => format!("{target} refuses the connection: {}", text(&error)),
-            None if error.to_string().contains("authentication") => {
+            // The driver's own words: a password is missing, or a method that it does not speak.
+            None if !has_io_cause(&error) && !error.is_closed() && is_setting(&error) => {
                 return Self {
                     source: Some(error),
                     ..Self::new(
@@ -253,6 +254,12 @@ fn text(error: &tokio_postgres::Error) -> String {
             None => error.to_string(),
         },
     }
+}
+
+/// The driver has no name for it, but two texts.
+fn is_setting(error: &tokio_postgres::Error) -> bool {
+    let text = error.to_string();
+    text.contains("authentication") || text.contains("invalid configuration")
 }
 
 fn has_io_cause(error: &tokio_postgres::Error) -> bool {

@@ -10,6 +10,8 @@ mod migrate;
 mod partitions;
 mod pool;
 mod session;
+#[cfg(test)]
+mod testing;
 mod time;
 
 use std::sync::Arc;

@@ -158,3 +158,6 @@ pub(crate) fn checksum(sql: &str) -> String {
     }
     format!("{hash:016x}")
 }
+
+#[cfg(test)]
+mod tests;

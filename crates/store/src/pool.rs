@@ -249,3 +249,6 @@ pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> 
     });
     Ok(client)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,59 @@
-//! Opening an agent's session.
+//! Opening an agent's session: the host, its epoch and mark, and its interval.
+//!
+//! What is told wins over what is known, but what is not told leaves it: an agent that cannot
+//! read a file any more does not make the database forget. Locks are taken in one order, the
+//! host's `host_info` row first and its `host_latest` row then.
 
 use std::time::Duration;
 
+use deadpool_postgres::{Object, Transaction};
 use rowcall_core::convert::Hello;
-use rowcall_core::id::{HostId, Sequence, UnixMicros};
+use rowcall_core::id::{HostId, HostName, Sequence, UnixMicros};
+use rowcall_core::record::HostFacts;
+use tokio_postgres::Row;
 
 use crate::Store;
 use crate::error::{Error, Kind};
+use crate::time::Time;
+
+/// Two transactions that stand in each other's way are tried again at once this often.
+pub(crate) const CONFLICT_TRIES: u32 = 5;
+
+macro_rules! query {
+    ($name:ident, $file:literal) => {
+        const $name: &str = include_str!(concat!("../../../sql/queries/session/", $file, ".sql"));
+    };
+}
+
+query!(LOOK, "look");
+query!(LOCK, "lock");
+query!(INSERT, "insert");
+query!(UPDATE, "update");
+query!(LATEST_INSERT, "latest_insert");
+query!(LATEST_LOCK, "latest_lock");
+query!(REJOIN, "rejoin");
+query!(EPOCH_FIND, "epoch_find");
+query!(EPOCH_INSERT, "epoch_insert");
+query!(EPOCH_CLOSE, "epoch_close");
+query!(EPOCH_OPEN, "epoch_open");
+query!(INTERVAL, "interval");
+
+/// All of them.
+#[cfg(test)]
+pub(crate) const QUERIES: &[&str] = &[
+    LOOK,
+    LOCK,
+    INSERT,
+    UPDATE,
+    LATEST_INSERT,
+    LATEST_LOCK,
+    REJOIN,
+    EPOCH_FIND,
+    EPOCH_INSERT,
+    EPOCH_CLOSE,
+    EPOCH_OPEN,
+    INTERVAL,
+];
 
 /// `rowcall.epoch.id`: the database's number for one life of one host's spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +66,13 @@ pub struct Mark {
     pub through: Sequence,
     /// The time of the record at it, by the agent's clock.
     pub time: UnixMicros,
+}
+
+impl Mark {
+    fn from_columns(mark: Option<i64>, time: Option<Time>) -> Option<Self> {
+        let through = Sequence::new(u64::try_from(mark?).ok()?).ok()?;
+        Some(Self { through, time: time?.0 })
+    }
 }
 
 /// What the database says of a host that said Hello.
@@ -34,21 +88,298 @@ pub struct OpenedSession {
     pub host_is_new: bool,
     /// The epoch was not known before.
     pub epoch_is_new: bool,
-    /// The host is not what it was.
+    /// The host is not what it was; also true of a new one that tells anything.
     pub facts_changed: bool,
 }
 
 impl Store {
-    /// Makes or finds the host, its epoch and its interval, in one transaction.
+    /// Makes or finds the host, its epoch and its interval, in one transaction. An agent that
+    /// comes back as it was costs one look and writes nothing.
+    ///
+    /// The epoch becomes the host's current one: from then on [`Store::ingest`] refuses records of
+    /// any other epoch of the host. The epoch that was current is closed with its mark; should it
+    /// come back, it goes on from there. A retired host is back in the roll, from now on.
     ///
     /// # Errors
-    /// As the database says.
+    /// As the database says; nothing is changed then.
     pub async fn open_session(
         &self,
         hello: &Hello,
         interval: Duration,
     ) -> Result<OpenedSession, Error> {
-        drop((hello, interval));
-        Err(Error::new(Kind::Internal, "not built yet"))
+        let interval_ms = i32::try_from(interval.as_millis()).unwrap_or(i32::MAX).max(1);
+        let mut tries = 0;
+        loop {
+            let mut connection = self.ingest.get().await?;
+            let result = self.ingest.wait(open(&mut connection, hello, interval_ms)).await;
+            self.ingest.settle(connection, &result);
+            tries += 1;
+            match result {
+                Err(error) if error.is_conflict() && tries < CONFLICT_TRIES => {}
+                other => return other,
+            }
+        }
     }
 }
+
+async fn open(
+    connection: &mut Object,
+    hello: &Hello,
+    interval_ms: i32,
+) -> Result<OpenedSession, Error> {
+    let name = &hello.host_name;
+    let look = connection.prepare_cached(LOOK).await?;
+    if let Some(row) = connection.query_opt(&look, &[&name.as_str()]).await? {
+        let known = Known::from_row(&row)?;
+        if let Some(session) = known.as_it_was(hello, interval_ms) {
+            return Ok(session);
+        }
+    }
+    let transaction = connection.transaction().await?;
+    let session = change(&transaction, hello, interval_ms).await?;
+    transaction.commit().await?;
+    Ok(session)
+}
+
+async fn change(
+    transaction: &Transaction<'_>,
+    hello: &Hello,
+    interval_ms: i32,
+) -> Result<OpenedSession, Error> {
+    let (host_id, host_is_new) = lock_host(transaction, &hello.host_name).await?;
+    let look = transaction.prepare_cached(LOOK).await?;
+    let row = transaction.query_one(&look, &[&hello.host_name.as_str()]).await?;
+    let known = Known::from_row(&row)?;
+    if !known.has_latest {
+        execute(transaction, LATEST_INSERT, &[&host_id]).await?;
+    }
+
+    let told = known.about.updated_by(hello);
+    let facts_changed = !told.same_facts(&known.about);
+    if told != known.about || known.retired {
+        update(transaction, host_id, &told, facts_changed).await?;
+    }
+    if known.retired {
+        execute(transaction, REJOIN, &[&host_id]).await?;
+    }
+    if known.interval_ms != Some(interval_ms) {
+        execute(transaction, INTERVAL, &[&host_id, &interval_ms]).await?;
+    }
+
+    let current = known.epoch.filter(|_| known.epoch_number == Some(hello.epoch.as_i64()));
+    let (epoch_id, mark, epoch_is_new) = match current {
+        Some(epoch_id) => (epoch_id, known.mark, false),
+        None => switch_epoch(transaction, host_id, hello.epoch.as_i64()).await?,
+    };
+    Ok(OpenedSession {
+        host_id: HostId(host_id),
+        epoch_id: EpochId(epoch_id),
+        mark,
+        host_is_new,
+        epoch_is_new,
+        facts_changed,
+    })
+}
+
+/// The host's id, its row locked; and whether it was made for that.
+async fn lock_host(transaction: &Transaction<'_>, name: &HostName) -> Result<(i32, bool), Error> {
+    let lock = transaction.prepare_cached(LOCK).await?;
+    if let Some(row) = transaction.query_opt(&lock, &[&name.as_str()]).await? {
+        return Ok((row.try_get(0)?, false));
+    }
+    let insert = transaction.prepare_cached(INSERT).await?;
+    if let Some(row) = transaction.query_opt(&insert, &[&name.as_str()]).await? {
+        return Ok((row.try_get(0)?, true));
+    }
+    // Somebody else was faster, and has committed.
+    match transaction.query_opt(&lock, &[&name.as_str()]).await? {
+        Some(row) => Ok((row.try_get(0)?, false)),
+        None => Err(Error::new(
+            Kind::Transient,
+            format!("host {name} was made and removed by others at the same moment"),
+        )),
+    }
+}
+
+async fn update(
+    transaction: &Transaction<'_>,
+    host_id: i32,
+    about: &About,
+    facts_changed: bool,
+) -> Result<(), Error> {
+    let facts = &about.facts;
+    execute(
+        transaction,
+        UPDATE,
+        &[
+            &host_id,
+            &facts.cpu_number,
+            &facts.cpu_architecture,
+            &facts.cpu_model,
+            &facts.cpu_mhz,
+            &facts.l2_cache_kib,
+            &facts.total_mem_kib,
+            &facts.os,
+            &facts.kernel,
+            &facts.kernel_host_name,
+            &about.machine_id,
+            &about.boot_id,
+            &facts.booted.map(Time),
+            &about.agent_version,
+            &facts_changed,
+        ],
+    )
+    .await
+}
+
+/// Makes an epoch the host's current one.
+async fn switch_epoch(
+    transaction: &Transaction<'_>,
+    host_id: i32,
+    epoch: i64,
+) -> Result<(i32, Option<Mark>, bool), Error> {
+    let find = transaction.prepare_cached(EPOCH_FIND).await?;
+    let (epoch_id, is_new): (i32, bool) =
+        match transaction.query_opt(&find, &[&host_id, &epoch]).await? {
+            Some(row) => (row.try_get(0)?, false),
+            None => {
+                let insert = transaction.prepare_cached(EPOCH_INSERT).await?;
+                let row = transaction.query_one(&insert, &[&host_id, &epoch]).await?;
+                (row.try_get(0)?, true)
+            }
+        };
+    // A flush of the old epoch may hold it: its mark counts still, the next flush's does not.
+    execute(transaction, LATEST_LOCK, &[&host_id]).await?;
+    execute(transaction, EPOCH_CLOSE, &[&host_id]).await?;
+    let open = transaction.prepare_cached(EPOCH_OPEN).await?;
+    let row = transaction.query_one(&open, &[&host_id, &epoch_id]).await?;
+    Ok((epoch_id, Mark::from_columns(row.try_get(0)?, row.try_get(1)?), is_new))
+}
+
+async fn execute(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    parameters: &[&(dyn postgres_types::ToSql + Sync)],
+) -> Result<(), Error> {
+    let statement = transaction.prepare_cached(sql).await?;
+    transaction.execute(&statement, parameters).await?;
+    Ok(())
+}
+
+/// What `host_info` says of a host.
+#[derive(Clone, Debug, PartialEq)]
+struct About {
+    facts: HostFacts,
+    machine_id: Option<String>,
+    boot_id: Option<String>,
+    agent_version: Option<String>,
+}
+
+impl About {
+    /// With what a Hello tells.
+    fn updated_by(&self, hello: &Hello) -> Self {
+        fn text(told: Option<&String>, known: Option<&String>) -> Option<String> {
+            told.or(known).cloned()
+        }
+        let (told, known) = (&hello.facts, &self.facts);
+        let boot_id = text(hello.boot_id.as_ref(), self.boot_id.as_ref());
+        // Computed from clocks, the boot's time wavers by a second each time it is asked for.
+        let same_boot = boot_id.is_some() && boot_id == self.boot_id;
+        let booted =
+            if same_boot { known.booted.or(told.booted) } else { told.booted.or(known.booted) };
+        Self {
+            facts: HostFacts {
+                cpu_number: told.cpu_number.or(known.cpu_number),
+                cpu_architecture: text(
+                    told.cpu_architecture.as_ref(),
+                    known.cpu_architecture.as_ref(),
+                ),
+                cpu_model: text(told.cpu_model.as_ref(), known.cpu_model.as_ref()),
+                cpu_mhz: told.cpu_mhz.or(known.cpu_mhz),
+                l2_cache_kib: told.l2_cache_kib.or(known.l2_cache_kib),
+                total_mem_kib: told.total_mem_kib.or(known.total_mem_kib),
+                os: text(told.os.as_ref(), known.os.as_ref()),
+                kernel: text(told.kernel.as_ref(), known.kernel.as_ref()),
+                kernel_host_name: text(
+                    told.kernel_host_name.as_ref(),
+                    known.kernel_host_name.as_ref(),
+                ),
+                booted,
+            },
+            machine_id: text(hello.machine_id.as_ref(), self.machine_id.as_ref()),
+            boot_id,
+            agent_version: text(hello.agent_version.as_ref(), self.agent_version.as_ref()),
+        }
+    }
+
+    /// Whether what `"timestamp"` speaks of is the same: everything up to the machine id.
+    fn same_facts(&self, other: &Self) -> bool {
+        let timeless = |about: &Self| HostFacts { booted: None, ..about.facts.clone() };
+        timeless(self) == timeless(other) && self.machine_id == other.machine_id
+    }
+}
+
+/// What the database knows of a host.
+#[derive(Debug)]
+struct Known {
+    host_id: i32,
+    about: About,
+    retired: bool,
+    has_latest: bool,
+    epoch: Option<i32>,
+    epoch_number: Option<i64>,
+    mark: Option<Mark>,
+    interval_ms: Option<i32>,
+}
+
+impl Known {
+    fn from_row(row: &Row) -> Result<Self, Error> {
+        let booted: Option<Time> = row.try_get("booted_at")?;
+        Ok(Self {
+            host_id: row.try_get("id")?,
+            about: About {
+                facts: HostFacts {
+                    cpu_number: row.try_get("cpu_number")?,
+                    cpu_architecture: row.try_get("cpu_architecture")?,
+                    cpu_model: row.try_get("cpu_model")?,
+                    cpu_mhz: row.try_get("cpu_mhz")?,
+                    l2_cache_kib: row.try_get("l2_cache")?,
+                    total_mem_kib: row.try_get("total_mem")?,
+                    os: row.try_get("os")?,
+                    kernel: row.try_get("kernel")?,
+                    kernel_host_name: row.try_get("kernel_host_name")?,
+                    booted: booted.map(|time| time.0),
+                },
+                machine_id: row.try_get("machine_id")?,
+                boot_id: row.try_get("boot_id")?,
+                agent_version: row.try_get("agent_version")?,
+            },
+            retired: row.try_get("retired")?,
+            has_latest: row.try_get("has_latest")?,
+            epoch: row.try_get("epoch_id")?,
+            epoch_number: row.try_get("epoch")?,
+            mark: Mark::from_columns(row.try_get("mark")?, row.try_get("mark_time")?),
+            interval_ms: row.try_get("interval_ms")?,
+        })
+    }
+
+    /// The session, if the Hello changes nothing.
+    fn as_it_was(&self, hello: &Hello, interval_ms: i32) -> Option<OpenedSession> {
+        let epoch_id = self.epoch?;
+        let same = self.epoch_number == Some(hello.epoch.as_i64())
+            && self.interval_ms == Some(interval_ms)
+            && !self.retired
+            && self.about.updated_by(hello) == self.about;
+        same.then_some(OpenedSession {
+            host_id: HostId(self.host_id),
+            epoch_id: EpochId(epoch_id),
+            mark: self.mark,
+            host_is_new: false,
+            epoch_is_new: false,
+            facts_changed: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Records as columns of arrays, one array per parameter, units converted.
+
+use postgres_types::ToSql;
+use rowcall_core::record::{Body, Gap, Sample};
+
+use super::Item;
+use crate::time::Time;
+
+/// The parameters of `samples.sql` but for the last.
+#[derive(Default)]
+pub(super) struct Samples {
+    host_id: Vec<i32>,
+    epoch_id: Vec<i32>,
+    sequence: Vec<i64>,
+    time: Vec<Time>,
+    elapsed_s: Vec<Option<f32>>,
+    uptime_s: Vec<Option<i64>>,
+    memory_free: Vec<Option<i64>>,
+    memory_available: Vec<Option<i64>>,
+    cpu_idle: Vec<Option<f32>>,
+    cpu_kernel: Vec<Option<f32>>,
+    disk_io: Vec<Option<i64>>,
+    disk_available: Vec<Option<i64>>,
+}
+
+impl Samples {
+    pub(super) fn push(&mut self, item: &Item<'_>, sample: &Sample) {
+        self.host_id.push(item.incoming.host_id.0);
+        self.epoch_id.push(item.incoming.epoch_id.0);
+        self.sequence.push(item.incoming.record.sequence.as_i64());
+        self.time.push(Time(item.incoming.record.time));
+        self.elapsed_s.push(sample.elapsed_us.and_then(seconds));
+        self.uptime_s.push(sample.uptime_us.map(|micros| micros / 1_000_000));
+        self.memory_free.push(sample.memory_free_kib.map(mib));
+        self.memory_available.push(sample.memory_available_kib.map(mib));
+        self.cpu_idle.push(sample.cpu_idle_percent.and_then(real));
+        self.cpu_kernel.push(sample.cpu_kernel_percent.and_then(real));
+        self.disk_io.push(sample.disk_io);
+        self.disk_available.push(sample.disk_available_kib.map(mib));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.host_id.is_empty()
+    }
+
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.host_id,
+            &self.epoch_id,
+            &self.sequence,
+            &self.time,
+            &self.elapsed_s,
+            &self.uptime_s,
+            &self.memory_free,
+            &self.memory_available,
+            &self.cpu_idle,
+            &self.cpu_kernel,
+            &self.disk_io,
+            &self.disk_available,
+        ]
+    }
+}
+
+/// The parameters of `gaps.sql`.
+#[derive(Default)]
+pub(super) struct Gaps {
+    host_id: Vec<i32>,
+    epoch_id: Vec<i32>,
+    sequence: Vec<i64>,
+    through: Vec<i64>,
+    ticks: Vec<i64>,
+    state: Vec<&'static str>,
+    cause: Vec<&'static str>,
+    from: Vec<Time>,
+    to: Vec<Time>,
+}
+
+impl Gaps {
+    pub(super) fn push(&mut self, item: &Item<'_>, gap: &Gap) {
+        self.host_id.push(item.incoming.host_id.0);
+        self.epoch_id.push(item.incoming.epoch_id.0);
+        self.sequence.push(item.incoming.record.sequence.as_i64());
+        self.through.push(gap.through.as_i64());
+        self.ticks.push(gap.ticks);
+        self.state.push(gap.state.as_str());
+        self.cause.push(gap.cause.as_str());
+        self.from.push(Time(gap.from));
+        self.to.push(Time(gap.to));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.host_id.len()
+    }
+
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        [
+            &self.host_id,
+            &self.epoch_id,
+            &self.sequence,
+            &self.through,
+            &self.ticks,
+            &self.state,
+            &self.cause,
+            &self.from,
+            &self.to,
+        ]
+    }
+}
+
+/// The parameters of `quarantine.sql`.
+#[derive(Default)]
+pub(super) struct Refused<'a> {
+    host_id: Vec<i32>,
+    epoch_id: Vec<i32>,
+    sequence: Vec<i64>,
+    time: Vec<Time>,
+    reason: Vec<&'a str>,
+}
+
+impl<'a> Refused<'a> {
+    pub(super) fn push(&mut self, item: &Item<'_>, reason: &'a str) {
+        self.host_id.push(item.incoming.host_id.0);
+        self.epoch_id.push(item.incoming.epoch_id.0);
+        self.sequence.push(item.incoming.record.sequence.as_i64());
+        self.time.push(Time(item.incoming.record.time));
+        self.reason.push(reason);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.host_id.len()
+    }
+
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 5] {
+        [&self.host_id, &self.epoch_id, &self.sequence, &self.time, &self.reason]
+    }
+}
+
+/// The parameters of `marks.sql`: one row per epoch.
+#[derive(Default)]
+pub(super) struct Marks {
+    host_id: Vec<i32>,
+    epoch_id: Vec<i32>,
+    mark: Vec<i64>,
+    time: Vec<Time>,
+}
+
+impl Marks {
+    /// The highest sequence that each epoch's records cover, lowest host first.
+    pub(super) fn of(items: &[Item<'_>]) -> Self {
+        let mut ends: Vec<_> = items
+            .iter()
+            .map(|item| (item.key(), item.incoming.record.through(), item.incoming.record.time))
+            .collect();
+        // Highest first within an epoch, so that the first one stays.
+        ends.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        ends.dedup_by_key(|end| end.0);
+        let mut marks = Self::default();
+        for ((host_id, epoch_id), through, time) in ends {
+            marks.host_id.push(host_id.0);
+            marks.epoch_id.push(epoch_id.0);
+            marks.mark.push(through.as_i64());
+            marks.time.push(Time(time));
+        }
+        marks
+    }
+
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.host_id, &self.epoch_id, &self.mark, &self.time]
+    }
+}
+
+/// Whether a record is a sample that is to be stored as such.
+pub(super) fn as_sample<'a>(item: &Item<'a>) -> Option<&'a Sample> {
+    match (&item.incoming.record.body, item.refused) {
+        (Body::Sample(sample), None) => Some(sample),
+        _ => None,
+    }
+}
+
+/// Rounded down, as `df -m` and `free -m` do.
+fn mib(kib: i64) -> i64 {
+    kib.div_euclid(1024)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a span to 7 digits is what the column holds")]
+fn seconds(micros: i64) -> Option<f32> {
+    real(micros as f64 / 1e6)
+}
+
+/// As a column of type `real`; what does not fit it is unknown.
+#[expect(clippy::cast_possible_truncation, reason = "the result is checked")]
+fn real(value: f64) -> Option<f32> {
+    let real = value as f32;
+    real.is_finite().then_some(real)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_a_real_are_unknown() {
+        assert_eq!(real(99.5), Some(99.5));
+        for value in [f64::MAX, -f64::MAX, f64::INFINITY, f64::NAN] {
+            assert_eq!(real(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn kib_are_rounded_down_to_mib() {
+        assert_eq!(mib(1023), 0);
+        assert_eq!(mib(1024), 1);
+        assert_eq!(mib(24 << 30), 24 << 20);
+        assert_eq!(mib(i64::MAX), i64::MAX / 1024);
+    }
+}

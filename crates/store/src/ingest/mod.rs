@@ -1,0 +1,163 @@
+//! Records into rows, durable when the call returns.
+//!
+//! - Atomic per call: rows, marks and everything else in one transaction, which for samples alone
+//!   is one statement. The exception is a call with a row that the database does not take: then
+//!   the records before it, itself (put aside) and those after it commit one after the other, so
+//!   that a mark never passes what is not stored.
+//! - All or nothing per host and epoch: of an epoch that is not its host's current one, nothing
+//!   is stored.
+//! - What a call stored already changes nothing when it comes again.
+//! - Records of one epoch stand in order of their sequences and without holes from the mark on;
+//!   the session machine sees to that, it is not checked here.
+
+mod columns;
+mod write;
+
+use rowcall_core::id::{HostId, UnixMicros};
+use rowcall_core::record::{Body, Record};
+
+use crate::error::{Error, Kind};
+use crate::session::CONFLICT_TRIES;
+use crate::{EpochId, Store};
+
+#[cfg(test)]
+pub(crate) use write::QUERIES;
+
+/// A day can go missing again while we make it, by retention in another process; once is chance.
+const PARTITION_TRIES: u32 = 3;
+
+/// A record as it came from a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    /// Who sent it.
+    pub host_id: HostId,
+    /// The epoch it belongs to.
+    pub epoch_id: EpochId,
+    /// What it is.
+    pub record: Record,
+}
+
+/// What became of the records of one call: all of them are durable now, except those of
+/// [`Committed::superseded`]. The numbers add up to those that are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// New rows of `host_usage`.
+    pub samples: u64,
+    /// Samples, gaps and refused records that were there already.
+    pub duplicates: u64,
+    /// Records newly put aside, with a reason.
+    pub quarantined: u64,
+    /// New gaps.
+    pub gaps: u64,
+    /// Records of what a host is.
+    pub facts: u64,
+    /// Epochs that are not their host's current one any more: nothing of theirs was stored or
+    /// may be acknowledged; end the stream. A host may have another stream in the same call that
+    /// is current, hence the epoch.
+    pub superseded: Vec<(HostId, EpochId)>,
+}
+
+impl Committed {
+    fn add(&mut self, other: Self) {
+        self.samples += other.samples;
+        self.duplicates += other.duplicates;
+        self.quarantined += other.quarantined;
+        self.gaps += other.gaps;
+        self.facts += other.facts;
+        self.superseded.extend(other.superseded);
+        self.superseded.sort_unstable();
+        self.superseded.dedup();
+    }
+}
+
+/// A record on its way: as it came, or to be put aside for a reason that the server gave.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    incoming: &'a Incoming,
+    refused: Option<&'a str>,
+}
+
+impl<'a> Item<'a> {
+    fn new(incoming: &'a Incoming) -> Self {
+        Self { incoming, refused: None }
+    }
+
+    fn key(&self) -> (HostId, EpochId) {
+        (self.incoming.host_id, self.incoming.epoch_id)
+    }
+}
+
+impl Store {
+    /// Stores records. Returns after COMMIT: what it returns may be acknowledged.
+    ///
+    /// Conflicts between transactions and missing days are settled here; after any other
+    /// transient error the whole call is to be repeated.
+    ///
+    /// # Errors
+    /// As the database says; then nothing may be acknowledged, though a part may be stored.
+    pub async fn ingest(&self, records: &[Incoming]) -> Result<Committed, Error> {
+        let items: Vec<_> = records.iter().map(Item::new).collect();
+        let mut committed = Committed::default();
+        // Pieces still to store, the earliest last.
+        let mut pieces = vec![items.as_slice()];
+        while let Some(piece) = pieces.pop() {
+            if piece.is_empty() {
+                continue;
+            }
+            match self.store(piece).await {
+                Ok(stored) => committed.add(stored),
+                Err(error) if error.kind() == Kind::Data => match piece {
+                    [one] => committed.add(self.put_aside(*one, &error).await?),
+                    many => {
+                        let (earlier, later) = many.split_at(many.len() / 2);
+                        pieces.push(later);
+                        pieces.push(earlier);
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Stores one piece, in one transaction.
+    async fn store(&self, items: &[Item<'_>]) -> Result<Committed, Error> {
+        let (mut conflicts, mut days) = (0, 0);
+        loop {
+            let mut connection = self.ingest.get().await?;
+            let retention = self.settings.retention.as_secs_f64();
+            let result = self.ingest.wait(write::write(&mut connection, items, retention)).await;
+            self.ingest.settle(connection, &result);
+            match result {
+                Err(error) if error.is_conflict() && conflicts + 1 < CONFLICT_TRIES => {
+                    conflicts += 1;
+                }
+                Err(error) if error.kind() == Kind::MissingPartition && days < PARTITION_TRIES => {
+                    days += 1;
+                    let made = self.ensure_days_of(&sample_times(items)).await?;
+                    tracing::info!(made, "days of samples were missing in host_usage");
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn put_aside(&self, item: Item<'_>, error: &Error) -> Result<Committed, Error> {
+        let reason: String = error.to_string().chars().take(500).collect();
+        tracing::warn!(
+            host_id = item.incoming.host_id.0,
+            sequence = item.incoming.record.sequence.as_i64(),
+            reason,
+            "record put aside"
+        );
+        self.store(&[Item { refused: Some(&reason), ..item }]).await
+    }
+}
+
+fn sample_times(items: &[Item<'_>]) -> Vec<UnixMicros> {
+    let samples = items.iter().map(|item| &item.incoming.record);
+    samples.filter(|record| matches!(record.body, Body::Sample(_))).map(|r| r.time).collect()
+}
+
+#[cfg(test)]
+mod tests;

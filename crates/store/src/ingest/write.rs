@@ -1,0 +1,203 @@
+//! One transaction: samples alone as one statement, everything else under locks taken first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deadpool_postgres::{GenericClient, Object, Transaction};
+use postgres_types::ToSql;
+use rowcall_core::id::{HostId, UnixMicros};
+use rowcall_core::record::{Body, HostFacts};
+
+use super::columns::{Gaps, Marks, Refused, Samples, as_sample};
+use super::{Committed, Item};
+use crate::EpochId;
+use crate::error::Error;
+use crate::time::Time;
+
+macro_rules! query {
+    ($name:ident, $file:literal) => {
+        const $name: &str = include_str!(concat!("../../../../sql/queries/ingest/", $file, ".sql"));
+    };
+}
+
+query!(SAMPLES, "samples");
+query!(LOCK_INFO, "lock_info");
+query!(LOCK, "lock");
+query!(GAPS, "gaps");
+query!(FACTS, "facts");
+query!(QUARANTINE, "quarantine");
+query!(MARKS, "marks");
+
+/// All of them.
+#[cfg(test)]
+pub(crate) const QUERIES: &[&str] = &[SAMPLES, LOCK_INFO, LOCK, GAPS, FACTS, QUARANTINE, MARKS];
+
+/// Stores some records and commits.
+pub(super) async fn write(
+    connection: &mut Object,
+    items: &[Item<'_>],
+    retention_s: f64,
+) -> Result<Committed, Error> {
+    let mut samples = Samples::default();
+    let mut others = 0_usize;
+    for item in items {
+        match as_sample(item) {
+            Some(sample) => samples.push(item, sample),
+            None => others += 1,
+        }
+    }
+    if others == 0 {
+        let (mut committed, taken) = store_samples(&*connection, &samples, retention_s).await?;
+        let sent: BTreeSet<_> = items.iter().map(Item::key).collect();
+        committed.superseded = sent.into_iter().filter(|key| !taken.contains(&key.1)).collect();
+        return Ok(committed);
+    }
+    let transaction = connection.transaction().await?;
+    let committed = store_mixed(&transaction, items, retention_s).await?;
+    transaction.commit().await?;
+    Ok(committed)
+}
+
+/// The one statement; also the epochs that it took.
+async fn store_samples(
+    client: &impl GenericClient,
+    samples: &Samples,
+    retention_s: f64,
+) -> Result<(Committed, BTreeSet<EpochId>), Error> {
+    let statement = client.prepare_cached(SAMPLES).await?;
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = samples.parameters().into();
+    parameters.push(&retention_s);
+    let row = client.query_one(&statement, &parameters).await?;
+    let count = |index| -> Result<u64, Error> { Ok(row.try_get::<_, i64>(index)?.unsigned_abs()) };
+    let (stored, refused, taken) = (count(0)?, count(1)?, count(2)?);
+    let epochs: Vec<i32> = row.try_get(3)?;
+    let committed = Committed {
+        samples: stored,
+        quarantined: refused,
+        duplicates: taken.saturating_sub(stored).saturating_sub(refused),
+        ..Committed::default()
+    };
+    Ok((committed, epochs.into_iter().map(EpochId).collect()))
+}
+
+async fn store_mixed(
+    transaction: &Transaction<'_>,
+    items: &[Item<'_>],
+    retention_s: f64,
+) -> Result<Committed, Error> {
+    let tells_facts = |item: &&Item<'_>| matches!(item.incoming.record.body, Body::HostFacts(_));
+    let with_facts: BTreeSet<_> =
+        items.iter().filter(tells_facts).map(|item| item.incoming.host_id.0).collect();
+    if !with_facts.is_empty() {
+        let hosts: Vec<i32> = with_facts.into_iter().collect();
+        query(transaction, LOCK_INFO, &[&hosts]).await?;
+    }
+    let current = lock(transaction, items).await?;
+    let is_current = |item: &Item<'_>| current.get(&item.incoming.host_id) == Some(&item.key().1);
+    let (items, superseded): (Vec<Item<'_>>, Vec<_>) =
+        items.iter().copied().partition(|item| is_current(item));
+
+    let mut samples = Samples::default();
+    let mut gaps = Gaps::default();
+    let mut refused = Refused::default();
+    // Of a host's facts in one call, the last ones count.
+    let mut facts: BTreeMap<HostId, (UnixMicros, &HostFacts)> = BTreeMap::new();
+    let mut facts_told = 0;
+    for item in &items {
+        let record = &item.incoming.record;
+        match (item.refused, &record.body) {
+            (Some(reason), _) => refused.push(item, reason),
+            (None, Body::Sample(sample)) => samples.push(item, sample),
+            (None, Body::Gap(gap)) => gaps.push(item, gap),
+            (None, Body::Invalid(reason)) => refused.push(item, reason),
+            (None, Body::HostFacts(told)) => {
+                facts_told += 1;
+                facts.insert(item.incoming.host_id, (record.time, told));
+            }
+        }
+    }
+
+    let mut committed = Committed { facts: facts_told, ..Committed::default() };
+    if !samples.is_empty() {
+        let (stored, _) = store_samples(transaction, &samples, retention_s).await?;
+        committed.add(stored);
+    }
+    if gaps.len() > 0 {
+        let new = query(transaction, GAPS, &gaps.parameters()).await?;
+        committed.gaps += count(new);
+        committed.duplicates += count(gaps.len().saturating_sub(new));
+    }
+    if refused.len() > 0 {
+        let new = query(transaction, QUARANTINE, &refused.parameters()).await?;
+        committed.quarantined += count(new);
+        committed.duplicates += count(refused.len().saturating_sub(new));
+    }
+    for (host_id, (time, facts)) in facts {
+        change_facts(transaction, host_id, time, facts).await?;
+    }
+    query(transaction, MARKS, &Marks::of(&items).parameters()).await?;
+
+    committed.add(Committed {
+        superseded: superseded.iter().map(Item::key).collect(),
+        ..Committed::default()
+    });
+    Ok(committed)
+}
+
+/// Locks the hosts of some records; each one's current epoch.
+async fn lock(
+    transaction: &Transaction<'_>,
+    items: &[Item<'_>],
+) -> Result<BTreeMap<HostId, EpochId>, Error> {
+    let hosts: BTreeSet<i32> = items.iter().map(|item| item.incoming.host_id.0).collect();
+    let hosts: Vec<i32> = hosts.into_iter().collect();
+    let statement = transaction.prepare_cached(LOCK).await?;
+    let mut current = BTreeMap::new();
+    for row in transaction.query(&statement, &[&hosts]).await? {
+        if let Some(epoch) = row.try_get(1)? {
+            current.insert(HostId(row.try_get(0)?), EpochId(epoch));
+        }
+    }
+    Ok(current)
+}
+
+async fn change_facts(
+    transaction: &Transaction<'_>,
+    host_id: HostId,
+    time: UnixMicros,
+    facts: &HostFacts,
+) -> Result<(), Error> {
+    query(
+        transaction,
+        FACTS,
+        &[
+            &host_id.0,
+            &Time(time),
+            &facts.cpu_number,
+            &facts.cpu_architecture,
+            &facts.cpu_model,
+            &facts.cpu_mhz,
+            &facts.l2_cache_kib,
+            &facts.total_mem_kib,
+            &facts.os,
+            &facts.kernel,
+            &facts.kernel_host_name,
+            &facts.booted.map(Time),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// How many rows a statement returned.
+async fn query(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<usize, Error> {
+    let statement = transaction.prepare_cached(sql).await?;
+    Ok(transaction.query(&statement, parameters).await?.len())
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,182 @@
+use futures_util::future::join_all;
+
+use super::*;
+use crate::testing::{Bench, sample};
+
+fn settings(bench: &Bench) -> Settings {
+    Settings::new(bench.database.url())
+}
+
+fn latest() -> u32 {
+    STEPS.last().unwrap().version
+}
+
+#[test]
+fn versions_count_from_1_without_holes() {
+    for (index, step) in STEPS.iter().enumerate() {
+        assert_eq!(step.version, u32::try_from(index).unwrap() + 1);
+        assert!(step.name.starts_with(&format!("V{:04}__", step.version)), "{}", step.name);
+        assert!(step.oldest_compatible <= step.version);
+    }
+}
+
+#[test]
+fn a_checksum_tells_an_edit_and_ignores_line_ends() {
+    assert_eq!(checksum("a\nb\n"), checksum("a\r\nb\r\n"));
+    assert_ne!(checksum("a\nb\n"), checksum("a\nb"));
+}
+
+#[tokio::test]
+async fn an_empty_database_gets_the_whole_schema_and_then_stays() {
+    let bench = Bench::empty().await;
+    assert_eq!(bench.store.migrate().await.unwrap(), Migration { from: 0, to: latest() });
+    let again = bench.store.migrate().await.unwrap();
+    assert_eq!(again, Migration { from: latest(), to: latest() });
+    let applied = bench.number("SELECT count(*) FROM rowcall.migration").await;
+    assert_eq!(applied, i64::from(latest()));
+}
+
+#[tokio::test]
+async fn a_populated_database_keeps_its_rows_through_a_further_step() {
+    let bench = Bench::new().await;
+    let session = bench.host("node1").await;
+    bench.store.ingest(&[sample(&session, 1, bench.now().await)]).await.unwrap();
+    let before = bench.everything().await;
+    let mut steps = STEPS.to_vec();
+    steps.push(Step {
+        version: latest() + 1,
+        name: "further",
+        sql: "CREATE TABLE rowcall.further (n int); ALTER TABLE host_info ADD extra text",
+        oldest_compatible: 1,
+    });
+    let migration = migrate(&settings(&bench), &steps).await.unwrap();
+    assert_eq!(migration, Migration { from: latest(), to: latest() + 1 });
+    // The column is new; everything else is as it was.
+    bench.sql.batch_execute("ALTER TABLE host_info DROP extra").await.unwrap();
+    assert_eq!(bench.everything().await, before);
+    // The older program still works with it.
+    let older = bench.store.migrate().await.unwrap();
+    assert_eq!(older, Migration { from: latest() + 1, to: latest() + 1 });
+}
+
+#[tokio::test]
+async fn processes_that_migrate_at_once_all_succeed() {
+    let bench = Bench::empty().await;
+    let settings = settings(&bench);
+    let results = join_all((0..8).map(|_| migrate(&settings, STEPS))).await;
+    let made = results.into_iter().map(Result::unwrap).filter(|done| done.from == 0).count();
+    assert_eq!(made, 1, "one of them did the work");
+}
+
+#[tokio::test]
+async fn a_step_that_fails_leaves_nothing_and_names_itself() {
+    let bench = Bench::new().await;
+    let mut steps = STEPS.to_vec();
+    steps.push(Step {
+        version: latest() + 1,
+        name: "V9999__broken",
+        sql: "CREATE TABLE rowcall.half (n int); SELECT 1 / 0",
+        oldest_compatible: 1,
+    });
+    let error = migrate(&settings(&bench), &steps).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("migration V9999__broken: database: division"),
+        "{error}"
+    );
+    let half = "SELECT count(*) FROM pg_class WHERE relname = 'half'";
+    assert_eq!(bench.number(half).await, 0);
+    assert_eq!(bench.store.migrate().await.unwrap().to, latest());
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_only_below_its_oldest_compatible_version() {
+    let bench = Bench::new().await;
+    let set = |version: u32, oldest: u32| {
+        format!("UPDATE rowcall.schema SET version = {version}, oldest_compatible = {oldest}")
+    };
+    bench.sql.batch_execute(&set(99, latest())).await.unwrap();
+    assert_eq!(bench.store.migrate().await.unwrap(), Migration { from: 99, to: 99 });
+    bench.sql.batch_execute(&set(99, 98)).await.unwrap();
+    let error = bench.store.migrate().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Schema);
+    let text = error.to_string();
+    assert!(text.contains("version 99"), "{text}");
+    assert!(text.contains("98 or later; this one knows 2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_migration_changed_after_it_was_applied_is_refused_by_name() {
+    let bench = Bench::new().await;
+    let mut steps = STEPS.to_vec();
+    steps[0].sql = "SELECT 1";
+    let error = migrate(&settings(&bench), &steps).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Schema);
+    assert!(error.to_string().contains("V0001__hosts_and_usage"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_what_to_do_and_needs_none_afterwards() {
+    let bench = Bench::empty().await;
+    let user = format!("plain_{}", bench.database.name());
+    bench.sql.batch_execute(&format!("CREATE ROLE {user} LOGIN")).await.unwrap();
+    // The private server lets only its own role in; become the other one right at the start.
+    let mut settings = settings(&bench);
+    let separator = if settings.url.contains('?') { '&' } else { '?' };
+    settings.url = format!("{}{separator}options=-c%20role%3D{user}", settings.url);
+    let error = migrate(&settings, STEPS).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains("run `rowcall-aggregator migrate` once"), "{error}");
+
+    bench.store.migrate().await.unwrap();
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA rowcall TO {user}; GRANT SELECT ON ALL TABLES IN SCHEMA rowcall TO {user}"
+    );
+    bench.sql.batch_execute(&grant).await.unwrap();
+    assert_eq!(migrate(&settings, STEPS).await.unwrap().from, latest());
+}
+
+#[tokio::test]
+async fn the_owner_without_createrole_migrates_and_the_missing_role_is_no_error() {
+    let bench = Bench::empty().await;
+    let user = format!("owner_{}", bench.database.name());
+    let database = bench.database.name();
+    let script = format!("CREATE ROLE {user} LOGIN; ALTER DATABASE {database} OWNER TO {user}");
+    bench.sql.batch_execute(&script).await.unwrap();
+    // Whether the role exists on this server already depends on the other tests; either way it
+    // must not be an error.
+    let mut settings = settings(&bench);
+    let separator = if settings.url.contains('?') { '&' } else { '?' };
+    settings.url = format!("{}{separator}options=-c%20role%3D{user}", settings.url);
+    assert_eq!(migrate(&settings, STEPS).await.unwrap().to, latest());
+}
+
+#[tokio::test]
+async fn a_reader_can_select_and_nothing_else() {
+    let bench = Bench::new().await;
+    bench.sql.batch_execute("SET ROLE rowcall_reader").await.unwrap();
+    for table in ["host_info", "host_usage", "host_latest", "host_label", "rowcall.host_interval"] {
+        bench.sql.query(&format!("SELECT * FROM {table}"), &[]).await.unwrap();
+    }
+    let error = bench.sql.batch_execute("DELETE FROM host_label").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42501");
+}
+
+#[tokio::test]
+async fn every_query_can_be_prepared() {
+    let bench = Bench::new().await;
+    let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER];
+    let sets: [&[&str]; 4] =
+        [&own, crate::session::QUERIES, crate::ingest::QUERIES, crate::partitions::QUERIES];
+    let mut count = 0;
+    for sql in sets.into_iter().flatten() {
+        bench.sql.prepare(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+        count += 1;
+    }
+    // prepare.sql is a script; reports have a test of their own.
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/queries");
+    let mut files = 0;
+    for folder in ["ingest", "migrate", "partitions", "session"] {
+        files += std::fs::read_dir(format!("{root}/{folder}")).unwrap().count();
+    }
+    assert_eq!(count + 1, files, "a query file that no test prepares");
+}

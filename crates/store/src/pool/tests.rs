@@ -1,0 +1,128 @@
+use rowcall_testkit::database::{Database, connect, test_options};
+
+use super::*;
+use crate::Store;
+use crate::testing::Bench;
+
+#[tokio::test]
+async fn what_keeps_a_connection_from_working_is_named_without_the_password() {
+    let database = Database::create().await.unwrap();
+    let socket = database.url();
+    let cases = [
+        (
+            "postgresql://u:geheim@127.0.0.1:1/x",
+            Kind::Transient,
+            "cannot reach PostgreSQL at 127.0.0.1:1",
+        ),
+        (
+            "postgresql://u:geheim@no-such-host.invalid/x",
+            Kind::Transient,
+            "cannot reach PostgreSQL at no-such-host.invalid:5432",
+        ),
+        (
+            "postgresql://u:geheim@127.0.0.1/x?sslmode=require",
+            Kind::Config,
+            "TLS to the database is not supported yet",
+        ),
+        (
+            "postgresql://u:geheim@127.0.0.1/x?sslmode=verify-full",
+            Kind::Config,
+            "TLS to the database is not supported yet",
+        ),
+        ("postgresql://u:ge@heim@127.0.0.1/x", Kind::Config, "percent-encoded"),
+        ("postgresql://u:geheim@127.0.0.1:port/x", Kind::Config, "database URL"),
+        ("postgresql://", Kind::Config, "names no host"),
+        ("geheim", Kind::Config, "database URL"),
+    ];
+    for (url, kind, words) in cases {
+        let error = Store::connect(&Settings::new(url)).await.unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), kind, "{url}: {text}");
+        assert!(text.contains(words), "{url}: {text}");
+        assert!(!text.contains("heim"), "{url}: {text}");
+        let settings = format!("{:?}", Settings::new(url));
+        assert!(!settings.contains("heim"), "{settings}");
+    }
+
+    let missing = socket.replace(database.name(), "no_such_database");
+    let error = Store::connect(&Settings::new(missing)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains("CREATE DATABASE \"no_such_database\""), "{error}");
+
+    let stranger =
+        socket.replace("user=rowcall", "user=nobody_such").replace("rowcall@", "nobody_such@");
+    assert_ne!(stranger, socket);
+    let error = Store::connect(&Settings::new(stranger)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains("does not let user nobody_such in"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_not_printed() {
+    let folder = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let hba = folder.path().join("pg_hba.conf");
+    std::fs::write(&hba, "local all rowcall peer map=rowcall\nlocal all all scram-sha-256\n")
+        .unwrap();
+    std::fs::set_permissions(&hba, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let hba = hba.to_str().unwrap().to_owned();
+    let start = move || test_options().setting("hba_file", hba).start();
+    let server = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
+    let admin = connect(&server.url("postgres")).await.unwrap();
+    admin.batch_execute("CREATE ROLE somebody LOGIN PASSWORD 'richtig'").await.unwrap();
+    let url =
+        |credentials: &str| server.url("postgres").replace("rowcall@", &format!("{credentials}@"));
+
+    let right = Store::connect(&Settings::new(url("somebody:richtig"))).await;
+    right.unwrap().ping().await.unwrap();
+    for (credentials, words) in [
+        ("somebody:geheim", "does not let user somebody in"),
+        ("somebody", "asks for a password that the URL does not have"),
+    ] {
+        let error = Store::connect(&Settings::new(url(credentials))).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
+    }
+    tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused() {
+    let bench = Bench::empty().await;
+    let name = format!("{}_latin1", bench.database.name());
+    let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    bench.sql.batch_execute(&create).await.unwrap();
+    let url = bench.database.url().replace(bench.database.name(), &name);
+    let error = Store::connect(&Settings::new(url)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains("LATIN1"), "{error}");
+}
+
+#[tokio::test]
+async fn connections_are_set_as_we_need_them_whatever_the_database_says() {
+    let bench = Bench::new().await;
+    let alter = format!(
+        "ALTER DATABASE {0} SET synchronous_commit = off; ALTER DATABASE {0} SET timezone = 'Asia/Kolkata'",
+        bench.database.name()
+    );
+    bench.sql.batch_execute(&alter).await.unwrap();
+    for purpose in [Purpose::Ingest, Purpose::Reports] {
+        let (config, _) = config(&Settings::new(bench.database.url()), purpose).unwrap();
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        for (name, value) in [
+            ("synchronous_commit", "on"),
+            ("timezone", "UTC"),
+            ("search_path", "public"),
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("application_name", "rowcall-aggregator"),
+        ] {
+            let row = client.query_one("SELECT current_setting($1)", &[&name]).await.unwrap();
+            assert_eq!(row.get::<_, String>(0), value, "{name}");
+        }
+    }
+}

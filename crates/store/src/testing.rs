@@ -1,0 +1,142 @@
+//! What this crate's tests share: a migrated database, hosts and records.
+
+use std::time::Duration;
+
+use rowcall_core::convert::Hello;
+use rowcall_core::id::{Epoch, HostName, RunId, Sequence, UnixMicros};
+use rowcall_core::record::{Body, HostFacts, Record, Sample};
+use rowcall_core::version::Range;
+use rowcall_testkit::database::Database;
+use tokio_postgres::Client;
+
+use crate::{Incoming, OpenedSession, Settings, Store};
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// A database with the schema, a store on it, and a connection to look behind its back.
+pub(crate) struct Bench {
+    pub(crate) database: Database,
+    pub(crate) store: Store,
+    pub(crate) sql: Client,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let bench = Self::empty().await;
+        bench.store.migrate().await.unwrap();
+        bench.store.ensure_partitions().await.unwrap();
+        bench
+    }
+
+    /// Without the schema.
+    pub(crate) async fn empty() -> Self {
+        let database = Database::create().await.unwrap();
+        let store = Store::connect(&Settings::new(database.url())).await.unwrap();
+        let sql = database.connect().await.unwrap();
+        Self { database, store, sql }
+    }
+
+    /// The database's clock.
+    pub(crate) async fn now(&self) -> UnixMicros {
+        UnixMicros(self.number("SELECT (extract(epoch FROM now()) * 1e6)::bigint").await)
+    }
+
+    /// The one value of type bigint that a query gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.sql.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// All that the tables say, row for row, as text.
+    pub(crate) async fn everything(&self) -> Vec<String> {
+        let tables = [
+            "host_info",
+            "host_usage",
+            "host_latest",
+            "rowcall.host_interval",
+            "rowcall.epoch",
+            "rowcall.gap",
+            "rowcall.quarantine",
+        ];
+        let mut rows = Vec::new();
+        for table in tables {
+            let sql = format!("SELECT t::text FROM {table} AS t ORDER BY 1");
+            let found = self.sql.query(&sql, &[]).await.unwrap();
+            rows.extend(found.iter().map(|row| format!("{table} {}", row.get::<_, String>(0))));
+        }
+        rows
+    }
+
+    pub(crate) async fn open(&self, hello: &Hello) -> OpenedSession {
+        self.store.open_session(hello, MINUTE).await.unwrap()
+    }
+
+    /// A session of a host with nothing to tell, in its first epoch.
+    pub(crate) async fn host(&self, name: &str) -> OpenedSession {
+        self.open(&hello(name, 1)).await
+    }
+}
+
+pub(crate) fn hello(name: &str, epoch: u64) -> Hello {
+    Hello {
+        versions: Range { min: 1, max: 1 },
+        host_name: HostName::parse(name).unwrap(),
+        agent_version: None,
+        machine_id: None,
+        boot_id: None,
+        run: RunId::new(1).unwrap(),
+        epoch: Epoch::new(epoch).unwrap(),
+        oldest: Sequence::FIRST,
+        next: Sequence::FIRST,
+        clock: UnixMicros(0),
+        facts: HostFacts::default(),
+    }
+}
+
+/// What a machine tells.
+pub(crate) fn facts() -> HostFacts {
+    HostFacts {
+        cpu_number: Some(8),
+        cpu_architecture: Some("x86_64".into()),
+        cpu_model: Some("Model 1".into()),
+        cpu_mhz: Some(3_400.5),
+        l2_cache_kib: Some(1_024),
+        total_mem_kib: Some(16 << 20),
+        os: Some("Debian 12".into()),
+        kernel: Some("6.1".into()),
+        kernel_host_name: Some("node".into()),
+        booted: Some(UnixMicros(1_700_000_000_000_000)),
+    }
+}
+
+pub(crate) fn record(
+    session: &OpenedSession,
+    sequence: u64,
+    time: UnixMicros,
+    body: Body,
+) -> Incoming {
+    Incoming {
+        host_id: session.host_id,
+        epoch_id: session.epoch_id,
+        record: Record { sequence: Sequence::new(sequence).unwrap(), time, body },
+    }
+}
+
+pub(crate) fn sample(session: &OpenedSession, sequence: u64, time: UnixMicros) -> Incoming {
+    let sample = Sample {
+        elapsed_us: Some(60_000_000),
+        uptime_us: Some(3_600_000_000),
+        memory_free_kib: Some(4 << 20),
+        memory_available_kib: Some(8 << 20),
+        cpu_idle_percent: Some(75.0),
+        cpu_kernel_percent: Some(5.0),
+        disk_io: Some(120),
+        disk_available_kib: Some(100 << 20),
+        clock_shift_us: None,
+    };
+    record(session, sequence, time, Body::Sample(sample))
+}
+
+/// `time` some minutes before.
+pub(crate) fn minutes_before(time: UnixMicros, minutes: i64) -> UnixMicros {
+    time.plus_micros(-60_000_000 * minutes)
+}

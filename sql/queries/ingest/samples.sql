@@ -1,0 +1,93 @@
+-- Stores the samples of one flush: rows of host_usage, or of rowcall.quarantine where the time is
+-- not acceptable, and with them each host's mark and newest sample. One statement, so that a flush
+-- commits by itself in one round trip.
+--
+-- Parameters: arrays with one element per sample: $1 host id, $2 epoch id, $3 sequence, $4 time,
+-- $5 elapsed [s], $6 uptime [s], $7 memory_free [MiB], $8 memory_available [MiB], $9 cpu_idle [%],
+-- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; and $13 retention [s].
+--
+-- All or nothing per host: only what host_latest's update returns goes on, and it takes only the
+-- host's current epoch, as of after it got the row's lock. Rows go in by key, hosts by id, so that
+-- two writers meet in the same order. Duplicates are counted through RETURNING: the count of
+-- affected rows is wrong on Citus.
+--
+-- Answer: rows stored, rows put aside, rows taken in all, and the epochs taken.
+WITH sample AS MATERIALIZED (
+    SELECT
+        s.*,
+        CASE
+            WHEN "timestamp" > now() + interval '10 minutes'
+                THEN 'timestamp is more than 10 minutes in the future'
+            WHEN "timestamp" < now() - make_interval(secs => $13::float8)
+                THEN 'timestamp is older than retention'
+        END AS reason
+    FROM unnest(
+        $1::integer[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::real[], $6::bigint[],
+        $7::bigint[], $8::bigint[], $9::real[], $10::real[], $11::bigint[], $12::bigint[]
+    ) AS s (
+        host_id, epoch_id, sequence, "timestamp", elapsed_s, uptime_s,
+        memory_free, memory_available, cpu_idle, cpu_kernel, disk_io, disk_available
+    )
+),
+-- One row per host and epoch: its newest acceptable sample, and how far the mark moves.
+host AS (
+    SELECT DISTINCT ON (host_id, epoch_id)
+        s.*,
+        CASE WHEN reason IS NULL THEN "timestamp" END AS newest,
+        first_value(sequence) OVER last_first AS mark,
+        first_value("timestamp") OVER last_first AS mark_time,
+        min("timestamp") FILTER (WHERE reason IS NULL) OVER (PARTITION BY host_id, epoch_id) AS oldest
+    FROM sample AS s
+    WINDOW last_first AS (PARTITION BY host_id, epoch_id ORDER BY sequence DESC)
+    ORDER BY host_id, epoch_id, newest DESC NULLS LAST, sequence DESC
+),
+taken AS (
+    UPDATE host_latest AS l
+    SET mark = greatest(l.mark, h.mark),
+        mark_time = CASE WHEN h.mark > l.mark THEN h.mark_time ELSE l.mark_time END,
+        received_at = CASE WHEN h.mark > l.mark THEN now() ELSE l.received_at END,
+        joined_at = least(l.joined_at, h.oldest),
+        "timestamp" = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.newest ELSE l."timestamp" END,
+        elapsed_s = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.elapsed_s ELSE l.elapsed_s END,
+        uptime_s = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.uptime_s ELSE l.uptime_s END,
+        memory_free = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.memory_free ELSE l.memory_free END,
+        memory_available = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.memory_available ELSE l.memory_available END,
+        cpu_idle = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.cpu_idle ELSE l.cpu_idle END,
+        cpu_kernel = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.cpu_kernel ELSE l.cpu_kernel END,
+        disk_io = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_io ELSE l.disk_io END,
+        disk_available = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_available ELSE l.disk_available END
+    FROM host AS h
+    WHERE l.host_id = h.host_id AND l.epoch_id = h.epoch_id
+    RETURNING l.host_id, l.epoch_id
+),
+accepted AS MATERIALIZED (
+    SELECT s.* FROM sample AS s JOIN taken USING (host_id, epoch_id)
+),
+stored AS (
+    INSERT INTO host_usage (
+        "timestamp", memory_free, memory_available, disk_io, disk_available, sequence, host_id,
+        cpu_idle, cpu_kernel, elapsed_s, delay_s, epoch_id
+    )
+    SELECT
+        "timestamp", memory_free, memory_available, disk_io, disk_available, sequence, host_id,
+        cpu_idle, cpu_kernel, elapsed_s, extract(epoch FROM now() - "timestamp")::real, epoch_id
+    FROM accepted
+    WHERE reason IS NULL
+    ORDER BY "timestamp", host_id
+    ON CONFLICT DO NOTHING
+    RETURNING host_id
+),
+refused AS (
+    INSERT INTO rowcall.quarantine (host_id, epoch_id, sequence, "timestamp", reason)
+    SELECT host_id, epoch_id, sequence, "timestamp", reason
+    FROM accepted
+    WHERE reason IS NOT NULL
+    ORDER BY host_id, epoch_id, sequence
+    ON CONFLICT DO NOTHING
+    RETURNING host_id
+)
+SELECT
+    (SELECT count(*) FROM stored),
+    (SELECT count(*) FROM refused),
+    (SELECT count(*) FROM accepted),
+    ARRAY(SELECT epoch_id FROM taken)

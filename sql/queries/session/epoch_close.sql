@@ -1,0 +1,5 @@
+-- Closes the present epoch of host $1, if it has one, with the mark that it got to.
+UPDATE rowcall.epoch AS e
+SET mark = l.mark, mark_time = l.mark_time, closed_at = now()
+FROM host_latest AS l
+WHERE l.host_id = $1 AND e.id = l.epoch_id
