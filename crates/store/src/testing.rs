@@ -9,7 +9,7 @@ use rowcall_core::version::Range;
 use rowcall_testkit::database::Database;
 use tokio_postgres::Client;
 
-use crate::{Incoming, OpenedSession, Settings, Store};
+use crate::{Error, Incoming, Kind, OpenedSession, Settings, Store};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
@@ -70,9 +70,24 @@ impl Bench {
         self.store.open_session(hello, MINUTE).await.unwrap()
     }
 
+    pub(crate) async fn host_named(&self, number: u32) -> OpenedSession {
+        self.host(&format!("node{number:03}")).await
+    }
+
     /// A session of a host with nothing to tell, in its first epoch.
     pub(crate) async fn host(&self, name: &str) -> OpenedSession {
         self.open(&hello(name, 1)).await
+    }
+}
+
+/// The first error of this kind, past those of connections that broke before.
+pub(crate) async fn failure_of_kind(store: &Store, records: &[Incoming], kind: Kind) -> Error {
+    loop {
+        let error = store.ingest(records).await.unwrap_err();
+        if error.kind() == kind {
+            return error;
+        }
+        assert!(error.is_transient(), "{error}");
     }
 }
 
