@@ -112,8 +112,9 @@ impl Acceptor {
     /// stream returned is dropped. Then the socket is closed, handshakes in flight are given up,
     /// and the stream ends; connections handed out already are not touched.
     #[must_use]
-    pub fn start(mut self, stop: CancellationToken) -> Incoming {
-        self.shared.stop = stop;
+    pub fn start(mut self, stop: &CancellationToken) -> Incoming {
+        // Our own: a dropped stream ends the handshakes, not whatever else the token stops.
+        self.shared.stop = stop.child_token();
         let (sender, receiver) = mpsc::channel(WAITING_CONNECTIONS);
         tokio::spawn(accept_loop(self.listener, self.shared, sender));
         Incoming(ReceiverStream::new(receiver))

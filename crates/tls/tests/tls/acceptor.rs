@@ -1,14 +1,17 @@
 //! Peers that are silent, too many, or no TLS peers at all, on both sides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_testkit::ca::Leaf;
-use rowcall_tls::accept::{Limits, Refusal};
+use rowcall_tls::accept::{Acceptor, Limits, Refusal};
 use rowcall_tls::connect::{ConnectError, Step};
+use rowcall_tls::identity::TrustDomain;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{AGENT, NEVER, World, echo, until};
+use crate::support::{AGENT, DOMAIN, NEVER, World, echo, until};
 
 /// Waits until the other side has closed.
 async fn closed(stream: &mut TcpStream) {
@@ -88,7 +91,8 @@ async fn client_that_goes_away_in_the_handshake_is_counted() {
 
 #[tokio::test]
 async fn stopping_ends_the_stream_and_gives_up_handshakes_but_not_connections() {
-    let world = World::new().await;
+    let limits = Limits { handshake_deadline: NEVER * 10, ..Limits::default() };
+    let world = World::with(Leaf::server(), limits).await;
     let mut made = world.connect(&world.client(&Leaf::client(AGENT))).await.unwrap();
     let mut silent = TcpStream::connect(world.server.address).await.unwrap();
     until("it is in", || world.server.counts.in_flight() == 1).await;
@@ -98,6 +102,25 @@ async fn stopping_ends_the_stream_and_gives_up_handshakes_but_not_connections() 
     tokio::time::timeout(NEVER, world.server.ended.cancelled()).await.unwrap();
     assert!(TcpStream::connect(world.server.address).await.is_err());
     echo(&mut made).await;
+}
+
+#[tokio::test]
+async fn dropping_the_stream_gives_up_handshakes_and_stops_nothing_else() {
+    let world = World::new().await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Arc::clone(&world.server.config);
+    let limits = Limits { handshake_deadline: NEVER * 10, ..Limits::default() };
+    let acceptor =
+        Acceptor::new(listener, config, TrustDomain::parse(DOMAIN).unwrap()).with_limits(limits);
+    let counts = acceptor.counts();
+    let stop = CancellationToken::new();
+    let incoming = acceptor.start(&stop);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    until("it is in", || counts.in_flight() == 1).await;
+    drop(incoming);
+    closed(&mut silent).await;
+    assert!(!stop.is_cancelled());
 }
 
 #[tokio::test]

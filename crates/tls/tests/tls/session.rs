@@ -126,7 +126,7 @@ async fn grpc(world: &World) -> Grpc {
     let config = Arc::new(ArcSwap::new(world.server.config.load_full()));
     let stop = CancellationToken::new();
     let incoming =
-        Acceptor::new(listener, config, TrustDomain::parse(DOMAIN).unwrap()).start(stop.clone());
+        Acceptor::new(listener, config, TrustDomain::parse(DOMAIN).unwrap()).start(&stop);
     let (_, health) = tonic_health::server::health_reporter();
     tokio::spawn(
         Server::builder()

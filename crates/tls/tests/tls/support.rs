@@ -85,7 +85,7 @@ impl EchoServer {
         let acceptor = Acceptor::new(listener, Arc::clone(&config), domain).with_limits(limits);
         let counts = acceptor.counts();
         let stop = CancellationToken::new();
-        let mut incoming = acceptor.start(stop.clone());
+        let mut incoming = acceptor.start(&stop);
         let (sender, peers) = mpsc::channel(100);
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
