@@ -1,4 +1,8 @@
 //! End-to-end tests, on real processes, and rules for the repository as a whole.
 
+mod certs_example;
 mod imports;
+mod refused;
 mod repository;
+mod sessions;
+mod stack;
