@@ -1,7 +1,7 @@
 //! rustls configurations for both ends, and the rules for client certificates.
 //!
 //! Both ends: TLS 1.3 only, ring, ALPN `h2`, no resumption. rustls checks the client's chain,
-//! dates and that it is no CA; [`ClientRules`] adds that the purpose `clientAuth` is present,
+//! dates and that it is no CA; a rule of our own adds that the purpose `clientAuth` is present,
 //! since rustls takes a client certificate without any purpose for one with all.
 
 use std::sync::Arc;
