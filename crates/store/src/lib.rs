@@ -9,6 +9,7 @@ mod locks;
 mod migrate;
 mod partitions;
 mod pool;
+pub mod reports;
 mod session;
 #[cfg(test)]
 mod testing;

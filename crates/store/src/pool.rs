@@ -118,8 +118,10 @@ pub(crate) fn config(settings: &Settings, purpose: Purpose) -> Result<(Config, T
         millis(settings.statement_timeout),
     ));
     if purpose == Purpose::Ingest {
-        // One plan for all: planning a flush again each time costs more than running it.
-        options.push_str(" -c plan_cache_mode=force_generic_plan -c jit=off");
+        // One plan for all: planning a flush again each time costs more than running it. Without
+        // sequential scans every way to join walks the hosts by their index, lowest id first: two
+        // writers of the same hosts then wait for each other instead of running into a deadlock.
+        options.push_str(" -c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off");
     }
     config
         .options(options)
@@ -210,8 +212,18 @@ impl Pool {
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.patience, work).await {
             Ok(result) => result,
-            Err(_) => Err(Error::no_answer(&self.target, self.patience.as_secs())),
+            Err(_) => Err(self.no_answer()),
         }
+    }
+
+    /// How long to wait for a word from the server.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The error when it has said nothing for that long.
+    pub(crate) fn no_answer(&self) -> Error {
+        Error::no_answer(&self.target, self.patience.as_secs())
     }
 
     /// Gives a connection back, or throws it away if the work's error spoils it.

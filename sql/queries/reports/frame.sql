@@ -17,7 +17,8 @@ bounds AS NOT MATERIALIZED (
            date_bin(e.len, e.start_ts, '1970-01-01 00:00:00+00') AS first_ts,
            date_bin(e.len, e.stop_ts + e.len - interval '1 microsecond', '1970-01-01 00:00:00+00') AS end_ts
       FROM (SELECT r.*, coalesce(r.from_ts, r.stop_ts - interval '1 hour') AS start_ts
-              FROM (SELECT w.*, coalesce(w.to_ts, date_bin(w.len, w.clock_ts, '1970-01-01 00:00:00+00')) AS stop_ts
+              FROM (SELECT w.*, coalesce(w.to_ts, date_bin(w.len, w.clock_ts,
+                                   '1970-01-01 00:00:00+00')) AS stop_ts
                       FROM (SELECT p.*, coalesce(p.now_ts, now()) AS clock_ts,
                                    make_interval(secs => date_part('epoch', p.window_len)) AS len
                               FROM params p) w) r) e
