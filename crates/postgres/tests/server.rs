@@ -202,6 +202,10 @@ fn a_paused_server_can_be_stopped() {
     kill(server.pid().unwrap(), Signal::STOP);
     server.stop(Shutdown::Fast).unwrap();
     assert!(!server.is_running());
+    // It went on and shut down in order; nothing had to be killed.
+    let log = fs::read_to_string(server.log_path()).unwrap();
+    assert!(log.contains("received fast shutdown request"), "{log}");
+    assert!(log.contains("database system is shut down"), "{log}");
 }
 
 #[test]
