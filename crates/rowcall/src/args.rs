@@ -1,0 +1,216 @@
+//! What people may write for a span, an instant, a selector.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+
+/// Longest window, in seconds: a day.
+const MAX_WINDOW_S: u64 = 86_400;
+/// Shortest interval between samples.
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// Longest label key, in bytes.
+const MAX_KEY_BYTES: usize = 63;
+/// Longest label value, in bytes.
+const MAX_VALUE_BYTES: usize = 255;
+
+/// An instant as written: absolute, by the clock of the zone in use, or some time ago.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum When {
+    /// RFC 3339.
+    At(Timestamp),
+    /// Date and time without a zone.
+    Civil(DateTime),
+    /// That long before now.
+    Ago(SignedDuration),
+}
+
+impl When {
+    /// The instant.
+    ///
+    /// # Errors
+    /// When it lies outside the years that can be told.
+    pub(crate) fn resolve(self, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
+        match self {
+            Self::At(at) => Ok(at),
+            Self::Civil(civil) => Ok(civil.to_zoned(zone.clone())?.timestamp()),
+            Self::Ago(ago) => now.checked_sub(ago),
+        }
+    }
+}
+
+fn signed(text: &str) -> Option<SignedDuration> {
+    let span: Span = text.trim().parse().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()
+}
+
+/// A span of time: `90s`, `5m`, `2h`, `1h30m`, `1d`, `250ms`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let duration = signed(text).and_then(|signed| Duration::try_from(signed).ok());
+    duration.ok_or_else(|| "not a span of time; write for instance 90s, 5m, 2h or 1h30m".to_owned())
+}
+
+/// A window's length in seconds.
+pub(crate) fn window(text: &str) -> Result<u32, String> {
+    let span = span(text)?;
+    let seconds = Some(span.as_secs())
+        .filter(|s| span.subsec_nanos() == 0 && (1..=MAX_WINDOW_S).contains(s))
+        .and_then(|seconds| u32::try_from(seconds).ok());
+    seconds.ok_or_else(|| "a window has 1 second to 1 day, in whole seconds".to_owned())
+}
+
+/// The time between samples, in whole milliseconds.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    let fits = span >= MIN_INTERVAL
+        && span <= Duration::from_secs(MAX_WINDOW_S)
+        && span.subsec_nanos().is_multiple_of(1_000_000);
+    if fits {
+        Ok(span)
+    } else {
+        Err("an interval has 10 ms to 1 day, in whole milliseconds".into())
+    }
+}
+
+/// An instant: RFC 3339, a date with or without a time, `now`, or a span ago (`2h`, `-30m`).
+pub(crate) fn when(text: &str) -> Result<When, String> {
+    let text = text.trim();
+    if text == "now" {
+        return Ok(When::Ago(SignedDuration::ZERO));
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(When::At(at));
+    }
+    if let Ok(civil) = text.parse::<DateTime>() {
+        return Ok(When::Civil(civil));
+    }
+    if let Ok(date) = text.parse::<Date>() {
+        return Ok(When::Civil(date.at(0, 0, 0, 0)));
+    }
+    signed(text).map(|span| When::Ago(span.abs())).ok_or_else(|| {
+        "not an instant; write for instance 2026-11-22T16:00:00Z, 2026-11-22T16:00 (in --tz), \
+         2h (that long ago) or now"
+            .to_owned()
+    })
+}
+
+/// A zone's name, as in `Europe/Berlin`.
+pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
+    if text.eq_ignore_ascii_case("utc") || text == "Z" {
+        return Ok(TimeZone::UTC);
+    }
+    let unknown =
+        || "not a time zone; write Area/City, for instance Europe/Berlin, or UTC".to_owned();
+    TimeZone::get(text).map_err(|_| unknown())
+}
+
+/// Conditions on labels, as written: `key=value,key=value`. All must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selector(Vec<(String, String)>);
+
+impl Selector {
+    /// One map of all conditions.
+    ///
+    /// # Errors
+    /// When a key has two values: no host could match.
+    pub(crate) fn merge(all: &[Self]) -> Result<BTreeMap<String, String>, String> {
+        let mut labels = BTreeMap::new();
+        for (key, value) in all.iter().flat_map(|selector| &selector.0) {
+            let before = labels.insert(key.clone(), value.clone());
+            if before.is_some_and(|before| before != *value) {
+                return Err(format!("label {key} cannot have two values; no host would match"));
+            }
+        }
+        Ok(labels)
+    }
+}
+
+/// Reads a selector.
+pub(crate) fn selector(text: &str) -> Result<Selector, String> {
+    text.split(',').map(condition).collect::<Result<_, _>>().map(Selector)
+}
+
+fn condition(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
+    let (key, value) = (key.trim(), value.trim());
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-".contains(c);
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.chars().all(fits) {
+        return Err(format!("{key:?} is no label key: 1 to 63 of a-z, 0-9, '.', '_', '/' and '-'"));
+    }
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(format!("the value of {key} has more than {MAX_VALUE_BYTES} bytes"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_friendly() {
+        for (text, millis) in
+            [("10ms", 10), ("1s", 1_000), ("5m", 300_000), ("1h30m", 5_400_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(span(text).unwrap().as_millis(), millis, "{text}");
+        }
+        for text in ["", "60", "-5m", "1mo", "soon"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn windows_and_intervals_have_limits() {
+        assert_eq!(window("5m"), Ok(300));
+        assert_eq!(window("1d"), Ok(86_400));
+        assert!(window("500ms").is_err() && window("25h").is_err() && window("0s").is_err());
+        assert_eq!(interval("10ms"), Ok(MIN_INTERVAL));
+        assert!(interval("9ms").is_err() && interval("10500us").is_err());
+    }
+
+    #[test]
+    fn instants_are_absolute_of_the_zone_or_some_time_ago() {
+        let now: Timestamp = "2026-11-22T16:00:00Z".parse().unwrap();
+        let berlin = zone("Europe/Berlin").unwrap();
+        for (text, means) in [
+            ("2026-11-22T12:00:00+02:00", "2026-11-22T10:00:00Z"),
+            ("2026-11-22T12:00", "2026-11-22T11:00:00Z"),
+            ("2026-11-22 12:00:30", "2026-11-22T11:00:30Z"),
+            ("2026-11-22", "2026-11-21T23:00:00Z"),
+            ("2h", "2026-11-22T14:00:00Z"),
+            ("-30m", "2026-11-22T15:30:00Z"),
+            ("30m ago", "2026-11-22T15:30:00Z"),
+            ("now", "2026-11-22T16:00:00Z"),
+        ] {
+            let at = when(text).unwrap().resolve(now, &berlin).unwrap();
+            assert_eq!(at, means.parse().unwrap(), "{text}");
+        }
+        assert!(when("yesterday").is_err());
+        let ages = When::Ago(SignedDuration::from_hours(24 * 366 * 20_000));
+        assert!(ages.resolve(now, &berlin).is_err());
+    }
+
+    #[test]
+    fn zones_are_known_by_name() {
+        assert_eq!(zone("UTC"), Ok(TimeZone::UTC));
+        assert!(zone("Europe/Atlantis").is_err());
+    }
+
+    #[test]
+    fn selectors_hold_all_conditions_and_refuse_contradictions() {
+        let read = |texts: &[&str]| {
+            Selector::merge(&texts.iter().map(|text| selector(text).unwrap()).collect::<Vec<_>>())
+        };
+        let labels = read(&["rack=a1,env=prod", "env=prod,note="]).unwrap();
+        assert_eq!(labels["rack"], "a1");
+        assert_eq!(labels["note"], "");
+        assert_eq!(labels.len(), 3);
+        assert!(read(&["env=prod", "env=test"]).is_err());
+        for text in ["rack", "=x", "Rack=x", "a=b,"] {
+            assert!(selector(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Commands, options and exit codes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
+
+use crate::args::{self, Selector, When};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  an option, or the connection's settings, are missing or make no sense
+  3  the aggregator cannot be reached, or does not answer now
+  4  a certificate is refused, unreadable, out of date, or of the wrong role
+  130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
+
+const CONNECTION: &str = "\
+How the aggregator is found: each option, else its variable (ROWCALL_SERVER, ROWCALL_SERVER_NAME,
+ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY), else client.toml in --data-dir or ROWCALL_DATA_DIR, else the
+first there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml
+and the one in `rowcall up`'s default data directory.";
+
+/// Calls the roll of a Linux cluster: every node's minute is a row in PostgreSQL
+#[derive(Debug, Parser)]
+#[command(name = "rowcall", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: PostgreSQL, aggregator and agent
+    Up(Box<UpArgs>),
+    /// Show the reports: hardware, memory, roll, balance, integrity
+    #[command(after_help = CONNECTION)]
+    Summary(Box<SummaryArgs>),
+    /// Show who is connected and when the last commit was
+    #[command(after_help = CONNECTION)]
+    Status(Box<StatusArgs>),
+}
+
+/// How to reach the aggregator.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct ConnectionArgs {
+    /// Address of the aggregator
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// Name in the server's certificate, where it is not HOST
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// CA certificate of the server's certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate of role viewer or operator, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Data directory of a `rowcall up`, whose client.toml says all of the above
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Options of `rowcall summary`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SummaryArgs {
+    /// Reports to show, separated by commas; all by default
+    #[arg(long, value_name = "REPORT,...", value_delimiter = ',', hide_possible_values = false)]
+    pub(crate) report: Vec<ReportName>,
+    /// Start: RFC 3339, a date and time in --tz, or a span ago such as 2h [default: 1 h before --to]
+    #[arg(long, value_name = "WHEN", value_parser = args::when, allow_hyphen_values = true)]
+    pub(crate) from: Option<When>,
+    /// End [default: end of the last finished window]
+    #[arg(long, value_name = "WHEN", value_parser = args::when, allow_hyphen_values = true)]
+    pub(crate) to: Option<When>,
+    /// Length of a window, 1s to 1d [default: 5m]
+    #[arg(long, value_name = "SPAN", value_parser = args::window)]
+    pub(crate) window: Option<u32>,
+    /// Fewest samples of a complete window, at one sample a minute [default: 3 of 5 due]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) min_samples: Option<u32>,
+    /// Only hosts with all of these labels
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = args::selector)]
+    pub(crate) select: Vec<Selector>,
+    /// Only hosts with such a name; * stands for any characters, ? for one
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) name: Option<String>,
+    /// Time zone to show times in, such as Europe/Berlin
+    #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
+    pub(crate) tz: TimeZone,
+    /// JSON instead of tables; times are in UTC
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// The reports there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportName {
+    /// Hosts by number of CPUs
+    Hardware,
+    /// Average used memory per host and window
+    Memory,
+    /// Who answered, who did not
+    Roll,
+    /// How evenly load spreads
+    Balance,
+    /// What does not add up
+    Integrity,
+}
+
+/// Options of `rowcall status`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusArgs {
+    /// List only hosts with all of these labels
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = args::selector)]
+    pub(crate) select: Vec<Selector>,
+    /// List only hosts with such a name; * stands for any characters, ? for one
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) name: Option<String>,
+    /// Time zone to show times in, such as Europe/Berlin
+    #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
+    pub(crate) tz: TimeZone,
+    /// JSON instead of tables; times are in UTC
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Options of `rowcall up`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    /// Where to keep everything [env: ROWCALL_DATA_DIR] [default: ~/.local/share/rowcall, for root
+    /// /var/lib/rowcall]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Time between samples, from 10ms
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = args::interval)]
+    pub(crate) interval: Duration,
+    /// Where to listen [default: as the last time, else 127.0.0.1:7443, else a free port]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Time zone to show times in, such as Europe/Berlin
+    #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
+    pub(crate) tz: TimeZone,
+    /// What to log to standard error, such as info or rowcall_agent=debug [env: ROWCALL_LOG]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn summary(args: &[&str]) -> Result<SummaryArgs, clap::Error> {
+        let line = ["rowcall", "summary"].iter().chain(args);
+        match Cli::try_parse_from(line)?.command {
+            Command::Summary(args) => Ok(*args),
+            other => panic!("not a summary: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reports_are_separated_by_commas_or_repeated() {
+        let args = summary(&["--report", "roll,memory", "--report", "hardware"]).unwrap();
+        assert_eq!(args.report, [ReportName::Roll, ReportName::Memory, ReportName::Hardware]);
+        assert!(summary(&["--report", "weather"]).is_err());
+    }
+
+    #[test]
+    fn spans_ago_may_begin_with_a_minus() {
+        let args = summary(&["--from", "-2h", "--to", "30m", "--window", "10s"]).unwrap();
+        assert!(matches!(args.from, Some(When::Ago(span)) if span.as_secs() == 7200));
+        assert!(matches!(args.to, Some(When::Ago(span)) if span.as_secs() == 1800));
+        assert_eq!(args.window, Some(10));
+    }
+
+    #[test]
+    fn exit_codes_are_in_the_help() {
+        assert!(Cli::command().render_help().to_string().contains("Exit codes:"));
+    }
+}

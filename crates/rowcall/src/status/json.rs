@@ -1,0 +1,99 @@
+//! The status as JSON, in the same manner as the reports.
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use rowcall_proto::v1;
+use serde::Serialize;
+
+use crate::summary::instant;
+use crate::text;
+
+/// One JSON document and a line end.
+pub(super) fn render(answer: &v1::StatusResponse) -> anyhow::Result<String> {
+    let mut text = serde_json::to_string_pretty(&Answer::from(answer)).context("write JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    aggregator_version: &'a str,
+    started_at: Option<String>,
+    now: Option<String>,
+    last_commit_at: Option<String>,
+    committed_samples: u64,
+    duplicate_samples: u64,
+    quarantined_samples: u64,
+    database_error: &'a str,
+    connected: Vec<Host<'a>>,
+    disconnected_hosts: u32,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    host_name: &'a str,
+    connected_at: Option<String>,
+    last_heard_at: Option<String>,
+    last_sample_at: Option<String>,
+    agent_version: &'a str,
+    interval_ms: u32,
+    spool: Option<Spool>,
+    clock_offset_ms: i64,
+    peer_address: &'a str,
+}
+
+#[derive(Serialize)]
+struct Spool {
+    unacknowledged_records: u64,
+    size_bytes: u64,
+    oldest_unacknowledged_age_s: u64,
+    dropped_records: u64,
+}
+
+fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    instant(time).map(|at| {
+        if at.subsec_nanosecond() == 0 {
+            text::timestamp(at, &TimeZone::UTC)
+        } else {
+            at.to_string()
+        }
+    })
+}
+
+impl<'a> From<&'a v1::StatusResponse> for Answer<'a> {
+    fn from(answer: &'a v1::StatusResponse) -> Self {
+        Self {
+            aggregator_version: &answer.aggregator_version,
+            started_at: time(answer.started_at.as_ref()),
+            now: time(answer.now.as_ref()),
+            last_commit_at: time(answer.last_commit_at.as_ref()),
+            committed_samples: answer.committed_samples,
+            duplicate_samples: answer.duplicate_samples,
+            quarantined_samples: answer.quarantined_samples,
+            database_error: &answer.database_error,
+            connected: answer.connected.iter().map(Host::from).collect(),
+            disconnected_hosts: answer.disconnected_hosts,
+        }
+    }
+}
+
+impl<'a> From<&'a v1::ConnectedHost> for Host<'a> {
+    fn from(host: &'a v1::ConnectedHost) -> Self {
+        Self {
+            host_name: &host.host_name,
+            connected_at: time(host.connected_at.as_ref()),
+            last_heard_at: time(host.last_heard_at.as_ref()),
+            last_sample_at: time(host.last_sample_at.as_ref()),
+            agent_version: &host.agent_version,
+            interval_ms: host.interval_ms,
+            spool: host.spool.as_ref().map(|spool| Spool {
+                unacknowledged_records: spool.unacknowledged_records,
+                size_bytes: spool.size_bytes,
+                oldest_unacknowledged_age_s: spool.oldest_unacknowledged_age_s,
+                dropped_records: spool.dropped_records,
+            }),
+            clock_offset_ms: host.clock_offset_ms,
+            peer_address: &host.peer_address,
+        }
+    }
+}

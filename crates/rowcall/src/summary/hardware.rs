@@ -1,0 +1,92 @@
+//! The hardware report: hosts by number of CPUs.
+
+use rowcall_proto::v1;
+
+use super::{Frame, instant};
+use crate::text::{self, Cell, Column, FAINT, HEADING, Screen, Table};
+
+/// Fewest characters of a CPU's model that say anything.
+const MIN_MODEL: usize = 12;
+
+pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame, screen: &Screen) {
+    text::heading(out, "HARDWARE", "hosts by number of CPUs, most memory first");
+    if report.groups.is_empty() {
+        text::paragraph(out, screen, FAINT, &frame.no_hosts());
+        return;
+    }
+    table(&report.groups, screen).write(out);
+    let hosts: usize = report.groups.iter().map(|group| group.hosts.len()).sum();
+    if hosts > 1 {
+        let hosts = text::plural(u64::try_from(hosts).unwrap_or(u64::MAX), "host");
+        text::paragraph(out, screen, FAINT, &hosts);
+    }
+}
+
+fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
+    let columns = || {
+        [
+            Column::right("CPUS"),
+            Column::left("HOST"),
+            Column::right("MEMORY"),
+            Column::right("L2"),
+            Column::right("MHZ"),
+            Column::left("ARCH"),
+        ]
+    };
+    let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    // The number of CPUs stands in the first row of its group alone.
+    let rows = || {
+        groups.iter().flat_map(|group| {
+            let number = known(group.cpu_number.map(|number| text::count(number.into())));
+            let numbers = std::iter::once(number).chain(std::iter::repeat(String::new()));
+            group.hosts.iter().zip(numbers)
+        })
+    };
+    let cells = |host: &v1::HardwareHost, number: String| -> [Cell; 6] {
+        [
+            Cell::styled(HEADING, &number),
+            text::clean(&host.host_name).into(),
+            known(host.total_mem_kib.map(text::kib)).into(),
+            known(host.l2_cache_kib.map(text::kib)).into(),
+            known(host.cpu_mhz.map(|mhz| format!("{mhz:.0}"))).into(),
+            known(host.cpu_architecture.as_deref().map(text::clean)).into(),
+        ]
+    };
+    let mut fixed = Table::new(columns());
+    for (host, number) in rows() {
+        fixed.row(cells(host, number));
+    }
+    // What is left is the model's and, where that fits, the last change's.
+    let changed = |host: &v1::HardwareHost| {
+        let at = instant(host.changed_at.as_ref());
+        at.map_or("-".to_owned(), |at| text::timestamp(at, &screen.zone))
+    };
+    let width = |text: &dyn Fn(&v1::HardwareHost) -> String| {
+        rows().map(|(host, _)| text(host).chars().count()).max().unwrap_or(0)
+    };
+    let (room, changes) = (fixed.room(screen.width), width(&changed));
+    let with_change = room >= width(&model).max(MIN_MODEL) + 2 + changes;
+    let extra = with_change.then(|| Column::left("CHANGED"));
+    let mut table = Table::new(columns().into_iter().chain([Column::left("MODEL")]).chain(extra));
+    for (host, number) in rows() {
+        let model = if with_change { model(host) } else { cut(&model(host), room.max(MIN_MODEL)) };
+        let extra = with_change.then(|| Cell::from(changed(host)));
+        table.row(cells(host, number).into_iter().chain([model.into()]).chain(extra));
+    }
+    table
+}
+
+/// The model without what only lawyers need.
+fn model(host: &v1::HardwareHost) -> String {
+    let Some(model) = &host.cpu_model else { return "-".to_owned() };
+    let model = text::clean(model).replace("(R)", "").replace("(TM)", "");
+    model.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(2)).collect();
+    format!("{}..", kept.trim_end())
+}

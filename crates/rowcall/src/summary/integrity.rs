@@ -1,0 +1,71 @@
+//! The integrity report: what doesn't add up.
+
+use rowcall_proto::v1::{self, IntegrityKind};
+
+use super::instant;
+use crate::text::{self, Cell, Column, FAINT, GOOD, ODD, Screen, Table};
+
+pub(super) fn write(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
+    text::heading(out, "INTEGRITY", "what does not add up");
+    if report.findings.is_empty() {
+        text::paragraph(out, screen, GOOD, "Nothing found: everything adds up.");
+        return;
+    }
+    let titles = ["HOST", "WHAT"].map(Column::left);
+    let columns = [Column::right("SAMPLES"), Column::left("FROM"), Column::left("TO")];
+    let mut table = Table::new(titles.into_iter().chain(columns));
+    for finding in &report.findings {
+        let at = |time: &Option<prost_types::Timestamp>| -> Cell {
+            let at = instant(time.as_ref());
+            at.map_or("-".to_owned(), |at| text::timestamp(at, &screen.zone)).into()
+        };
+        let samples = match finding.samples {
+            0 => "-".to_owned(),
+            number => text::count(number),
+        };
+        table.row([
+            text::clean(&finding.host_name).into(),
+            Cell::styled(ODD, name(finding.kind())),
+            samples.into(),
+            at(&finding.from),
+            at(&finding.to),
+        ]);
+    }
+    let mut rows = String::new();
+    table.write(&mut rows);
+    // Each finding's words stand under its row.
+    let mut rows = rows.lines();
+    rows.by_ref().take(1).for_each(|titles| text::line(out, titles));
+    for (row, finding) in rows.zip(&report.findings) {
+        text::line(out, row);
+        if !finding.detail.is_empty() {
+            let inner = Screen { width: screen.width.saturating_sub(4), ..screen.clone() };
+            let mut words = String::new();
+            text::paragraph(&mut words, &inner, FAINT, &text::clean(&finding.detail));
+            words.lines().for_each(|words| text::line(out, &format!("    {words}")));
+        }
+    }
+    let shown = u64::try_from(report.findings.len()).unwrap_or(u64::MAX);
+    if report.total_findings > shown {
+        let words = format!(
+            "{} of {} shown; --select, --name and a shorter time show the others.",
+            text::count(shown),
+            text::plural(report.total_findings, "finding")
+        );
+        text::paragraph(out, screen, ODD, &words);
+    }
+}
+
+/// A kind of finding in words.
+fn name(kind: IntegrityKind) -> &'static str {
+    match kind {
+        IntegrityKind::Unspecified => "other",
+        IntegrityKind::Dropped => "dropped",
+        IntegrityKind::Missed => "missed",
+        IntegrityKind::Impossible => "impossible",
+        IntegrityKind::ClockSkew => "clock skew",
+        IntegrityKind::Quarantined => "quarantined",
+        IntegrityKind::EpochChanged => "spool replaced",
+        IntegrityKind::UnexplainedGap => "unexplained gap",
+    }
+}

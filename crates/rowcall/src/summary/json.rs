@@ -1,0 +1,256 @@
+//! The answer as JSON, for scripts. Names are the contract's own, in `snake_case`; times are
+//! RFC 3339 in UTC; enumerations are words in `snake_case` without their prefix; what is absent or
+//! not a number is `null`; reports that were not asked for are left out.
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use rowcall_proto::v1;
+use serde::Serialize;
+
+use super::instant;
+use crate::text;
+
+/// One JSON document and a line end.
+pub(super) fn render(answer: &v1::SummaryResponse) -> anyhow::Result<String> {
+    let mut text = serde_json::to_string_pretty(&Answer::from(answer)).context("write JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    from: Option<String>,
+    to: Option<String>,
+    window_s: u32,
+    generated_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hardware: Option<Hardware<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Memory<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roll: Option<Roll<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrity: Option<Integrity<'a>>,
+}
+
+#[derive(Serialize)]
+struct Hardware<'a> {
+    groups: Vec<Group<'a>>,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    cpu_number: Option<u32>,
+    hosts: Vec<Host<'a>>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    host_name: &'a str,
+    total_mem_kib: Option<u64>,
+    cpu_architecture: Option<&'a str>,
+    cpu_model: Option<&'a str>,
+    cpu_mhz: Option<f32>,
+    l2_cache_kib: Option<u64>,
+    changed_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Memory<'a> {
+    hosts: Vec<MemoryHost<'a>>,
+}
+
+#[derive(Serialize)]
+struct MemoryHost<'a> {
+    host_name: &'a str,
+    used_percent: &'a [f32],
+    unavailable_percent: &'a [f32],
+}
+
+#[derive(Serialize)]
+struct Roll<'a> {
+    finished_windows: u32,
+    totals: Totals,
+    incomplete: Vec<RollHost<'a>>,
+    complete_hosts: u32,
+    hosts: u32,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    complete: u64,
+    silent: u64,
+    partial: u64,
+    late: u64,
+    unobserved: u64,
+    excused: u64,
+    not_judged: u64,
+}
+
+#[derive(Serialize)]
+struct RollHost<'a> {
+    host_name: &'a str,
+    states: Vec<String>,
+    samples: &'a [u32],
+    last_sample_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Balance {
+    windows: Vec<BalanceWindow>,
+}
+
+#[derive(Serialize)]
+struct BalanceWindow {
+    start: Option<String>,
+    hosts: u32,
+    cpu_busy_percent: Spread,
+    memory_used_percent: Spread,
+}
+
+#[derive(Serialize)]
+struct Spread {
+    mean: Option<f32>,
+    standard_deviation: Option<f32>,
+    min: Option<f32>,
+    max: Option<f32>,
+    coefficient_of_variation: Option<f32>,
+    weighted_mean: Option<f32>,
+    weighted_standard_deviation: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Integrity<'a> {
+    findings: Vec<Finding<'a>>,
+    total_findings: u64,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    host_name: &'a str,
+    kind: String,
+    samples: u64,
+    from: Option<String>,
+    to: Option<String>,
+    detail: &'a str,
+}
+
+/// To the microsecond, as it is stored.
+fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    instant(time).map(|at| {
+        if at.subsec_nanosecond() == 0 {
+            text::timestamp(at, &TimeZone::UTC)
+        } else {
+            at.to_string()
+        }
+    })
+}
+
+/// `WINDOW_STATE_NOT_JUDGED` as `not_judged`.
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+impl<'a> From<&'a v1::SummaryResponse> for Answer<'a> {
+    fn from(answer: &'a v1::SummaryResponse) -> Self {
+        Self {
+            from: time(answer.from.as_ref()),
+            to: time(answer.to.as_ref()),
+            window_s: answer.window_s,
+            generated_at: time(answer.generated_at.as_ref()),
+            hardware: answer.hardware.as_ref().map(hardware),
+            memory: answer.memory.as_ref().map(memory),
+            roll: answer.roll.as_ref().map(roll),
+            balance: answer.balance.as_ref().map(balance),
+            integrity: answer.integrity.as_ref().map(integrity),
+        }
+    }
+}
+
+fn hardware(report: &v1::HardwareReport) -> Hardware<'_> {
+    fn host(host: &v1::HardwareHost) -> Host<'_> {
+        Host {
+            host_name: &host.host_name,
+            total_mem_kib: host.total_mem_kib,
+            cpu_architecture: host.cpu_architecture.as_deref(),
+            cpu_model: host.cpu_model.as_deref(),
+            cpu_mhz: host.cpu_mhz,
+            l2_cache_kib: host.l2_cache_kib,
+            changed_at: time(host.changed_at.as_ref()),
+        }
+    }
+    fn group(group: &v1::HardwareGroup) -> Group<'_> {
+        Group { cpu_number: group.cpu_number, hosts: group.hosts.iter().map(host).collect() }
+    }
+    Hardware { groups: report.groups.iter().map(group).collect() }
+}
+
+fn memory(report: &v1::MemoryReport) -> Memory<'_> {
+    fn host(host: &v1::MemoryHost) -> MemoryHost<'_> {
+        let v1::MemoryHost { host_name, used_percent, unavailable_percent } = host;
+        MemoryHost { host_name, used_percent, unavailable_percent }
+    }
+    Memory { hosts: report.hosts.iter().map(host).collect() }
+}
+
+fn roll(report: &v1::RollReport) -> Roll<'_> {
+    fn host(host: &v1::RollHost) -> RollHost<'_> {
+        RollHost {
+            host_name: &host.host_name,
+            states: host.states().map(|s| word(s.as_str_name(), "WINDOW_STATE_")).collect(),
+            samples: &host.samples,
+            last_sample_at: time(host.last_sample_at.as_ref()),
+        }
+    }
+    let v1::RollTotals { complete, silent, partial, late, unobserved, excused, not_judged } =
+        report.totals.unwrap_or_default();
+    Roll {
+        finished_windows: report.finished_windows,
+        totals: Totals { complete, silent, partial, late, unobserved, excused, not_judged },
+        incomplete: report.incomplete.iter().map(host).collect(),
+        complete_hosts: report.complete_hosts,
+        hosts: report.hosts,
+    }
+}
+
+fn balance(report: &v1::BalanceReport) -> Balance {
+    let window = |window: &v1::BalanceWindow| BalanceWindow {
+        start: time(window.start.as_ref()),
+        hosts: window.hosts,
+        cpu_busy_percent: spread(window.cpu_busy_percent.as_ref()),
+        memory_used_percent: spread(window.memory_used_percent.as_ref()),
+    };
+    Balance { windows: report.windows.iter().map(window).collect() }
+}
+
+fn spread(spread: Option<&v1::Spread>) -> Spread {
+    let spread = spread.copied().unwrap_or_default();
+    Spread {
+        mean: spread.mean,
+        standard_deviation: spread.standard_deviation,
+        min: spread.min,
+        max: spread.max,
+        coefficient_of_variation: spread.coefficient_of_variation,
+        weighted_mean: spread.weighted_mean,
+        weighted_standard_deviation: spread.weighted_standard_deviation,
+    }
+}
+
+fn integrity(report: &v1::IntegrityReport) -> Integrity<'_> {
+    fn finding(finding: &v1::IntegrityFinding) -> Finding<'_> {
+        Finding {
+            host_name: &finding.host_name,
+            kind: word(finding.kind().as_str_name(), "INTEGRITY_KIND_"),
+            samples: finding.samples,
+            from: time(finding.from.as_ref()),
+            to: time(finding.to.as_ref()),
+            detail: &finding.detail,
+        }
+    }
+    Integrity {
+        findings: report.findings.iter().map(finding).collect(),
+        total_findings: report.total_findings,
+    }
+}

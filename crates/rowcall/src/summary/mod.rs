@@ -1,0 +1,198 @@
+//! `rowcall summary`: the reports, as tables or JSON.
+
+mod balance;
+mod hardware;
+mod integrity;
+mod json;
+mod memory;
+mod merge;
+mod roll;
+#[cfg(test)]
+mod samples;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use rowcall_core::clock::{Clock as _, SystemClock};
+use rowcall_proto::v1;
+use tonic::Code;
+
+use crate::args::Selector;
+use crate::cli::{ReportName, SummaryArgs};
+use crate::client::{Client, ClientError};
+use crate::text::{self, FAINT, Screen};
+
+/// Windows of this length show something soon after a start.
+const QUICK_WINDOW_S: u32 = 10;
+
+/// Asks, and gives back what to print.
+pub(crate) async fn run(args: &SummaryArgs, client: &Client) -> anyhow::Result<String> {
+    let zone = args.tz.clone();
+    let now = wire_micros(SystemClock.wall().0).context("read the clock")?;
+    let request = request(args, now)?;
+    let answer = ask(client, request.clone()).await?;
+    if args.json {
+        return json::render(&answer);
+    }
+    let screen = Screen::detect(zone, &|name| std::env::var(name).ok());
+    Ok(render(&answer, &request, &screen))
+}
+
+/// The options as a request.
+fn request(args: &SummaryArgs, now: Timestamp) -> anyhow::Result<v1::SummaryRequest> {
+    let instant = |name: &'static str, when: Option<crate::args::When>| {
+        let resolve = |when: crate::args::When| {
+            let at = when.resolve(now, &args.tz)?;
+            anyhow::Ok(prost_types::Timestamp {
+                seconds: at.as_second(),
+                nanos: at.subsec_nanosecond(),
+            })
+        };
+        when.map(resolve).transpose().with_context(|| format!("the instant of {name}"))
+    };
+    let mut reports: Vec<i32> = args.report.iter().map(|name| name.on_wire().into()).collect();
+    reports.dedup();
+    let labels = Selector::merge(&args.select).map_err(ClientError::Usage)?;
+    Ok(v1::SummaryRequest {
+        reports,
+        from: instant("--from", args.from)?,
+        to: instant("--to", args.to)?,
+        window_s: args.window,
+        min_samples: args.min_samples,
+        hosts: Some(v1::HostSelector {
+            labels: labels.into_iter().collect(),
+            name_glob: args.name.clone().unwrap_or_default(),
+        }),
+    })
+}
+
+/// Summary, or in parts where the answer is too large for one message.
+async fn ask(client: &Client, request: v1::SummaryRequest) -> anyhow::Result<v1::SummaryResponse> {
+    match client.summary().summary(request.clone()).await {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if status.code() == Code::ResourceExhausted => {
+            tracing::info!(reason = status.message(), "asking for the answer in parts");
+            let request = v1::StreamSummaryRequest { request: Some(request) };
+            let stream = client.summary().stream_summary(request).await;
+            let mut stream = stream.map_err(|status| client.explain(&status))?.into_inner();
+            let mut merger = merge::Merger::default();
+            while let Some(part) =
+                stream.message().await.map_err(|status| client.explain(&status))?
+            {
+                merger.add(part.part.unwrap_or_default())?;
+            }
+            Ok(merger.finish())
+        }
+        Err(status) => Err(client.explain(&status).into()),
+    }
+}
+
+/// All reports of an answer as text.
+fn render(answer: &v1::SummaryResponse, request: &v1::SummaryRequest, screen: &Screen) -> String {
+    let mut out = String::new();
+    let frame = Frame::of(answer, request);
+    text::line(&mut out, &frame.title(screen));
+    if let Some(report) = &answer.hardware {
+        hardware::write(&mut out, report, &frame, screen);
+    }
+    if let Some(report) = &answer.memory {
+        memory::write(&mut out, report, &frame, screen);
+    }
+    if let Some(report) = &answer.roll {
+        roll::write(&mut out, report, &frame, screen);
+    }
+    if let Some(report) = &answer.balance {
+        balance::write(&mut out, report, &frame, screen);
+    }
+    if let Some(report) = &answer.integrity {
+        integrity::write(&mut out, report, screen);
+    }
+    out
+}
+
+/// The time that an answer covers, and what was asked.
+#[derive(Debug, Clone)]
+struct Frame {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    made: Option<Timestamp>,
+    window_s: u32,
+    windows: u64,
+    /// Only hosts with certain labels or names.
+    selected: bool,
+}
+
+impl Frame {
+    fn of(answer: &v1::SummaryResponse, request: &v1::SummaryRequest) -> Self {
+        let (from, to) = (instant(answer.from.as_ref()), instant(answer.to.as_ref()));
+        let seconds = from.zip(to).map_or(0, |(from, to)| to.duration_since(from).as_secs());
+        let windows = u64::try_from(seconds).unwrap_or(0) / u64::from(answer.window_s.max(1));
+        let hosts = request.hosts.as_ref();
+        let selected = hosts.is_some_and(|h| !h.labels.is_empty() || !h.name_glob.is_empty());
+        let made = instant(answer.generated_at.as_ref());
+        Self { from, to, made, window_s: answer.window_s, windows, selected }
+    }
+
+    fn window(&self) -> String {
+        text::span(Duration::from_secs(self.window_s.into()))
+    }
+
+    fn title(&self, screen: &Screen) -> String {
+        let at =
+            |at: Option<Timestamp>| at.map_or("?".into(), |at| text::timestamp(at, &screen.zone));
+        let (from, to) = (at(self.from), at(self.to));
+        let windows = text::plural(self.windows, "window");
+        text::paint(FAINT, &format!("{from} to {to}, {windows} of {}", self.window()))
+    }
+
+    /// In words: nothing to report on, and when there will be.
+    fn no_hosts(&self) -> String {
+        if self.selected {
+            "No host matches --select and --name.".to_owned()
+        } else {
+            "No host has joined yet. A host joins with its agent's first handshake.".to_owned()
+        }
+    }
+
+    /// In words: hosts are there, finished windows are not.
+    fn no_window(&self, screen: &Screen) -> String {
+        let window_us = i64::from(self.window_s.max(1)) * 1_000_000;
+        let end = self.made.and_then(|made| {
+            let now = made.as_microsecond();
+            let end = now.checked_sub(now.rem_euclid(window_us))?.checked_add(window_us)?;
+            Timestamp::from_microsecond(end).ok()
+        });
+        let mut words = "No window has finished yet since the first host joined".to_owned();
+        if let Some(end) = end {
+            let end = text::timestamp(end, &screen.zone);
+            words.push_str(&format!("; the one that is open now ends at {end}"));
+        }
+        words.push('.');
+        if self.window_s > QUICK_WINDOW_S {
+            words.push_str(&format!(" Sooner: --window {QUICK_WINDOW_S}s."));
+        }
+        words
+    }
+}
+
+/// A time on the wire, if it is one.
+pub(crate) fn instant(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+    time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+}
+
+fn wire_micros(micros: i64) -> Result<Timestamp, jiff::Error> {
+    Timestamp::from_microsecond(micros)
+}
+
+impl ReportName {
+    fn on_wire(self) -> v1::Report {
+        match self {
+            Self::Hardware => v1::Report::Hardware,
+            Self::Memory => v1::Report::Memory,
+            Self::Roll => v1::Report::Roll,
+            Self::Balance => v1::Report::Balance,
+            Self::Integrity => v1::Report::Integrity,
+        }
+    }
+}

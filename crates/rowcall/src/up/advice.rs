@@ -1,0 +1,78 @@
+//! What to do next: lines to paste, whatever the working directory.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::dir::Dir;
+use super::pki::Pki;
+use crate::text::{self, FAINT, HEADING};
+
+/// Windows that show something soon, in seconds: of this length, or of 10 intervals.
+const QUICK_WINDOW_S: u64 = 10;
+
+/// The whole block. Lines to paste are indented by 4 blanks.
+pub(super) fn next(
+    dir: &Dir,
+    address: SocketAddr,
+    pki: &Pki,
+    psql: &str,
+    interval: Duration,
+) -> anyhow::Result<String> {
+    let program = program()?;
+    let data = shell(dir.path());
+    let window = QUICK_WINDOW_S.max(interval.as_secs().saturating_mul(10)).min(300);
+    let files = pki.viewer();
+    let grpcurl = format!(
+        "grpcurl -cacert {} -cert {} -key {} -d '{{\"window_s\": {window}}}' {address} \
+         rowcall.v1.SummaryService/Summary",
+        shell(&files.authorities),
+        shell(&files.certificate),
+        shell(&files.key)
+    );
+    let span = text::span(Duration::from_secs(window)).replace(' ', "").replace("min", "m");
+    let lines = [
+        ("the reports", format!("{program} summary --data-dir {data}")),
+        (
+            "sooner: in windows that end soon",
+            format!("{program} summary --data-dir {data} --window {span}"),
+        ),
+        (
+            "who is connected, when the last commit was",
+            format!("{program} status --data-dir {data}"),
+        ),
+        ("the tables, with SQL", psql.to_owned()),
+        ("the reports for any gRPC client", grpcurl),
+        ("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id())),
+    ];
+    let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
+    for (about, line) in lines {
+        writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
+    }
+    let first = format!(
+        "\nEach sample, as it is committed; the first within {}:\n",
+        text::span(interval.saturating_add(Duration::from_secs(2)))
+    );
+    out.push_str(&text::paint(FAINT, first.trim_end()));
+    out.push('\n');
+    Ok(out)
+}
+
+fn shell(path: &Path) -> String {
+    text::shell(&path.to_string_lossy())
+}
+
+/// How to call this program: by its name where PATH has it, else by its path.
+fn program() -> anyhow::Result<String> {
+    let exe = std::env::current_exe().context("find this program's own path")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join("rowcall"))
+        .find(|candidate| candidate.is_file());
+    let same = |candidate: PathBuf| candidate.canonicalize().ok() == exe.canonicalize().ok();
+    Ok(if on_path.is_some_and(same) { "rowcall".to_owned() } else { shell(&exe) })
+}

@@ -1,0 +1,289 @@
+//! `rowcall up`: PostgreSQL, certificates, aggregator and agent for this machine, in one process
+//! and one directory.
+//!
+//! | path in the directory | what |
+//! |---|---|
+//! | `postgres*` | the private PostgreSQL, see `rowcall_postgres`; its lock is ours too |
+//! | `pki/` | authority, certificates and keys, see [`pki`] |
+//! | `client.toml` | how `rowcall summary` and `rowcall status` get here |
+//! | `host-name` | this machine's name in the database, as it was at the first start |
+//! | `listen` | the address taken at the last start, unless `--listen` named it |
+//!
+//! Started in this order and stopped in reverse: the agent says Bye, the aggregator drains,
+//! PostgreSQL writes everything out. A second signal ends the process at once, and as after any
+//! other sudden death PostgreSQL's guard stops PostgreSQL; nothing acknowledged is lost by that.
+
+mod advice;
+mod database;
+mod dir;
+mod pki;
+mod samples;
+mod signals;
+mod steps;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rowcall_aggregator::{Handle, Server, Stopped};
+use rowcall_core::clock::{SharedClock, SystemClock};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::UpArgs;
+use crate::client::Surroundings;
+use crate::text;
+
+use database::Database;
+use dir::Dir;
+use pki::Pki;
+use samples::Samples;
+use steps::Steps;
+
+/// The database in the private server.
+const DATABASE: &str = "host_agent";
+/// Longest wait for the agent's end; its own limit for outstanding acknowledgements is 5 s.
+const AGENT_END: Duration = Duration::from_secs(10);
+/// The aggregator is next door: come back quickly when it was away.
+const AGENT_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The agent's own lower limit of the interval, which a shorter `--interval` lowers.
+const AGENT_MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until a signal comes.
+pub(crate) fn run(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<ExitCode> {
+    log(args, around)?;
+    let dir = dir::choose(args.data_dir.clone(), around)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ended = runtime.block_on(up(args, &dir));
+    // What still blocks then has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Logs go to standard error, so that standard output stays a table.
+fn log(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<()> {
+    let filter = args.log.clone().or_else(|| (around.env)("ROWCALL_LOG"));
+    let filter = filter.unwrap_or_else(|| "warn".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
+        .with_context(|| format!("read the log filter {filter:?}"))?;
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
+    log.try_init().map_err(|error| anyhow!("start logging: {error}"))
+}
+
+async fn up(args: &UpArgs, dir: &std::path::Path) -> anyhow::Result<()> {
+    let stop = signals::watch()?;
+    let clock = SystemClock::shared();
+    let mut steps = Steps::new(SharedClock::clone(&clock));
+    steps.title(dir);
+
+    steps.begin("PostgreSQL");
+    let database = Database::start(dir, DATABASE).await?;
+    steps.done(&database.describe());
+    // From here on a failure, too, stops what was started.
+    let ended = with_database(args, &stop, &clock, &mut steps, &database).await;
+    steps.begin("PostgreSQL");
+    let stopped = database.stop().await;
+    if stopped.is_ok() {
+        steps.done("stopped");
+    }
+    ended.and(stopped)
+}
+
+async fn with_database(
+    args: &UpArgs,
+    stop: &CancellationToken,
+    clock: &SharedClock,
+    steps: &mut Steps,
+    database: &Database,
+) -> anyhow::Result<()> {
+    let dir = Dir::open(database.dir())?;
+    let host = dir.host_name()?;
+    steps.begin("certificates");
+    let pki = Pki::prepare(&dir, &host, args.listen.map(|listen| listen.ip()), clock.wall())?;
+    steps.done(&pki.describe());
+    if stop.is_cancelled() {
+        steps.stopping();
+        return Ok(());
+    }
+
+    steps.begin("aggregator");
+    let server = bind(args, &dir, &pki, clock, database).await?;
+    let (mut handle, address) = (server.handle(), reachable(server.local_addr()));
+    let mut samples = handle.samples();
+    let end_aggregator = CancellationToken::new();
+    let mut aggregator = tokio::spawn(server.run(end_aggregator.clone()));
+    let ready = await_ready(&mut handle, &mut aggregator, stop).await;
+    if ready.as_ref().is_ok_and(|ready| *ready) {
+        steps.done(&format!("{address}, database migrated"));
+    } else {
+        // Not ready: it failed, or somebody has no patience.
+        if ready.is_ok() {
+            steps.stopping();
+        }
+        end_aggregator.cancel();
+        if !aggregator.is_finished() {
+            drop(aggregator.await);
+        }
+        return ready.map(|_| ());
+    }
+    dir.write_client_file(address, &pki)?;
+
+    steps.begin("agent");
+    let end_agent = CancellationToken::new();
+    let mut agent = agent(args, address, &pki, clock, &end_agent)?;
+    steps.done(&format!("{host}, one sample every {}", text::span(args.interval)));
+    steps.say(&advice::next(&dir, address, &pki, &database.psql_line(DATABASE), args.interval)?);
+
+    let table = Samples::new(&host, args.interval, args.tz.clone());
+    steps.say(&table.titles());
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break Ok(()),
+            ended = &mut aggregator => break Err(aggregator_ended(ended)),
+            ended = &mut agent => break Err(agent_ended(ended)),
+            sample = samples.recv() => match sample {
+                Ok(sample) => steps.say(&table.line(&sample)),
+                Err(RecvError::Lagged(number)) => steps.say(&table.lagged(number)),
+                // The aggregator's own end says why.
+                Err(RecvError::Closed) => break Err(aggregator_ended((&mut aggregator).await)),
+            },
+            () = database.watch() => {}
+        }
+    };
+
+    steps.stopping();
+    end_agent.cancel();
+    if !agent.is_finished() {
+        steps.begin("agent");
+        match timeout(AGENT_END, &mut agent).await {
+            Ok(_) => steps.done("said goodbye"),
+            Err(_) => steps.done("does not end; going on without it"),
+        }
+    }
+    end_aggregator.cancel();
+    if !aggregator.is_finished() {
+        steps.begin("aggregator");
+        match (&mut aggregator).await {
+            Ok(Ok(Stopped::InOrder)) => steps.done("all that was received is committed"),
+            Ok(Ok(Stopped::AtDeadline)) => steps.done("stopped at its deadline"),
+            other => return ended.and(Err(aggregator_ended(other))),
+        }
+    }
+    ended
+}
+
+/// Binds to the address asked for, else to the last one, else to the default port, else to a free
+/// one.
+async fn bind(
+    args: &UpArgs,
+    dir: &Dir,
+    pki: &Pki,
+    clock: &SharedClock,
+    database: &Database,
+) -> anyhow::Result<Server> {
+    let which = rowcall_aggregator::config::Database::Url(database.url(DATABASE));
+    let mut config = rowcall_aggregator::Config::new(which, pki.server());
+    config.interval = args.interval;
+    let default = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), rowcall_tls::connect::DEFAULT_PORT);
+    let candidates = match args.listen {
+        Some(listen) => vec![listen],
+        None => {
+            let free = SocketAddr::new(default.ip(), 0);
+            dir.listen().into_iter().chain([default, free]).collect()
+        }
+    };
+    let mut failed = None;
+    for listen in candidates {
+        config.listen = listen;
+        match Server::bind(config.clone(), SharedClock::clone(clock)).await {
+            Ok(server) => {
+                if args.listen.is_none() {
+                    dir.keep_listen(server.local_addr())?;
+                }
+                return Ok(server);
+            }
+            Err(error @ rowcall_aggregator::Error::Listen { .. }) => failed = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(failed.map_or_else(|| anyhow!("there is no address to listen on"), Into::into))
+}
+
+/// Where a server that listens there is reached from this machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+type Aggregator = JoinHandle<Result<Stopped, rowcall_aggregator::Error>>;
+type Agent = JoinHandle<std::thread::Result<Result<(), rowcall_agent::Error>>>;
+
+/// True when agents are welcome, false when we are to stop before that.
+async fn await_ready(
+    handle: &mut Handle,
+    aggregator: &mut Aggregator,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(false),
+        ended = &mut *aggregator => Err(aggregator_ended(ended)),
+        ready = handle.ready() => {
+            if ready { Ok(true) } else { Err(aggregator_ended(aggregator.await)) }
+        }
+    }
+}
+
+fn aggregator_ended(
+    ended: Result<Result<Stopped, rowcall_aggregator::Error>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(_)) => anyhow!("the aggregator has ended by itself"),
+        Ok(Err(error)) => anyhow::Error::from(error).context("the aggregator has ended"),
+        Err(error) => anyhow::Error::from(error).context("the aggregator has ended; this is a bug"),
+    }
+}
+
+/// Starts the agent on a thread of its own.
+fn agent(
+    args: &UpArgs,
+    address: SocketAddr,
+    pki: &Pki,
+    clock: &SharedClock,
+    end: &CancellationToken,
+) -> anyhow::Result<Agent> {
+    let aggregator =
+        rowcall_agent::config::Endpoint::parse(&address.to_string()).map_err(|e| anyhow!(e))?;
+    let mut config = rowcall_agent::config::Config::new(aggregator, pki.agent());
+    config.min_interval = args.interval.min(AGENT_MIN_INTERVAL);
+    config.backoff_max = AGENT_BACKOFF_MAX;
+    let thread = rowcall_agent::spawn_thread(config, SharedClock::clone(clock), end.clone());
+    let thread = thread.context("start the agent's thread")?;
+    Ok(tokio::task::spawn_blocking(move || thread.join()))
+}
+
+fn agent_ended(
+    ended: Result<std::thread::Result<Result<(), rowcall_agent::Error>>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(Err(error))) => anyhow::Error::from(error).context("the agent has ended"),
+        Ok(Ok(Ok(()))) => anyhow!("the agent has ended by itself"),
+        Ok(Err(_)) | Err(_) => anyhow!("the agent has panicked; this is a bug"),
+    }
+}
