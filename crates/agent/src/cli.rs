@@ -67,10 +67,10 @@ struct RunArgs {
     /// Sample at whole intervals instead of spread by the host's name [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     align: Option<String>,
-    /// Most records that wait or are kept for a refill [default: 10080]
+    /// Most records that wait or are kept for a refill [default: 2880]
     #[arg(long, value_name = "N")]
     queue_records: Option<String>,
-    /// Most memory that they take [default: 4MiB]
+    /// Most memory that they take [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     queue_bytes: Option<String>,
     /// Longest wait before the first new try [default: 1s]

@@ -108,7 +108,7 @@ impl Config {
             files,
             min_interval: Duration::from_secs(1),
             align: false,
-            queue: Limits { records: 10_080, bytes: 4 * 1024 * 1024 },
+            queue: Limits { records: 2880, bytes: 1024 * 1024 },
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(120),
             refused_wait: Duration::from_secs(300),

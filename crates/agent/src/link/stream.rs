@@ -50,7 +50,7 @@ impl<S: Spool> Link<S> {
         }
     }
 
-    async fn open(&mut self) -> Result<Stream, End> {
+    async fn open(&self) -> Result<Stream, End> {
         let mut client = self.dialer.connect().await.map_err(|error| {
             if error.is_refusal { End::Refused(error.reason) } else { End::Failed(error.reason) }
         })?;

@@ -147,7 +147,8 @@ fn kib(bytes: u64) -> Option<i64> {
     i64::try_from(bytes / 1024).ok()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use rowcall_core::clock::{SystemClock, TestClock};
