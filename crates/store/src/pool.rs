@@ -138,7 +138,7 @@ pub(crate) fn config(settings: &Settings, purpose: Purpose) -> Result<(Config, T
 fn target(config: &Config) -> Target {
     let port = |index: usize| {
         let ports = config.get_ports();
-        ports.get(index).or(ports.first()).copied().unwrap_or(5432)
+        ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432)
     };
     let host = |(index, host): (usize, &Host)| match host {
         Host::Tcp(name) => format!("{name}:{}", port(index)),

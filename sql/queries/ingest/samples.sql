@@ -7,8 +7,9 @@
 -- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; and $13 retention [s].
 --
 -- All or nothing per host: only what host_latest's update returns goes on, and it takes only the
--- host's current epoch, as of after it got the row's lock. Rows go in by key, hosts by id, so that
--- two writers meet in the same order. Duplicates are counted through RETURNING: the count of
+-- host's current epoch, as of after it got the row's lock. Rows go in by key, and hosts by id: the
+-- connection has sequential scans switched off, so that every plan walks host_latest by its index
+-- and two writers meet in the same order. Duplicates are counted through RETURNING: the count of
 -- affected rows is wrong on Citus.
 --
 -- Answer: rows stored, rows put aside, rows taken in all, and the epochs taken.
@@ -30,7 +31,7 @@ WITH sample AS MATERIALIZED (
     )
 ),
 -- One row per host and epoch: its newest acceptable sample, and how far the mark moves.
-host AS (
+host AS MATERIALIZED (
     SELECT DISTINCT ON (host_id, epoch_id)
         s.*,
         CASE WHEN reason IS NULL THEN "timestamp" END AS newest,
