@@ -28,7 +28,7 @@ use rowcall_core::record::Record;
 
 pub use config::Config;
 pub use server::{Handle, Server, Stopped, migrate, serve};
-pub use summary::MAX_CELLS;
+pub use summary::{MAX_CELLS, MAX_STREAM_CELLS};
 pub use telemetry::writer::QUEUE_RECORDS;
 
 /// Why an aggregator could not start or go on.

@@ -245,7 +245,7 @@ impl Server {
             in_flight: config.max_handshakes,
             in_flight_per_source: config.max_handshakes_per_source,
         });
-        let incoming = acceptor.start(stop_accepting.clone());
+        let incoming = acceptor.start(&stop_accepting);
         let connections = {
             let kill = kill.clone();
             incoming.map(move |io| io.map(|io| Killable::new(io, kill.clone())))

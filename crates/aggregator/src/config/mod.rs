@@ -375,7 +375,7 @@ mod tests {
         let path = folder.path().join("aggregator.toml");
         std::fs::write(&path, file).unwrap();
         let path = path.to_str().unwrap();
-        let arguments = ["x", "--config", path].iter().chain(flags).copied();
+        let arguments = ["x", "--config", path].into_iter().chain(flags.iter().copied());
         let matches = with_flags(clap::Command::new("x")).try_get_matches_from(arguments).unwrap();
         Config::load(&matches, &|name| {
             environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())

@@ -80,10 +80,10 @@ fn hide_keyword(line: &str) -> String {
     while let Some((key, after)) = rest.split_once('=') {
         shown.push_str(key);
         shown.push('=');
-        let after_space = after.trim_start();
-        let length = value_length(after_space);
-        let (value, next) = after_space.split_at(length);
-        let secret = key.rsplit(char::is_whitespace).next().is_some_and(is_secret);
+        let trimmed = after.trim_start();
+        shown.push_str(after.strip_suffix(trimmed).unwrap_or_default());
+        let (value, next) = trimmed.split_at(value_length(trimmed));
+        let secret = key.split_whitespace().next_back().is_some_and(is_secret);
         shown.push_str(if secret && !value.is_empty() { HIDDEN } else { value });
         rest = next;
     }
@@ -154,6 +154,7 @@ mod tests {
             "postgresql://db/host_agent?passfile=/etc/rowcall/pgpass",
             "host=db user=rowcall passfile=/etc/rowcall/pgpass",
             "postgresql://rowcall:@db/x",
+            "host = db user = rowcall",
             "embedded",
             "",
         ] {

@@ -1,16 +1,49 @@
-//! SummaryService.
-use crate::database::Database;
-use crate::tasks::Tasks;
-use rowcall_core::proto::v1 as pb;
-use rowcall_core::proto::v1::summary_service_server::SummaryService;
+//! SummaryService: the report queries, in one message or in parts.
+//!
+//! Both calls run the same code; they differ in where the parts go. Limits: a Summary has at most
+//! [`MAX_CELLS`] cells and `MAX_SUMMARY_BYTES`; a StreamSummary has parts of at most 500 hosts
+//! and [`MAX_STREAM_CELLS`] cells. A request holds at most one connection of the report pool.
+
+mod parts;
+mod request;
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio_stream::Stream;
+
+use prost::Message as _;
+use rowcall_core::proto::MAX_SUMMARY_BYTES;
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::proto::v1::summary_service_server::SummaryService;
+use rowcall_store::Store;
+use rowcall_store::reports::Frame;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
+use tracing::{info_span, warn};
+
+use crate::database::Database;
+use crate::tasks::Tasks;
+use crate::telemetry::refusal;
+use parts::{Hardware, Memory, Roll};
+use request::Asked;
 
 /// Most cells (hosts x windows) of a Summary.
 pub const MAX_CELLS: u64 = 250_000;
 
+/// Most cells of a StreamSummary: 100,000 hosts over a day of 5-minute windows. The roll holds
+/// two bytes of each cell of an incomplete host.
+pub const MAX_STREAM_CELLS: u64 = 30_000_000;
+
+/// Parts that wait for a reader.
+const PARTS_WAITING: usize = 2;
+
+/// Parts may add up to this much more than the whole that they make.
+const PARTS_OVERHEAD_BYTES: usize = 64 * 1024;
+
+/// The service.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) database: Arc<Database>,
@@ -21,16 +54,173 @@ pub(crate) struct Summary {
 impl SummaryService for Summary {
     async fn summary(
         &self,
-        _: Request<pb::SummaryRequest>,
+        request: Request<pb::SummaryRequest>,
     ) -> Result<Response<pb::SummaryResponse>, Status> {
-        Err(Status::unimplemented("x"))
+        let asked = Asked::read(request.into_inner())?;
+        let mut sink = Sink::Whole { response: Box::default(), bytes: 0 };
+        report(self.database.store()?, &asked, &mut sink).await?;
+        match sink {
+            Sink::Whole { response, .. } if response.encoded_len() <= MAX_SUMMARY_BYTES => {
+                Ok(Response::new(*response))
+            }
+            _ => Err(too_large()),
+        }
     }
+
     type StreamSummaryStream =
-        Pin<Box<dyn Stream<Item = Result<pb::StreamSummaryResponse, Status>> + Send>>;
+        Pin<Box<dyn Stream<Item = Result<pb::StreamSummaryResponse, Status>> + Send + 'static>>;
+
     async fn stream_summary(
         &self,
-        _: Request<pb::StreamSummaryRequest>,
+        request: Request<pb::StreamSummaryRequest>,
     ) -> Result<Response<Self::StreamSummaryStream>, Status> {
-        Err(Status::unimplemented("x"))
+        let asked = Asked::read(request.into_inner().request.unwrap_or_default())?;
+        let store = self.database.store()?.clone();
+        let (sender, receiver) = mpsc::channel(PARTS_WAITING);
+        let run = async move {
+            let mut sink = Sink::Parts(sender.clone());
+            let made = tokio::select! {
+                made = report(&store, &asked, &mut sink) => made,
+                // The reader is gone: give the connection back.
+                () = sender.closed() => return,
+            };
+            if let Err(status) = made {
+                // The reader may be gone.
+                drop(sender.send(Err(status)).await);
+            }
+        };
+        // Ends with its reader, its report or the server.
+        drop(self.tasks.spawn(info_span!("report"), run));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
+}
+
+/// Where parts go.
+enum Sink {
+    /// Into one message of limited size.
+    Whole { response: Box<pb::SummaryResponse>, bytes: usize },
+    /// To a reader, who sets the pace.
+    Parts(mpsc::Sender<Result<pb::StreamSummaryResponse, Status>>),
+}
+
+impl Sink {
+    async fn put(&mut self, part: pb::SummaryResponse) -> Result<(), Status> {
+        match self {
+            Self::Whole { response, bytes } => {
+                *bytes += part.encoded_len();
+                if *bytes > MAX_SUMMARY_BYTES + PARTS_OVERHEAD_BYTES {
+                    return Err(too_large());
+                }
+                parts::merge(response, part);
+                Ok(())
+            }
+            Self::Parts(sender) => sender
+                .send(Ok(pb::StreamSummaryResponse { part: Some(part) }))
+                .await
+                .map_err(|_| Status::cancelled("the reader is gone")),
+        }
+    }
+
+    /// The first part: what is reported, and that it is, even where nothing is found.
+    async fn head(&mut self, asked: &Asked, frame: &Frame) -> Result<(), Status> {
+        let head = pb::SummaryResponse {
+            from: Some(crate::timestamp(frame.from)),
+            to: Some(crate::timestamp(frame.to)),
+            window_s: frame.window_s,
+            generated_at: Some(crate::timestamp(frame.now)),
+            hardware: asked.hardware.then(Default::default),
+            memory: asked.memory.then(Default::default),
+            roll: asked.roll.then(Default::default),
+            balance: asked.balance.then(Default::default),
+            integrity: asked.integrity.then(Default::default),
+        };
+        match self {
+            Self::Whole { response, .. } => {
+                **response = head;
+                Ok(())
+            }
+            Self::Parts(_) => self.put(head).await,
+        }
+    }
+
+    /// Whether that many cells are too many.
+    fn check(&self, cells: u64) -> Result<(), Status> {
+        match self {
+            Self::Whole { .. } if cells > MAX_CELLS => Err(Status::resource_exhausted(format!(
+                "{cells} cells (hosts x windows) are more than the {MAX_CELLS} of a Summary: take \
+                 fewer hosts or windows, or call rowcall.v1.SummaryService/StreamSummary"
+            ))),
+            Self::Parts(_) if cells > MAX_STREAM_CELLS => Err(Status::resource_exhausted(format!(
+                "{cells} cells (hosts x windows) are more than {MAX_STREAM_CELLS}: take fewer \
+                 hosts or windows"
+            ))),
+            Self::Whole { .. } | Self::Parts(_) => Ok(()),
+        }
+    }
+}
+
+fn too_large() -> Status {
+    Status::resource_exhausted(format!(
+        "the answer has more than {MAX_SUMMARY_BYTES} bytes: take fewer hosts, windows or reports, \
+         or call rowcall.v1.SummaryService/StreamSummary"
+    ))
+}
+
+/// Makes the reports one after another, so that they take one connection of the pool.
+async fn report(store: &Store, asked: &Asked, sink: &mut Sink) -> Result<(), Status> {
+    let failed = |error: rowcall_store::Error| {
+        if error.kind() != rowcall_store::Kind::Data {
+            warn!(%error, "a report failed");
+        }
+        refusal::database(&error)
+    };
+    let scope = &asked.scope;
+    let frame = store.frame(scope).await.map_err(failed)?;
+    sink.check(frame.hosts.saturating_mul(u64::from(frame.windows)))?;
+    sink.head(asked, &frame).await?;
+    if asked.hardware {
+        let mut rows = store.hardware(scope, &frame).await.map_err(failed)?;
+        let mut hardware = Hardware::default();
+        while let Some(row) = rows.next().await {
+            if let Some(part) = hardware.push(row.map_err(failed)?) {
+                sink.put(part).await?;
+            }
+        }
+        if let Some(part) = hardware.take() {
+            sink.put(part).await?;
+        }
+    }
+    if asked.memory {
+        let mut rows = store.memory(scope, &frame).await.map_err(failed)?;
+        let mut memory = Memory::new(frame.windows);
+        while let Some(row) = rows.next().await {
+            if let Some(part) = memory.push(row.map_err(failed)?) {
+                sink.put(part).await?;
+            }
+        }
+        if let Some(part) = memory.take() {
+            sink.put(part).await?;
+        }
+    }
+    if asked.roll {
+        let mut roll = Roll::new(frame.windows);
+        {
+            let mut rows = store.roll(scope, &frame).await.map_err(failed)?;
+            while let Some(row) = rows.next().await {
+                roll.push(row.map_err(failed)?);
+            }
+        }
+        for part in roll.finish(frame.finished_windows()) {
+            sink.put(part).await?;
+        }
+    }
+    if asked.balance {
+        for part in parts::balance(store.balance(scope, &frame).await.map_err(failed)?) {
+            sink.put(part).await?;
+        }
+    }
+    if asked.integrity {
+        sink.put(parts::integrity(store.integrity(scope, &frame).await.map_err(failed)?)).await?;
+    }
+    Ok(())
 }

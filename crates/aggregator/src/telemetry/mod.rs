@@ -2,6 +2,8 @@
 
 pub(crate) mod refusal;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub(crate) mod writer;
 
 use std::pin::Pin;

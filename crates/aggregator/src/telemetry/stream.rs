@@ -40,7 +40,7 @@ pub(super) type Outbound = mpsc::Sender<Result<pb::StreamResponse, Status>>;
 
 /// How a stream ended where nobody broke a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// The agent said Bye or sent its last frame.
     ByAgent,
     /// The agent was told to come back.
@@ -154,11 +154,11 @@ fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> 
 }
 
 /// A welcomed stream.
-struct Opened {
-    shared: Arc<Shared>,
-    session: Session,
-    ticket: Ticket,
-    target: (HostId, EpochId),
+pub(super) struct Opened {
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    pub(super) ticket: Ticket,
+    pub(super) target: (HostId, EpochId),
 }
 
 /// What is still to be sent, newest only.
@@ -186,7 +186,11 @@ impl Due {
 }
 
 impl Opened {
-    async fn serve<S>(&mut self, inbound: &mut S, outbound: &Outbound) -> Result<Ended, Status>
+    pub(super) async fn serve<S>(
+        &mut self,
+        inbound: &mut S,
+        outbound: &Outbound,
+    ) -> Result<Ended, Status>
     where
         S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
     {

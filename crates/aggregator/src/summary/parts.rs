@@ -1,0 +1,354 @@
+//! Rows of reports to parts of an answer.
+//!
+//! Each builder takes rows in their order and gives a part whenever one is full, so that memory
+//! is bounded by a part, except for the roll, whose order needs all incomplete hosts: those wait
+//! encoded, two bytes a cell.
+
+use prost::Message as _;
+use rowcall_core::proto::v1 as pb;
+use rowcall_store::reports::{
+    BalanceRow, HardwareRow, Integrity, IntegrityKind, MemoryRow, RollRow, Spread, WindowState,
+};
+
+/// Most hosts in one part.
+pub(super) const PART_HOSTS: usize = 500;
+/// Most cells (hosts x windows) in one part, unless a single host has more.
+const PART_CELLS: usize = 125_000;
+
+/// How many hosts of so many windows go into one part.
+pub(super) fn hosts_in_part(windows: usize) -> usize {
+    (PART_CELLS / windows.max(1)).clamp(1, PART_HOSTS)
+}
+
+/// Hardware rows come ordered by number of CPUs.
+#[derive(Debug, Default)]
+pub(super) struct Hardware {
+    groups: Vec<pb::HardwareGroup>,
+    hosts: usize,
+}
+
+impl Hardware {
+    pub(super) fn push(&mut self, row: HardwareRow) -> Option<pb::SummaryResponse> {
+        let full = if self.hosts == PART_HOSTS { self.take() } else { None };
+        let cpu_number = row.cpu_number;
+        let host = pb::HardwareHost {
+            host_name: row.host_name,
+            total_mem_kib: row.total_mem_kib,
+            cpu_architecture: row.cpu_architecture,
+            cpu_model: row.cpu_model,
+            cpu_mhz: row.cpu_mhz.map(to_f32),
+            l2_cache_kib: row.l2_cache_kib,
+            changed_at: Some(crate::timestamp(row.changed_at)),
+        };
+        match self.groups.last_mut() {
+            Some(group) if group.cpu_number == cpu_number => group.hosts.push(host),
+            _ => self.groups.push(pb::HardwareGroup { cpu_number, hosts: vec![host] }),
+        }
+        self.hosts += 1;
+        full
+    }
+
+    /// What is left.
+    pub(super) fn take(&mut self) -> Option<pb::SummaryResponse> {
+        let Self { groups, .. } = std::mem::take(self);
+        (!groups.is_empty()).then(|| pb::SummaryResponse {
+            hardware: Some(pb::HardwareReport { groups }),
+            ..Default::default()
+        })
+    }
+}
+
+/// Memory rows come ordered by name, then window; windows without samples have none.
+#[derive(Debug)]
+pub(super) struct Memory {
+    windows: usize,
+    hosts: Vec<pb::MemoryHost>,
+}
+
+impl Memory {
+    pub(super) fn new(windows: u32) -> Self {
+        Self { windows: size(windows), hosts: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, row: MemoryRow) -> Option<pb::SummaryResponse> {
+        let is_next = self.hosts.last().is_none_or(|host| host.host_name != row.host_name);
+        let mut full = None;
+        if is_next {
+            if self.hosts.len() >= hosts_in_part(self.windows) {
+                full = self.take();
+            }
+            let unknown = vec![f32::NAN; self.windows];
+            self.hosts.push(pb::MemoryHost {
+                host_name: row.host_name,
+                used_percent: unknown.clone(),
+                unavailable_percent: unknown,
+            });
+        }
+        let at = size(row.window);
+        if let Some(host) = self.hosts.last_mut() {
+            if let (Some(cell), Some(value)) = (host.used_percent.get_mut(at), row.used_percent) {
+                *cell = value;
+            }
+            let cell = host.unavailable_percent.get_mut(at);
+            if let (Some(cell), Some(value)) = (cell, row.unavailable_percent) {
+                *cell = value;
+            }
+        }
+        full
+    }
+
+    /// What is left.
+    pub(super) fn take(&mut self) -> Option<pb::SummaryResponse> {
+        let hosts = std::mem::take(&mut self.hosts);
+        (!hosts.is_empty()).then(|| pb::SummaryResponse {
+            memory: Some(pb::MemoryReport { hosts }),
+            ..Default::default()
+        })
+    }
+}
+
+/// Roll rows come ordered by name, then window.
+#[derive(Debug)]
+pub(super) struct Roll {
+    windows: usize,
+    current: Option<pb::RollHost>,
+    incomplete: Vec<Incomplete>,
+    totals: pb::RollTotals,
+    complete_hosts: u32,
+    hosts: u32,
+}
+
+/// A host that is missing something, and its place in the order.
+#[derive(Debug)]
+struct Incomplete {
+    silent: u32,
+    partial: u32,
+    late: u32,
+    name: String,
+    encoded: Vec<u8>,
+}
+
+impl Roll {
+    pub(super) fn new(windows: u32) -> Self {
+        Self {
+            windows: size(windows),
+            current: None,
+            incomplete: Vec::new(),
+            totals: pb::RollTotals::default(),
+            complete_hosts: 0,
+            hosts: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, row: RollRow) {
+        if self.current.as_ref().is_none_or(|host| host.host_name != row.host_name) {
+            self.finish_host();
+            self.current = Some(pb::RollHost {
+                host_name: row.host_name,
+                states: vec![pb::WindowState::NotJudged.into(); self.windows],
+                samples: vec![0; self.windows],
+                last_sample_at: row.last_sample_at.map(crate::timestamp),
+            });
+        }
+        let (at, state) = (size(row.window), state(row.state));
+        if let Some(host) = &mut self.current {
+            if let Some(cell) = host.states.get_mut(at) {
+                *cell = state.into();
+            }
+            if let Some(cell) = host.samples.get_mut(at) {
+                *cell = row.samples;
+            }
+        }
+    }
+
+    fn finish_host(&mut self) {
+        let Some(host) = self.current.take() else { return };
+        let mut counts = [0_u32; 8];
+        for state in &host.states {
+            if let Some(count) = usize::try_from(*state).ok().and_then(|at| counts.get_mut(at)) {
+                *count += 1;
+            }
+        }
+        let [_, complete, silent, partial, late, unobserved, excused, not_judged] = counts;
+        self.totals.complete += u64::from(complete);
+        self.totals.silent += u64::from(silent);
+        self.totals.partial += u64::from(partial);
+        self.totals.late += u64::from(late);
+        self.totals.unobserved += u64::from(unobserved);
+        self.totals.excused += u64::from(excused);
+        self.totals.not_judged += u64::from(not_judged);
+        self.hosts += 1;
+        // Windows that nobody observed are the aggregator's failing; they make no host incomplete.
+        if silent + partial + late + excused == 0 {
+            self.complete_hosts += 1;
+            return;
+        }
+        let encoded = host.encode_to_vec();
+        self.incomplete.push(Incomplete { silent, partial, late, name: host.host_name, encoded });
+    }
+
+    /// All parts. Totals stand in the last one only, since merging would keep the last anyway.
+    pub(super) fn finish(mut self, finished_windows: u32) -> Parts {
+        self.finish_host();
+        // Most of each first.
+        self.incomplete.sort_unstable_by(|a, b| {
+            (b.silent, b.partial, b.late)
+                .cmp(&(a.silent, a.partial, a.late))
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        let totals = pb::RollReport {
+            finished_windows,
+            totals: Some(self.totals),
+            incomplete: Vec::new(),
+            complete_hosts: self.complete_hosts,
+            hosts: self.hosts,
+        };
+        Parts {
+            hosts: self.incomplete.into_iter(),
+            in_part: hosts_in_part(self.windows),
+            totals: Some(totals),
+        }
+    }
+}
+
+/// The parts of a roll, made one by one.
+#[derive(Debug)]
+pub(super) struct Parts {
+    hosts: std::vec::IntoIter<Incomplete>,
+    in_part: usize,
+    totals: Option<pb::RollReport>,
+}
+
+impl Iterator for Parts {
+    type Item = pb::SummaryResponse;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let incomplete: Vec<_> = self
+            .hosts
+            .by_ref()
+            .take(self.in_part)
+            .filter_map(|host| pb::RollHost::decode(host.encoded.as_slice()).ok())
+            .collect();
+        let report = if self.hosts.len() == 0 {
+            pb::RollReport { incomplete, ..self.totals.take()? }
+        } else {
+            pb::RollReport { incomplete, ..Default::default() }
+        };
+        Some(pb::SummaryResponse { roll: Some(report), ..Default::default() })
+    }
+}
+
+fn state(state: WindowState) -> pb::WindowState {
+    match state {
+        WindowState::Complete => pb::WindowState::Complete,
+        WindowState::Silent => pb::WindowState::Silent,
+        WindowState::Partial => pb::WindowState::Partial,
+        WindowState::Late => pb::WindowState::Late,
+        WindowState::Unobserved => pb::WindowState::Unobserved,
+        WindowState::Excused => pb::WindowState::Excused,
+        WindowState::NotJudged => pb::WindowState::NotJudged,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a report shows seven digits of a MHz")]
+fn to_f32(number: f64) -> f32 {
+    number as f32
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Windows in one part of a balance.
+const PART_WINDOWS: usize = 5_000;
+
+/// The parts of a balance.
+pub(super) fn balance(rows: Vec<BalanceRow>) -> impl Iterator<Item = pb::SummaryResponse> {
+    let mut rows = rows.into_iter().map(|row| pb::BalanceWindow {
+        start: Some(crate::timestamp(row.start)),
+        hosts: row.hosts,
+        cpu_busy_percent: Some(spread(row.cpu_busy_percent)),
+        memory_used_percent: Some(spread(row.memory_used_percent)),
+    });
+    std::iter::from_fn(move || {
+        let windows: Vec<_> = rows.by_ref().take(PART_WINDOWS).collect();
+        (!windows.is_empty()).then(|| pb::SummaryResponse {
+            balance: Some(pb::BalanceReport { windows }),
+            ..Default::default()
+        })
+    })
+}
+
+fn spread(spread: Spread) -> pb::Spread {
+    pb::Spread {
+        mean: spread.mean,
+        standard_deviation: spread.standard_deviation,
+        min: spread.min,
+        max: spread.max,
+        coefficient_of_variation: spread.coefficient_of_variation,
+        weighted_mean: spread.weighted_mean,
+        weighted_standard_deviation: spread.weighted_standard_deviation,
+    }
+}
+
+/// The one part of an integrity report.
+pub(super) fn integrity(report: Integrity) -> pb::SummaryResponse {
+    let findings = report
+        .findings
+        .into_iter()
+        .map(|finding| pb::IntegrityFinding {
+            host_name: finding.host_name,
+            kind: kind(finding.kind).into(),
+            samples: finding.samples,
+            from: Some(crate::timestamp(finding.from)),
+            to: Some(crate::timestamp(finding.to)),
+            detail: finding.detail,
+        })
+        .collect();
+    let integrity = pb::IntegrityReport { findings, total_findings: report.total };
+    pb::SummaryResponse { integrity: Some(integrity), ..Default::default() }
+}
+
+fn kind(kind: IntegrityKind) -> pb::IntegrityKind {
+    match kind {
+        IntegrityKind::Dropped => pb::IntegrityKind::Dropped,
+        IntegrityKind::UnexplainedGap => pb::IntegrityKind::UnexplainedGap,
+        IntegrityKind::EpochChanged => pb::IntegrityKind::EpochChanged,
+        IntegrityKind::Quarantined => pb::IntegrityKind::Quarantined,
+        IntegrityKind::Impossible => pb::IntegrityKind::Impossible,
+        IntegrityKind::ClockSkew => pb::IntegrityKind::ClockSkew,
+        IntegrityKind::Missed => pb::IntegrityKind::Missed,
+    }
+}
+
+/// Appends a part as protobuf would, except that hosts of the same hardware group join it.
+pub(super) fn merge(whole: &mut pb::SummaryResponse, part: pb::SummaryResponse) {
+    if let Some(hardware) = part.hardware {
+        let groups = &mut whole.hardware.get_or_insert_default().groups;
+        for group in hardware.groups {
+            match groups.last_mut() {
+                Some(last) if last.cpu_number == group.cpu_number => last.hosts.extend(group.hosts),
+                _ => groups.push(group),
+            }
+        }
+    }
+    if let Some(memory) = part.memory {
+        whole.memory.get_or_insert_default().hosts.extend(memory.hosts);
+    }
+    if let Some(roll) = part.roll {
+        let into = whole.roll.get_or_insert_default();
+        into.incomplete.extend(roll.incomplete);
+        if roll.totals.is_some() {
+            let incomplete = std::mem::take(&mut into.incomplete);
+            *into = pb::RollReport { incomplete, ..roll };
+        }
+    }
+    if let Some(balance) = part.balance {
+        whole.balance.get_or_insert_default().windows.extend(balance.windows);
+    }
+    if let Some(integrity) = part.integrity {
+        let into = whole.integrity.get_or_insert_default();
+        into.findings.extend(integrity.findings);
+        into.total_findings = into.total_findings.max(integrity.total_findings);
+    }
+}

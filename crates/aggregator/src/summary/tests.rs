@@ -1,0 +1,139 @@
+//! Rows by hand, and the parts and the whole that they make.
+
+use rowcall_core::id::UnixMicros;
+
+use prost::Message as _;
+use rowcall_core::proto::v1 as pb;
+use rowcall_store::reports::{HardwareRow, MemoryRow, RollRow, WindowState};
+
+use super::parts::{Hardware, Memory, PART_HOSTS, Roll, hosts_in_part, merge};
+
+fn hardware(name: &str, cpus: Option<u32>) -> HardwareRow {
+    HardwareRow {
+        host_name: name.into(),
+        cpu_number: cpus,
+        total_mem_kib: Some(1),
+        cpu_architecture: None,
+        cpu_model: None,
+        cpu_mhz: Some(2_400.0),
+        l2_cache_kib: None,
+        changed_at: UnixMicros(1_500_000),
+    }
+}
+
+fn memory(name: &str, window: u32, used: f32) -> MemoryRow {
+    let used_percent = Some(used);
+    MemoryRow { host_name: name.into(), window, used_percent, unavailable_percent: None }
+}
+
+fn rolled(rows: &[(&str, &[WindowState])]) -> Vec<pb::SummaryResponse> {
+    let mut roll = Roll::new(3);
+    for (name, states) in rows {
+        for (window, state) in states.iter().enumerate() {
+            roll.push(RollRow {
+                host_name: (*name).into(),
+                window: u32::try_from(window).unwrap(),
+                state: *state,
+                samples: 2,
+                last_sample_at: Some(UnixMicros(0)),
+            });
+        }
+    }
+    roll.finish(2).collect()
+}
+
+#[test]
+fn hosts_with_the_same_number_of_cpus_are_a_group_across_parts() {
+    let mut builder = Hardware::default();
+    let mut whole = pb::SummaryResponse::default();
+    let mut parts = 0;
+    for n in 0..1_200 {
+        let cpus = if n < 1_100 { Some(8) } else { None };
+        if let Some(part) = builder.push(hardware(&format!("n{n}"), cpus)) {
+            parts += 1;
+            merge(&mut whole, part);
+        }
+    }
+    merge(&mut whole, builder.take().unwrap());
+    assert_eq!(parts, 2);
+    let groups = whole.hardware.unwrap().groups;
+    let sizes: Vec<_> = groups.iter().map(|g| (g.cpu_number, g.hosts.len())).collect();
+    assert_eq!(sizes, [(Some(8), 1_100), (None, 100)]);
+    assert_eq!(groups[0].hosts[0].cpu_mhz, Some(2_400.0));
+}
+
+#[test]
+fn windows_without_samples_are_nan() {
+    let mut builder = Memory::new(3);
+    assert!(builder.push(memory("a", 1, 40.0)).is_none());
+    assert!(builder.push(memory("b", 0, 10.0)).is_none());
+    let hosts = builder.take().unwrap().memory.unwrap().hosts;
+    assert_eq!(hosts.len(), 2);
+    let used = &hosts[0].used_percent;
+    assert!(used[0].is_nan() && used[2].is_nan());
+    assert!((used[1] - 40.0).abs() < f32::EPSILON);
+    assert!(hosts[0].unavailable_percent.iter().all(|value| value.is_nan()));
+    assert_eq!(hosts[0].unavailable_percent.len(), 3);
+}
+
+#[test]
+fn parts_are_bounded_by_hosts_and_by_cells() {
+    assert_eq!(hosts_in_part(12), PART_HOSTS);
+    assert_eq!(hosts_in_part(1_000), 125);
+    assert_eq!(hosts_in_part(100_000), 1);
+    assert_eq!(hosts_in_part(1_000_000), 1);
+}
+
+#[test]
+fn the_roll_puts_the_worst_first_and_leaves_complete_hosts_out() {
+    use WindowState::{Complete, Late, NotJudged, Partial, Silent};
+    let parts = rolled(&[
+        ("a-late", &[Late, Late, NotJudged]),
+        ("b-complete", &[Complete, Complete, NotJudged]),
+        ("c-partial", &[Partial, Complete, NotJudged]),
+        ("d-silent", &[Silent, Complete, NotJudged]),
+        ("e-silent-partial", &[Silent, Partial, NotJudged]),
+        ("f-silent", &[Silent, Complete, NotJudged]),
+        ("g-not-judged", &[NotJudged, NotJudged, NotJudged]),
+    ]);
+    assert_eq!(parts.len(), 1);
+    let roll = parts[0].roll.clone().unwrap();
+    let names: Vec<_> = roll.incomplete.iter().map(|host| host.host_name.as_str()).collect();
+    assert_eq!(names, ["e-silent-partial", "d-silent", "f-silent", "c-partial", "a-late"]);
+    assert_eq!((roll.hosts, roll.complete_hosts, roll.finished_windows), (7, 2, 2));
+    let totals = roll.totals.unwrap();
+    assert_eq!((totals.complete, totals.silent, totals.partial, totals.late), (5, 3, 2, 2));
+    assert_eq!(totals.not_judged, 9);
+    let worst = &roll.incomplete[0];
+    assert_eq!(worst.samples, [2, 2, 2]);
+    let states: Vec<_> = worst.states().collect();
+    use pb::WindowState as S;
+    assert_eq!(states, [S::Silent, S::Partial, S::NotJudged]);
+}
+
+#[test]
+fn merged_parts_of_a_roll_keep_order_and_totals() {
+    let names: Vec<_> = (0..1_100).map(|n| format!("n{n:04}")).collect();
+    let silent: &[WindowState] = &[WindowState::Silent; 3];
+    let rows: Vec<_> = names.iter().map(|name| (name.as_str(), silent)).collect();
+    let parts = rolled(&rows);
+    assert_eq!(parts.len(), 3);
+    assert!(parts[..2].iter().all(|part| part.roll.as_ref().unwrap().totals.is_none()));
+    let mut ours = pb::SummaryResponse::default();
+    let mut protobufs = pb::SummaryResponse::default();
+    for part in parts {
+        protobufs.merge(part.encode_to_vec().as_slice()).unwrap();
+        merge(&mut ours, part);
+    }
+    assert_eq!(ours, protobufs);
+    let roll = ours.roll.unwrap();
+    assert_eq!((roll.hosts, roll.incomplete.len()), (1_100, 1_100));
+    assert!(roll.incomplete.is_sorted_by(|a, b| a.host_name < b.host_name));
+}
+
+#[test]
+fn an_empty_roll_still_has_its_totals() {
+    let parts = rolled(&[]);
+    assert_eq!(parts.len(), 1);
+    assert_eq!(parts[0].roll.as_ref().unwrap().totals, Some(pb::RollTotals::default()));
+}

@@ -1,0 +1,286 @@
+//! A stream against a test that plays agent and writer, with time paused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowcall_core::clock::SystemClock;
+use rowcall_core::id::{Epoch, HostId, HostName, Sequence};
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::session::aggregator::{HELLO_DEADLINE, Session, silence_limit};
+use rowcall_store::EpochId;
+use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::identity::Identity;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use super::stream::{Ended, Opened, run};
+use super::writer::{Queue, Work};
+use super::{OUTBOUND, Shared};
+use crate::database::Database;
+use crate::registry::tests::newcomer;
+use crate::registry::{End, Registry};
+use crate::tasks::Tasks;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+fn shared() -> (Arc<Shared>, mpsc::Receiver<Work>) {
+    let clock = SystemClock::shared();
+    let (queue, work) = Queue::new();
+    let shared = Shared {
+        database: Database::new(),
+        registry: Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL)),
+        queue,
+        clock,
+        interval: INTERVAL,
+        openings: Semaphore::new(1),
+        draining: CancellationToken::new(),
+        tasks: Tasks::new(CancellationToken::new()),
+    };
+    (Arc::new(shared), work)
+}
+
+type Responses = mpsc::Receiver<Result<pb::StreamResponse, Status>>;
+
+/// A welcomed stream of host "n", all its ends in the test's hands.
+struct Rig {
+    shared: Arc<Shared>,
+    work: mpsc::Receiver<Work>,
+    agent: mpsc::Sender<Result<pb::StreamRequest, Status>>,
+    responses: Responses,
+    stream: JoinHandle<Result<Ended, Status>>,
+}
+
+fn rig() -> Rig {
+    let (shared, work) = shared();
+    let ticket = shared.registry.admit(newcomer("n", 1)).unwrap();
+    let mut opened = Opened {
+        shared: Arc::clone(&shared),
+        session: Session::new(Epoch::new(7).unwrap(), None),
+        ticket,
+        target: (HostId(1), EpochId(2)),
+    };
+    let (agent, inbound) = mpsc::channel(16);
+    let (outbound, responses) = mpsc::channel(OUTBOUND);
+    let stream =
+        tokio::spawn(
+            async move { opened.serve(&mut ReceiverStream::new(inbound), &outbound).await },
+        );
+    Rig { shared, work, agent, responses, stream }
+}
+
+impl Rig {
+    async fn send(&self, frame: pb::stream_request::Frame) {
+        self.agent.send(Ok(pb::StreamRequest { frame: Some(frame) })).await.unwrap();
+    }
+
+    async fn batch(&self, sequences: std::ops::RangeInclusive<u64>) {
+        let records = sequences
+            .map(|sequence| pb::Record {
+                sequence,
+                time_unix_us: 5,
+                body: Some(pb::record::Body::Sample(pb::Sample::default())),
+            })
+            .collect();
+        self.send(pb::stream_request::Frame::Batch(pb::Batch { records, spool: None })).await;
+    }
+
+    async fn response(&mut self) -> pb::stream_response::Frame {
+        self.responses.recv().await.unwrap().unwrap().frame.unwrap()
+    }
+
+    async fn ack(&mut self) -> u64 {
+        match self.response().await {
+            pb::stream_response::Frame::Ack(ack) => ack.through_sequence,
+            other => panic!("expected an Ack, got {other:?}"),
+        }
+    }
+
+    async fn drain(&mut self) -> pb::DrainReason {
+        match self.response().await {
+            pb::stream_response::Frame::Drain(drain) => drain.reason(),
+            other => panic!("expected a Drain, got {other:?}"),
+        }
+    }
+}
+
+fn commit(work: &Work) {
+    work.live.committed(work.records.last().unwrap().through());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_without_hello_is_dropped_after_10_seconds() {
+    let (shared, _work) = shared();
+    let identity = Identity::from_uri("spiffe://d/agent/n");
+    let peer = Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity });
+    let (_silent, inbound) = mpsc::channel::<Result<pb::StreamRequest, Status>>(1);
+    let (outbound, mut responses) = mpsc::channel(OUTBOUND);
+    let started = Instant::now();
+    let name = HostName::parse("n").unwrap();
+    run(shared, peer, name, ReceiverStream::new(inbound), outbound).await;
+    assert_eq!(started.elapsed(), HELLO_DEADLINE);
+    let status = responses.recv().await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.message(), "no Hello within 10 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_a_stream_after_two_intervals_and_30_seconds() {
+    let rig = rig();
+    let started = Instant::now();
+    let status = rig.stream.await.unwrap().unwrap_err();
+    assert_eq!(started.elapsed(), INTERVAL * 2 + Duration::from_secs(30));
+    assert_eq!(status.message(), "nothing heard for 150 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_waits_for_its_acknowledgement_is_not_silent() {
+    let mut rig = rig();
+    rig.batch(1..=3).await;
+    let work = rig.work.recv().await.unwrap();
+    tokio::time::sleep(INTERVAL * 60).await;
+    assert!(!rig.stream.is_finished());
+    commit(&work);
+    assert_eq!(rig.ack().await, 3);
+    let started = Instant::now();
+    assert_eq!(rig.stream.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!(started.elapsed(), silence_limit(INTERVAL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_nobody_reads_are_merged() {
+    let mut rig = rig();
+    for n in 1..=10 {
+        rig.batch(n..=n).await;
+        let work = rig.work.recv().await.unwrap();
+        commit(&work);
+        // Lets the stream see each commit by itself.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!([rig.ack().await, rig.ack().await, rig.ack().await], [1, 2, 10]);
+    assert!(rig.responses.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_drain_what_was_received_is_acknowledged_and_nothing_more_is_taken() {
+    let mut rig = rig();
+    rig.batch(1..=2).await;
+    let work = rig.work.recv().await.unwrap();
+    rig.shared.draining.cancel();
+    assert_eq!(rig.drain().await, pb::DrainReason::Shutdown);
+    rig.batch(3..=3).await;
+    commit(&work);
+    assert_eq!(rig.ack().await, 2);
+    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Shutdown));
+    assert!(rig.work.try_recv().is_err(), "a batch sent after Drain was taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_session_is_drained_and_its_place_is_the_new_ones() {
+    let mut rig = rig();
+    let new = rig.shared.registry.admit(newcomer("n", 1)).unwrap();
+    assert_eq!(rig.drain().await, pb::DrainReason::Replaced);
+    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Replaced));
+    assert!(rig.shared.registry.admit(newcomer("n", 2)).is_err());
+    drop(new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bye_ends_a_stream_after_its_last_acknowledgement() {
+    let mut rig = rig();
+    rig.batch(1..=2).await;
+    rig.send(pb::stream_request::Frame::Bye(pb::Bye::default())).await;
+    let work = rig.work.recv().await.unwrap();
+    assert!(!rig.stream.is_finished());
+    commit(&work);
+    assert_eq!(rig.ack().await, 2);
+    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::ByAgent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_spool_is_aborted() {
+    let mut rig = rig();
+    rig.batch(1..=1).await;
+    rig.work.recv().await.unwrap().live.end(End::Superseded);
+    let status = rig.stream.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert!(status.message().contains("spool epoch"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_vanished_client_sent_stays_in_the_queue() {
+    let mut rig = rig();
+    rig.batch(1..=2).await;
+    let work = rig.work.recv().await.unwrap();
+    rig.batch(3..=4).await;
+    let second = rig.work.recv().await.unwrap();
+    drop(rig.responses);
+    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Lost);
+    assert_eq!((work.records.len(), second.records.len()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_stops_reading_and_still_answers() {
+    let mut rig = rig();
+    rig.batch(1..=1).await;
+    let first = rig.work.recv().await.unwrap();
+    let queue = rig.shared.queue.clone();
+    let all = queue.reserve(usize::MAX);
+    tokio::pin!(all);
+    // The first batch holds room for one record; the rest waits for it.
+    assert!(tokio::time::timeout(INTERVAL, &mut all).await.is_err());
+    rig.batch(2..=2).await;
+    rig.batch(3..=3).await;
+    tokio::time::sleep(INTERVAL * 10).await;
+    assert!(rig.work.try_recv().is_err(), "a batch found room where there is none");
+    commit(&first);
+    assert_eq!(rig.ack().await, 1);
+    drop(first);
+    drop(all.await);
+    for n in 2..=3 {
+        let work = rig.work.recv().await.unwrap();
+        assert_eq!(work.records[0].sequence, Sequence::new(n).unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_hello_and_a_hole_are_refused() {
+    let rig_hello = rig();
+    rig_hello.send(pb::stream_request::Frame::Hello(pb::Hello::default())).await;
+    let status = rig_hello.stream.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("unexpected frame"), "{status}");
+    let rig_hole = rig();
+    rig_hole.batch(1..=1).await;
+    rig_hole.batch(3..=3).await;
+    let status = rig_hole.stream.await.unwrap().unwrap_err();
+    assert!(status.message().contains("record 3 came where 2 was due"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
+    let (shared, _work) = shared();
+    let identity = Identity::from_uri("spiffe://d/agent/n");
+    let peer = Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity });
+    let (agent, inbound) = mpsc::channel(1);
+    let hello = pb::Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        host_name: "n".into(),
+        run_id: 1,
+        spool_epoch: 1,
+        oldest_sequence: 1,
+        next_sequence: 1,
+        ..Default::default()
+    };
+    let frame = Some(pb::stream_request::Frame::Hello(hello));
+    agent.send(Ok(pb::StreamRequest { frame })).await.unwrap();
+    let (outbound, mut responses) = mpsc::channel(OUTBOUND);
+    let name = HostName::parse("n").unwrap();
+    run(shared, peer, name, ReceiverStream::new(inbound), outbound).await;
+    let status = responses.recv().await.unwrap().unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "not connected yet"));
+}
