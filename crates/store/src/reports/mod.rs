@@ -5,6 +5,8 @@
 //! Nothing here limits how many hosts a report may have: that is the caller's, who learns their
 //! number from the frame.
 
+#[cfg(test)]
+mod plans;
 mod rows;
 mod stream;
 mod template;
@@ -154,11 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// As the database says; so may each row.
-    pub async fn hardware(
-        &self,
-        scope: &Scope,
-        frame: &Frame,
-    ) -> Result<Rows<HardwareRow>, Error> {
+    pub async fn hardware(&self, scope: &Scope, frame: &Frame) -> Result<Rows<HardwareRow>, Error> {
         self.rows(template::HARDWARE, scope, frame).await
     }
 

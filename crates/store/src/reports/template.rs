@@ -58,7 +58,7 @@ mod tests {
     fn the_defaults_and_the_parameters_have_the_same_names_in_the_same_order() {
         let names = |line: &str| -> Vec<String> {
             let words: Vec<_> = line.split_whitespace().collect();
-            let named = words.windows(2).skip(2).filter(|pair| pair[0] == "AS");
+            let named = words.windows(2).skip(3).filter(|pair| pair[0] == "AS");
             named.map(|pair| pair[1].trim_end_matches([',', ')']).to_owned()).collect()
         };
         assert_eq!(names(defaults(ROLL)[0]), names(TYPED));
