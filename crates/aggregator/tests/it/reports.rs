@@ -1,0 +1,168 @@
+//! Summary and StreamSummary over real rows.
+
+use prost::Message as _;
+use rowcall_proto::v1 as pb;
+use rowcall_testkit::database::Database;
+use tonic::Code;
+
+use crate::rig::Rig;
+
+/// 2026-01-05 00:00:00 UTC.
+const MIDNIGHT: i64 = 1_767_571_200;
+
+fn time(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+/// Hosts n0000 and on, with 4 or 8 CPUs and nothing sent.
+async fn hosts(database: &Database, hosts: i32) {
+    let client = database.connect().await.unwrap();
+    client
+        .execute(
+            "INSERT INTO host_info (hostname, cpu_number, total_mem, \"timestamp\") \
+             SELECT 'n' || lpad(i::text, 4, '0'), 4 + 4 * (i % 2), 1000, now() \
+             FROM generate_series(1, $1) i",
+            &[&hosts],
+        )
+        .await
+        .unwrap();
+}
+
+async fn merged(rig: &Rig, request: pb::SummaryRequest) -> (pb::SummaryResponse, usize) {
+    let request = pb::StreamSummaryRequest { request: Some(request) };
+    let mut parts = rig.summary().await.stream_summary(request).await.unwrap().into_inner();
+    let (mut whole, mut count) = (pb::SummaryResponse::default(), 0);
+    while let Some(part) = parts.message().await.unwrap() {
+        count += 1;
+        // As a client of any language would.
+        whole.merge(part.part.unwrap().encode_to_vec().as_slice()).unwrap();
+    }
+    (whole, count)
+}
+
+/// What stands apart: the time of the report, and groups that parts cut.
+fn comparable(mut response: pb::SummaryResponse) -> Vec<u8> {
+    response.generated_at = None;
+    if let Some(hardware) = &mut response.hardware {
+        let mut groups: Vec<pb::HardwareGroup> = Vec::new();
+        for group in std::mem::take(&mut hardware.groups) {
+            match groups.last_mut() {
+                Some(last) if last.cpu_number == group.cpu_number => last.hosts.extend(group.hosts),
+                _ => groups.push(group),
+            }
+        }
+        hardware.groups = groups;
+    }
+    // Encoded, since NaN is not equal to itself.
+    response.encode_to_vec()
+}
+
+#[tokio::test]
+async fn merged_parts_are_the_summary() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    hosts(&database, 1_100).await;
+    let (mut agent, _) = rig.connected("with-samples", 1).await;
+    agent.samples(1..=300).await;
+    agent.acknowledged(300).await;
+    let request = pb::SummaryRequest {
+        from: time(crate::rig::now() / 1_000_000 - 3_600),
+        to: time(crate::rig::now() / 1_000_000),
+        ..Default::default()
+    };
+    let whole = rig.summary().await.summary(request.clone()).await.unwrap().into_inner();
+    let hardware = whole.hardware.clone().unwrap();
+    assert_eq!(hardware.groups.iter().map(|g| g.hosts.len()).sum::<usize>(), 1_101);
+    assert_eq!(hardware.groups[0].cpu_number, Some(8));
+    let memory = whole.memory.clone().unwrap();
+    assert_eq!(memory.hosts.len(), 1);
+    assert!(memory.hosts[0].used_percent.iter().any(|used| (used - 75.0).abs() < 0.1));
+    assert!(memory.hosts[0].used_percent.iter().any(|used| used.is_nan()));
+    assert_eq!(whole.roll.clone().unwrap().hosts, 1_101);
+    assert!(!whole.balance.clone().unwrap().windows.is_empty());
+    assert!(whole.integrity.is_some());
+    let (parts, count) = merged(&rig, request).await;
+    assert!(count > 3, "{count} parts");
+    assert_eq!(comparable(parts), comparable(whole));
+}
+
+#[tokio::test]
+async fn only_the_reports_named_are_present_and_empty_ones_too() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let request = pb::SummaryRequest {
+        reports: vec![pb::Report::Roll.into(), pb::Report::Memory.into()],
+        from: time(MIDNIGHT),
+        to: time(MIDNIGHT + 3_600),
+        ..Default::default()
+    };
+    let whole = rig.summary().await.summary(request.clone()).await.unwrap().into_inner();
+    assert!(whole.hardware.is_none() && whole.balance.is_none() && whole.integrity.is_none());
+    assert_eq!(whole.memory, Some(pb::MemoryReport::default()));
+    let roll = whole.roll.clone().unwrap();
+    assert_eq!((roll.finished_windows, roll.hosts), (12, 0));
+    assert_eq!((whole.from, whole.window_s), (time(MIDNIGHT), 300));
+    assert_eq!(comparable(merged(&rig, request).await.0), comparable(whole));
+}
+
+#[tokio::test]
+async fn too_many_cells_name_the_call_that_serves_them() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    hosts(&database, 300).await;
+    // 300 hosts x 1,000 windows.
+    let request = pb::SummaryRequest {
+        reports: vec![pb::Report::Roll.into()],
+        from: time(MIDNIGHT),
+        to: time(MIDNIGHT + 1_000),
+        window_s: Some(1),
+        ..Default::default()
+    };
+    let status = rig.summary().await.summary(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("300000 cells"), "{status}");
+    assert!(status.message().contains("rowcall.v1.SummaryService/StreamSummary"), "{status}");
+    let roll = merged(&rig, request).await.0.roll.unwrap();
+    assert_eq!((roll.hosts, roll.totals.unwrap().not_judged), (300, 300_000));
+}
+
+#[tokio::test]
+async fn an_answer_over_4_mib_names_the_call_that_serves_it() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let client = database.connect().await.unwrap();
+    client
+        .batch_execute(
+            "INSERT INTO host_info (hostname, cpu_model, \"timestamp\") \
+             SELECT repeat('x', 200) || i, repeat('m', 250), now() FROM generate_series(1, 10000) i",
+        )
+        .await
+        .unwrap();
+    let request =
+        pb::SummaryRequest { reports: vec![pb::Report::Hardware.into()], ..Default::default() };
+    let status = rig.summary().await.summary(request.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("rowcall.v1.SummaryService/StreamSummary"), "{status}");
+    let groups = merged(&rig, request).await.0.hardware.unwrap().groups;
+    assert_eq!(groups.iter().map(|group| group.hosts.len()).sum::<usize>(), 10_000);
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_invalid_with_a_reason() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let glob = pb::HostSelector { name_glob: "\0".into(), ..Default::default() };
+    for (request, reason) in [
+        (pb::SummaryRequest { reports: vec![42], ..Default::default() }, "42 is no report"),
+        (pb::SummaryRequest { window_s: Some(0), ..Default::default() }, "window of 0 s"),
+        (
+            pb::SummaryRequest { from: time(9), to: time(3), ..Default::default() },
+            "ends before it starts",
+        ),
+        (pb::SummaryRequest { hosts: Some(glob), ..Default::default() }, "zero byte"),
+    ] {
+        let status = rig.summary().await.summary(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(reason), "{status}");
+    }
+}
