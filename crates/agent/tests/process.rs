@@ -1,0 +1,125 @@
+//! The program as a process: what it prints, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rowcall_testkit::ca::{Leaf, TestCa};
+use rowcall_testkit::poll::wait_for;
+
+/// Only reached when a test fails.
+const LONG: Duration = Duration::from_secs(60);
+
+fn agent() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcall-agent"));
+    // Settings of whoever runs the tests are none of ours.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCALL_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn output(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A configuration file with certificates beside it, for an aggregator on this port.
+fn configured(folder: &Path, port: u16) -> std::path::PathBuf {
+    let ca = TestCa::root("test").unwrap();
+    let leaf = Leaf::client("spiffe://example.org/agent/node1");
+    let paths = ca.write(folder, "agent", &leaf).unwrap();
+    let file = folder.join("agent.toml");
+    let text = format!(
+        "aggregator = \"127.0.0.1:{port}\"\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n",
+        paths.certificate, paths.key, paths.authorities
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn a_sample_is_printed_as_json() {
+    let (code, stdout, stderr) = output(agent().arg("sample"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let shown: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(shown["sample"]["elapsed_us"].as_u64().unwrap() >= 1_000_000);
+    let idle = shown["sample"]["cpu_idle_percent"].as_f64().unwrap();
+    assert!((0.0..=100.0).contains(&idle), "{idle}");
+    assert!(shown["sample"]["memory_free_kib"].as_u64().unwrap() > 0);
+    assert!(shown["sample"]["disk_io"].is_u64());
+    assert!(shown["host"]["cpu_number"].as_u64().unwrap() > 0);
+    assert!(shown["host"].get("cpu_mhz").is_some(), "present even where unknown");
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_names_every_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, "intervall = 3\n").unwrap();
+    let mut command = agent();
+    command.arg("run").arg("--config").arg(&file).args(["--min-interval", "1ms"]);
+    let (code, stdout, stderr) = output(&mut command);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    for part in
+        ["3 problems", "unknown key \"intervall\"", "--min-interval", "aggregator is not set"]
+    {
+        assert!(stderr.contains(part), "{part:?} is missing in: {stderr}");
+    }
+}
+
+#[test]
+fn a_configuration_can_be_printed_and_checked_without_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), 7443);
+    let mut command = agent();
+    command.arg("run").arg("--config").arg(&file).arg("--print-config");
+    let (code, stdout, _) = output(command.env("ROWCALL_ALIGN", "true"));
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.contains("align = true") && stdout.contains("https://127.0.0.1:7443"),
+        "{stdout}"
+    );
+    let check = |command: &mut Command| {
+        output(command.arg("run").arg("--config").arg(&file).arg("--check-config"))
+    };
+    let (code, stdout, _) = check(&mut agent());
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("this agent is node1"), "{stdout}");
+    std::fs::write(folder.path().join("agent-key.pem"), "").unwrap();
+    let (code, _, stderr) = check(&mut agent());
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("agent-key.pem is empty"), "{stderr}");
+}
+
+#[tokio::test]
+async fn it_outlives_an_aggregator_that_ends_every_connection_and_stops_on_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let slam = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let log = folder.path().join("log");
+    let mut command = agent();
+    command.arg("run").arg("--config").arg(configured(folder.path(), port));
+    command.args(["--backoff-max", "1s", "--log-format", "json"]);
+    let mut child =
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let tried_twice = async || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        (text.matches("no connection").count() >= 2).then_some(())
+    };
+    wait_for("two tries", LONG, tried_twice).await;
+    assert_eq!(child.try_wait().unwrap(), None, "still running");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = || std::future::ready(child.try_wait().unwrap());
+    assert_eq!(wait_for("the end", LONG, ended).await.code(), Some(0));
+    slam.abort();
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "INFO", "{line}");
+    }
+}
