@@ -8,7 +8,7 @@ use rowcall_tls::config::ConfigError;
 use rowcall_tls::identity::IdentityError;
 use rowcall_tls::load::LoadError;
 
-use crate::sample::ReaderGone;
+use crate::sample::Unread;
 
 /// Why an agent cannot start, or in the last case cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -45,5 +45,5 @@ pub enum Error {
     Thread(io::Error),
     /// Nobody reads any more: a bug.
     #[error(transparent)]
-    Reader(#[from] ReaderGone),
+    Reader(#[from] Unread),
 }

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::queue::{Queue, Spool};
 use crate::sample::host_facts::differ;
-use crate::sample::{Reader, ReaderGone};
+use crate::sample::{Reader, Unread};
 use crate::ticks::{Instant, Ticks};
 
 /// Facts of the host are read again on every connect, and this often.
@@ -77,8 +77,8 @@ impl<S: Spool> Sampling<S> {
     /// Never ends by itself; may be dropped at any point without losing what was read.
     ///
     /// # Errors
-    /// [`ReaderGone`] when there is nobody to read.
-    pub(crate) async fn run(mut self) -> Result<std::convert::Infallible, ReaderGone> {
+    /// [`Unread::Gone`] when there is nobody to read.
+    pub(crate) async fn run(mut self) -> Result<std::convert::Infallible, Unread> {
         self.reader.prime().await?;
         let primed = Instant::now(self.clock.as_ref());
         let interval = *self.interval.borrow_and_update();
@@ -102,8 +102,16 @@ impl<S: Spool> Sampling<S> {
         }
     }
 
-    async fn take(&self, ticks: &mut Ticks) -> Result<(), ReaderGone> {
-        let reading = self.reader.sample().await?;
+    async fn take(&self, ticks: &mut Ticks) -> Result<(), Unread> {
+        let reading = match self.reader.sample().await {
+            Ok(reading) => reading,
+            // The next sample tells this tick as missed.
+            Err(error @ Unread::Busy) => {
+                tracing::warn!(%error, "no sample");
+                return Ok(());
+            }
+            Err(Unread::Gone) => return Err(Unread::Gone),
+        };
         let at = Instant {
             wall: reading.time,
             since_boot: reading.since_boot,

@@ -37,6 +37,9 @@ const WAITING_FRAMES: usize = 2;
 /// At most this often the aggregator is told what the queue holds.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
 
+/// When the stream takes no more frames, the longest wait for the reason.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
 /// After Drain, the longest wait for what is in flight.
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 
@@ -212,11 +215,7 @@ impl Stream {
                     Err(status) => return self.failed(status),
                 },
                 permit = reserve, if wants_frame => {
-                    // A closed channel is a stream that ended: its reason comes from the inbox.
-                    let Some(permit) = permit else {
-                        self.frames = None;
-                        continue;
-                    };
+                    let Some(permit) = permit else { return self.closed(link).await };
                     let batch = if has_batch { self.batch(link) } else { None };
                     if let Some(batch) = batch {
                         permit.send(frame(pb::stream_request::Frame::Batch(batch)));
@@ -235,6 +234,24 @@ impl Stream {
                     }
                 }
             }
+        }
+    }
+
+    /// HTTP/2 takes no more of our frames: the stream is at its end, and the reason comes from the
+    /// inbox.
+    async fn closed<S: Spool>(&mut self, link: &mut Link<S>) -> End {
+        let reason = async {
+            loop {
+                match self.inbox.message().await {
+                    Ok(Some(response)) => self.response(link, response)?,
+                    Ok(None) => return Err(self.ended()),
+                    Err(status) => return Err(self.failed(status)),
+                }
+            }
+        };
+        match timeout(CLOSE_WAIT, reason).await {
+            Ok(Err(end)) => end,
+            Ok(Ok(())) | Err(_) => self.ended(),
         }
     }
 

@@ -25,7 +25,7 @@ use rowcall_core::clock::Clock;
 use rowcall_core::id::UnixMicros;
 use rowcall_core::record::Sample;
 
-pub use reader::{Reader, ReaderGone};
+pub use reader::{Reader, Unread};
 
 /// A sample and the wall clock at which it was read.
 #[derive(Clone, Debug, PartialEq)]

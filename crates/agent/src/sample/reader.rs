@@ -22,10 +22,16 @@ const WAITING_REQUESTS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Reader(mpsc::SyncSender<Request>);
 
-/// The reading thread is gone, which only a bug can do.
+/// Why nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the reading thread is gone")]
-pub struct ReaderGone;
+pub enum Unread {
+    /// A read hangs, and others wait behind it.
+    #[error("the reading thread hangs in an earlier read")]
+    Busy,
+    /// The thread is gone, which only a bug can do.
+    #[error("the reading thread is gone")]
+    Gone,
+}
 
 #[derive(Debug)]
 enum Request {
@@ -52,35 +58,37 @@ impl Reader {
     /// Reads the counters that the first sample's differences start from.
     ///
     /// # Errors
-    /// [`ReaderGone`].
-    pub async fn prime(&self) -> Result<(), ReaderGone> {
+    /// [`Unread`].
+    pub async fn prime(&self) -> Result<(), Unread> {
         self.ask(Request::Prime).await
     }
 
     /// Takes a sample, stamped when it is read.
     ///
     /// # Errors
-    /// [`ReaderGone`].
-    pub async fn sample(&self) -> Result<Reading, ReaderGone> {
+    /// [`Unread`].
+    pub async fn sample(&self) -> Result<Reading, Unread> {
         self.ask(Request::Sample).await
     }
 
     /// Reads what the host is.
     ///
     /// # Errors
-    /// [`ReaderGone`].
-    pub async fn facts(&self) -> Result<HostFacts, ReaderGone> {
+    /// [`Unread`].
+    pub async fn facts(&self) -> Result<HostFacts, Unread> {
         self.ask(Request::Facts).await
     }
 
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
-    ) -> Result<T, ReaderGone> {
+    ) -> Result<T, Unread> {
         let (reply, answer) = oneshot::channel();
-        // Full only while a read hangs and its askers gave up: then this one gives up too.
-        self.0.try_send(request(reply)).map_err(|_| ReaderGone)?;
-        answer.await.map_err(|_| ReaderGone)
+        self.0.try_send(request(reply)).map_err(|refused| match refused {
+            mpsc::TrySendError::Full(_) => Unread::Busy,
+            mpsc::TrySendError::Disconnected(_) => Unread::Gone,
+        })?;
+        answer.await.map_err(|_| Unread::Gone)
     }
 }
 
@@ -104,6 +112,19 @@ fn serve(root: PathBuf, clock: &SharedClock, inbox: &mpsc::Receiver<Request>) {
 mod tests {
     use super::*;
     use rowcall_core::clock::SystemClock;
+
+    #[tokio::test]
+    async fn behind_a_read_thathangs_there_is_no_endless_queue() {
+        let (requests, hangs) = mpsc::sync_channel(1);
+        let reader = Reader(requests);
+        let waiting = reader.clone();
+        let first = tokio::spawn(async move { waiting.sample().await });
+        tokio::task::yield_now().await;
+        assert_eq!(reader.sample().await, Err(Unread::Busy));
+        drop(hangs);
+        assert_eq!(first.await.unwrap(), Err(Unread::Gone));
+        assert_eq!(reader.sample().await, Err(Unread::Gone));
+    }
 
     #[tokio::test]
     async fn the_thread_reads_and_ends_with_its_handles() {
