@@ -8,8 +8,7 @@ use crate::text::{self, Cell, Column, FAINT, HEADING, Screen, Table};
 pub(super) fn write(out: &mut String, report: &v1::BalanceReport, frame: &Frame, screen: &Screen) {
     text::heading(out, "BALANCE", "how evenly load spreads over the hosts, per window");
     if report.windows.is_empty() {
-        let words = format!("No sample in this time. {}", frame.no_window(screen));
-        text::paragraph(out, screen, FAINT, &words);
+        text::paragraph(out, screen, FAINT, &frame.no_sample(screen));
         return;
     }
     let spreads: [(&str, Pick); 2] = [

@@ -11,13 +11,8 @@ const MIN_MARKS: usize = 12;
 pub(super) fn write(out: &mut String, report: &v1::MemoryReport, frame: &Frame, screen: &Screen) {
     text::heading(out, "MEMORY", "used (total - free), in percent of total; caches count as used");
     let has_value = |host: &v1::MemoryHost| host.used_percent.iter().any(|value| !value.is_nan());
-    if report.hosts.is_empty() {
-        text::paragraph(out, screen, FAINT, &frame.no_hosts());
-        return;
-    }
     if !report.hosts.iter().any(has_value) {
-        let words = format!("No sample in this time. {}", frame.no_window(screen));
-        text::paragraph(out, screen, FAINT, &words);
+        text::paragraph(out, screen, FAINT, &frame.no_sample(screen));
         return;
     }
     let columns = [

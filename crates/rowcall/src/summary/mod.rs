@@ -157,18 +157,32 @@ impl Frame {
 
     /// In words: hosts are there, finished windows are not.
     fn no_window(&self, screen: &Screen) -> String {
+        let begin = "No window has finished yet since the first host joined.";
+        format!("{begin}{}", self.next_window(screen))
+    }
+
+    /// In words: nothing was measured in this time.
+    fn no_sample(&self, screen: &Screen) -> String {
+        let recent = self.made.zip(self.to).is_some_and(|(made, to)| {
+            made.duration_since(to).as_secs() < i64::from(self.window_s).saturating_mul(2)
+        });
+        let next = if recent { self.next_window(screen) } else { String::new() };
+        format!("No sample in this time.{next}")
+    }
+
+    /// In words: when there will be more, and how to see it sooner.
+    fn next_window(&self, screen: &Screen) -> String {
         let window_us = i64::from(self.window_s.max(1)) * 1_000_000;
         let end = self.made.and_then(|made| {
             let now = made.as_microsecond();
             let end = now.checked_sub(now.rem_euclid(window_us))?.checked_add(window_us)?;
             Timestamp::from_microsecond(end).ok()
         });
-        let mut words = "No window has finished yet since the first host joined".to_owned();
+        let mut words = String::new();
         if let Some(end) = end {
             let end = text::timestamp(end, &screen.zone);
-            words.push_str(&format!("; the one that is open now ends at {end}"));
+            words.push_str(&format!(" The window that is open now ends at {end}."));
         }
-        words.push('.');
         if self.window_s > QUICK_WINDOW_S {
             words.push_str(&format!(" Sooner: --window {QUICK_WINDOW_S}s."));
         }

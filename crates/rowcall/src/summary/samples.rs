@@ -127,8 +127,119 @@ fn shown(screen: &Screen, only: impl Fn(&mut v1::SummaryResponse)) -> String {
     plain(&render(&answer, &v1::SummaryRequest::default(), screen))
 }
 
+/// Only this report.
+fn keep(answer: &mut v1::SummaryResponse, report: v1::Report) {
+    let all = std::mem::take(answer);
+    *answer = v1::SummaryResponse {
+        from: all.from,
+        to: all.to,
+        window_s: all.window_s,
+        generated_at: all.generated_at,
+        ..v1::SummaryResponse::default()
+    };
+    match report {
+        v1::Report::Hardware => answer.hardware = all.hardware,
+        v1::Report::Memory => answer.memory = all.memory,
+        v1::Report::Roll => answer.roll = all.roll,
+        v1::Report::Balance => answer.balance = all.balance,
+        _ => answer.integrity = all.integrity,
+    }
+}
+
 #[test]
-fn everything_in_utc() {
+fn everything_in_utc_at_80_columns() {
     let text = shown(&screen(), |_| ());
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn everything_in_another_zone_with_ascii() {
+    let zone = jiff::tz::TimeZone::get("America/St_Johns").unwrap();
+    let text = shown(&Screen { width: 100, unicode: false, zone }, |_| ());
+    assert!(text.is_ascii(), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn long_ranges_fold_into_the_line() {
+    let text = shown(&screen(), |answer| {
+        keep(answer, v1::Report::Roll);
+        for host in &mut answer.roll.as_mut().unwrap().incomplete {
+            host.states = vec![WindowState::Complete.into(); 288];
+            host.states[100] = WindowState::Silent.into();
+        }
+    });
+    assert!(text.contains("  CCCCCSCCCCCCCCC\n"), "{text}");
+    assert!(text.contains("one letter per 20 windows, the worst of them"), "{text}");
+}
+
+#[test]
+fn a_fleet_whose_first_window_is_open_is_told_when_it_ends() {
+    let not_yet = |answer: &mut v1::SummaryResponse| {
+        let totals = v1::RollTotals { not_judged: 48, ..v1::RollTotals::default() };
+        answer.memory.as_mut().unwrap().hosts.clear();
+        answer.roll =
+            Some(v1::RollReport { hosts: 4, totals: Some(totals), ..v1::RollReport::default() });
+        answer.balance = Some(v1::BalanceReport::default());
+        answer.integrity = Some(v1::IntegrityReport::default());
+    };
+    insta::assert_snapshot!(shown(&screen(), not_yet));
+}
+
+#[test]
+fn a_fleet_without_hosts_is_told_how_they_join() {
+    let empty = |answer: &mut v1::SummaryResponse| {
+        answer.hardware = Some(v1::HardwareReport::default());
+        keep(answer, v1::Report::Hardware);
+    };
+    let text = shown(&screen(), empty);
+    assert!(text.contains("No host has joined yet. A host joins with its agent's first"), "{text}");
+
+    let mut answer = answer();
+    empty(&mut answer);
+    let hosts = v1::HostSelector { name_glob: "x*".to_owned(), ..v1::HostSelector::default() };
+    let request = v1::SummaryRequest { hosts: Some(hosts), ..v1::SummaryRequest::default() };
+    let text = plain(&render(&answer, &request, &screen()));
+    assert!(text.contains("No host matches --select and --name."), "{text}");
+}
+
+#[test]
+fn a_complete_roll_is_one_sentence() {
+    let text = shown(&screen(), |answer| {
+        keep(answer, v1::Report::Roll);
+        let roll = answer.roll.as_mut().unwrap();
+        roll.incomplete.clear();
+        roll.totals = Some(v1::RollTotals { complete: 24, ..v1::RollTotals::default() });
+    });
+    assert!(text.contains("  All 4 hosts answered in every window since they joined.\n"), "{text}");
+    assert!(text.contains("  24 windows of 4 hosts: 24 complete\n"), "{text}");
+}
+
+#[test]
+fn text_from_hosts_cannot_send_escape_sequences() {
+    let mut answer = answer();
+    let evil = "\x1b]0;owned\x07";
+    answer.hardware.as_mut().unwrap().groups[0].hosts[0].cpu_model = Some(evil.to_owned());
+    answer.integrity.as_mut().unwrap().findings[0].detail = evil.to_owned();
+    let text = render(&answer, &v1::SummaryRequest::default(), &screen());
+    assert!(!text.contains("\x1b]") && text.contains("?]0;owned?"), "{text}");
+}
+
+#[test]
+fn json_has_the_contracts_names_and_null_for_what_is_missing() {
+    let mut answer = answer();
+    answer.balance = None;
+    let text = super::json::render(&answer).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["from"], "2026-11-22T15:00:00Z");
+    assert_eq!(value["generated_at"], "2026-11-22T16:03:12.345Z");
+    assert_eq!(value["hardware"]["groups"][0]["cpu_number"], 56);
+    assert!(value["hardware"]["groups"][1]["hosts"][0]["total_mem_kib"].is_null());
+    assert!(value["memory"]["hosts"][1]["used_percent"][0].is_null());
+    assert_eq!(value["memory"]["hosts"][1]["used_percent"][3], 55.5);
+    assert_eq!(value["roll"]["totals"]["silent"], 6);
+    assert_eq!(value["roll"]["incomplete"][1]["states"][0], "not_judged");
+    assert_eq!(value["integrity"]["findings"][0]["kind"], "dropped");
+    assert!(value.get("balance").is_none());
 }

@@ -54,7 +54,7 @@ pub(super) fn next(
     }
     let first = format!(
         "\nEach sample, as it is committed; the first within {}:\n",
-        text::span(interval.saturating_add(Duration::from_secs(2)))
+        text::span(Duration::from_secs(interval.as_secs().saturating_add(2)))
     );
     out.push_str(&text::paint(FAINT, first.trim_end()));
     out.push('\n');

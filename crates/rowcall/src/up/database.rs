@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rowcall_postgres::{Server, Shutdown};
 
 /// How often to look whether the server is still there.
@@ -26,17 +26,15 @@ impl Database {
         let started = tokio::task::spawn_blocking(move || options.start()).await;
         let server = match started.context("start PostgreSQL")? {
             Ok(server) => server,
-            Err(error) => {
-                let in_use = matches!(error, rowcall_postgres::Error::InUse { .. });
-                let error = anyhow::Error::from(error);
-                return Err(if in_use {
-                    error.context(
-                        "one `up` per directory: stop the other, or give another --data-dir",
-                    )
-                } else {
-                    error.context("cannot start PostgreSQL")
-                });
+            Err(rowcall_postgres::Error::InUse { dir, pid }) => {
+                let (who, how) = match pid {
+                    Some(pid) => (format!("process {pid}"), format!("stop it (kill {pid})")),
+                    None => ("another process".to_owned(), "stop it".to_owned()),
+                };
+                let dir = dir.display();
+                bail!("{dir} is already in use by {who}; {how}, or give another --data-dir");
             }
+            Err(error) => return Err(error).context("cannot start PostgreSQL"),
         };
         let dir = server.dir().to_owned();
         Ok(Self { server: Arc::new(Mutex::new(server)), dir, is_new })

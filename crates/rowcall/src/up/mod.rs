@@ -22,6 +22,7 @@ mod signals;
 mod steps;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ use database::Database;
 use dir::Dir;
 use pki::Pki;
 use samples::Samples;
-use steps::Steps;
+use steps::{OpenLine, Steps};
 
 /// The database in the private server.
 const DATABASE: &str = "host_agent";
@@ -54,37 +55,39 @@ const AGENT_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until a signal comes.
 pub(crate) fn run(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<ExitCode> {
-    log(args, around)?;
+    let line = OpenLine::default();
+    log(args, around, &line)?;
     let dir = dir::choose(args.data_dir.clone(), around)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(up(args, &dir));
+    let ended = runtime.block_on(up(args, &dir, line));
     // What still blocks then has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Logs go to standard error, so that standard output stays a table.
-fn log(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<()> {
+fn log(args: &UpArgs, around: &Surroundings<'_>, line: &OpenLine) -> anyhow::Result<()> {
     let filter = args.log.clone().or_else(|| (around.env)("ROWCALL_LOG"));
     let filter = filter.unwrap_or_else(|| "warn".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter)
         .with_context(|| format!("read the log filter {filter:?}"))?;
+    let line = line.clone();
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
-        .with_writer(std::io::stderr);
+        .with_writer(move || line.log_writer());
     log.try_init().map_err(|error| anyhow!("start logging: {error}"))
 }
 
-async fn up(args: &UpArgs, dir: &std::path::Path) -> anyhow::Result<()> {
+async fn up(args: &UpArgs, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
     let stop = signals::watch()?;
     let clock = SystemClock::shared();
-    let mut steps = Steps::new(SharedClock::clone(&clock));
+    let mut steps = Steps::new(SharedClock::clone(&clock), line);
     steps.title(dir);
 
     steps.begin("PostgreSQL");
@@ -176,7 +179,7 @@ async fn with_database(
     if !aggregator.is_finished() {
         steps.begin("aggregator");
         match (&mut aggregator).await {
-            Ok(Ok(Stopped::InOrder)) => steps.done("all that was received is committed"),
+            Ok(Ok(Stopped::InOrder)) => steps.done("everything received is committed"),
             Ok(Ok(Stopped::AtDeadline)) => steps.done("stopped at its deadline"),
             other => return ended.and(Err(aggregator_ended(other))),
         }

@@ -1,7 +1,9 @@
 //! What `up` says while it works. Output that nobody takes is no reason to stop.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
@@ -11,28 +13,64 @@ use crate::text::{self, FAINT, HEADING};
 /// Width of a step's name.
 const NAME: usize = 12;
 
+/// Whether a step's name stands at the end of the terminal's text, waiting for its result.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenLine(Arc<AtomicBool>);
+
+impl OpenLine {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// It is finished or broken; was there one?
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    /// Standard error for log lines, each on a line of its own.
+    pub(super) fn log_writer(&self) -> LogWriter {
+        LogWriter(self.clone())
+    }
+}
+
+/// See [`OpenLine::log_writer`].
+#[derive(Debug)]
+pub(super) struct LogWriter(OpenLine);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut out = io::stderr().lock();
+        if self.0.take() {
+            out.write_all(b"\n")?;
+        }
+        out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
 /// Prints steps, each with the time it took.
 #[derive(Debug)]
 pub(super) struct Steps {
     clock: SharedClock,
+    line: OpenLine,
+    step: &'static str,
     begun: Duration,
-    open: bool,
     stopping: bool,
 }
 
 impl Steps {
     /// Nothing is printed yet.
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, begun: Duration::ZERO, open: false, stopping: false }
+    pub(super) fn new(clock: SharedClock, line: OpenLine) -> Self {
+        Self { clock, line, step: "", begun: Duration::ZERO, stopping: false }
     }
 
     /// Prints text as it is.
     pub(super) fn say(&mut self, text: &str) {
-        let mut out = anstream::stdout().lock();
-        if std::mem::take(&mut self.open) {
-            drop(out.write_all(b"\n"));
-        }
-        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        let break_line = if self.line.take() { "\n" } else { "" };
+        write(&format!("{break_line}{text}"));
     }
 
     /// Says where it all happens.
@@ -41,18 +79,21 @@ impl Steps {
         self.say(&format!("{} in {dir}\n", text::paint(HEADING, "rowcall up")));
     }
 
-    /// A step begins. Its line is finished by [`Steps::done`].
-    pub(super) fn begin(&mut self, name: &str) {
+    /// A step begins. [`Steps::done`] finishes its line.
+    pub(super) fn begin(&mut self, step: &'static str) {
         self.begun = self.clock.monotonic();
-        self.say(&format!("  {name:<NAME$} "));
-        self.open = true;
+        self.step = step;
+        self.say(&name(step));
+        self.line.set();
     }
 
     /// The step that began last is done.
     pub(super) fn done(&mut self, what: &str) {
         let took = self.clock.monotonic().saturating_sub(self.begun).as_secs_f64();
-        self.open = false;
-        self.say(&format!("{what} {}\n", text::paint(FAINT, &format!("({took:.1} s)"))));
+        let took = text::paint(FAINT, &format!("({took:.1} s)"));
+        // A log line may have come between.
+        let name = if self.line.take() { String::new() } else { name(self.step) };
+        write(&format!("{name}{what} {took}\n"));
     }
 
     /// Says once that the end has begun, and how to hurry.
@@ -62,4 +103,20 @@ impl Steps {
             self.say(&format!("\n{} {hint}\n", text::paint(HEADING, "stopping")));
         }
     }
+}
+
+impl Drop for Steps {
+    /// The error that comes next stands on a line of its own.
+    fn drop(&mut self) {
+        self.say("");
+    }
+}
+
+fn name(step: &str) -> String {
+    format!("  {step:<NAME$} ")
+}
+
+fn write(text: &str) {
+    let mut out = anstream::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }

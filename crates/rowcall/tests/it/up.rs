@@ -1,0 +1,120 @@
+//! `rowcall up` from its start to its end, and after.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::process::{Up, eventually, nothing_left, pasted, rowcall, stdout, text};
+
+/// A folder whose name needs quoting.
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("rowcall's up ").tempdir().unwrap()
+}
+
+fn data(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().canonicalize().unwrap().join("data dir")
+}
+
+fn rows(psql_line: &str) -> u64 {
+    let line = format!("{psql_line} -XAtc 'SELECT count(*) FROM host_usage'");
+    stdout(pasted(&line, Path::new("/"))).trim().parse().unwrap()
+}
+
+#[test]
+fn printed_lines_work_and_rows_outlive_stops_and_kills() {
+    let folder = folder();
+    let dir = data(&folder);
+    let mut up = Up::sampling(&dir, &["--interval", "1s"]);
+    assert!(up.printed.contains("new data directory"), "{}", up.printed);
+    up.line(|line| line.starts_with("20"));
+
+    // What it printed, from another working directory.
+    let psql = up.advice("psql");
+    assert!(rows(&psql) >= 2);
+    let status = stdout(pasted(&format!("{} --json", up.advice(" status ")), Path::new("/")));
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["connected"].as_array().unwrap().len(), 1);
+    assert_eq!(status["connected"][0]["interval_ms"], 1000);
+    assert!(status["committed_samples"].as_u64().unwrap() >= 2);
+    let tables = stdout(pasted(&up.advice(" summary "), Path::new("/")));
+    assert!(tables.contains("HARDWARE") && tables.contains("INTEGRITY"), "{tables}");
+    let ask = format!("{} --json --window 1s --from 1m", up.advice(" summary "));
+    eventually("a finished window with a sample", || {
+        let answer = stdout(pasted(&ask, Path::new("/")));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["roll"]["hosts"], 1);
+        let used = answer["memory"]["hosts"][0]["used_percent"].as_array()?.clone();
+        used.iter().any(|value| value.as_f64().is_some_and(|value| value > 0.0)).then_some(())
+    });
+
+    // A second one on the same directory names the first.
+    let second = rowcall().arg("up").arg("--data-dir").arg(&dir).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let message = text(&second.stderr);
+    assert!(message.contains(&format!("in use by process {}", up.pid())), "{message}");
+
+    // The wrong role is refused with a reason.
+    let pki = dir.join("pki");
+    let mut wrong = rowcall();
+    wrong.arg("status").arg("--data-dir").arg(&dir);
+    wrong.arg("--cert").arg(pki.join("agent.pem")).arg("--key").arg(pki.join("agent.key"));
+    let wrong = wrong.output().unwrap();
+    assert_eq!(wrong.status.code(), Some(4));
+    assert!(text(&wrong.stderr).contains("PERMISSION_DENIED"), "{}", text(&wrong.stderr));
+
+    let before = rows(&psql);
+    up.signal(Signal::TERM);
+    assert!(up.ended().success(), "{}", up.printed);
+    for words in ["said goodbye", "everything received is committed", "PostgreSQL   stopped"] {
+        assert!(up.printed.contains(words), "{words:?} is not in {}", up.printed);
+    }
+    nothing_left(&dir);
+    let gone = rowcall().arg("status").arg("--data-dir").arg(&dir).output().unwrap();
+    assert_eq!(gone.status.code(), Some(3));
+    assert!(text(&gone.stderr).contains("is `rowcall up` running?"), "{}", text(&gone.stderr));
+
+    let mut up = Up::sampling(&dir, &["--interval", "200ms"]);
+    assert!(up.printed.contains("the data of the last time"), "{}", up.printed);
+    assert!(up.printed.contains("certificates kept"), "{}", up.printed);
+    let before_kill = rows(&up.advice("psql"));
+    assert!(before_kill > before, "{before_kill} rows, {before} before");
+
+    up.signal(Signal::KILL);
+    up.ended();
+    nothing_left(&dir);
+
+    let mut up = Up::sampling(&dir, &["--interval", "10ms"]);
+    assert!(rows(&up.advice("psql")) > before_kill);
+    up.interrupt_group();
+    assert!(up.ended().success(), "{}", up.printed);
+    nothing_left(&dir);
+}
+
+#[test]
+fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
+    // If it cannot be taken, somebody else has it, which serves as well.
+    let _default = TcpListener::bind("127.0.0.1:7443");
+    let folder = folder();
+    let dir = data(&folder);
+    let mut up = Up::sampling(&dir, &["--interval", "100ms"]);
+    let first = up.port();
+    assert_ne!(first, 7443);
+    up.signal(Signal::INT);
+    assert!(up.ended().success(), "{}", up.printed);
+
+    let listen = std::fs::read_to_string(dir.join("listen")).unwrap();
+    assert_eq!(listen, format!("127.0.0.1:{first}\n"));
+    let _kept = TcpListener::bind(("127.0.0.1", first));
+    let mut up = Up::sampling(&dir, &["--interval", "100ms"]);
+    assert_ne!(up.port(), first);
+    stdout(pasted(&up.advice(" status "), Path::new("/")));
+    up.signal(Signal::TERM);
+    assert!(up.ended().success(), "{}", up.printed);
+
+    // An address that was asked for is not replaced silently; nothing stays.
+    let mut up = Up::start(&dir, &["--listen", &format!("127.0.0.1:{first}")]);
+    assert_eq!(up.ended().code(), Some(1));
+    assert!(up.printed.contains("cannot listen on"), "{}", up.printed);
+    nothing_left(&dir);
+}
