@@ -251,10 +251,14 @@ pub(crate) mod tests {
         }
     }
 
+    fn shared(clock: &Arc<TestClock>) -> SharedClock {
+        Arc::<TestClock>::clone(clock)
+    }
+
     fn registry() -> (Arc<TestClock>, Arc<Registry>) {
         let clock = Arc::new(TestClock::at(UnixMicros(1_000_000)));
-        let shared: SharedClock = clock.clone();
-        (clock, Registry::new(shared, Duration::from_secs(60), SILENCE))
+        let registry = Registry::new(shared(&clock), Duration::from_secs(60), SILENCE);
+        (clock, registry)
     }
 
     #[test]
@@ -284,8 +288,7 @@ pub(crate) mod tests {
             refused.contains("192.0.2.1:4") && refused.contains("heard 150 s ago"),
             "{refused}"
         );
-        let shared: SharedClock = clock.clone();
-        first.live.heard(&shared);
+        first.live.heard(&shared(&clock));
         clock.advance(SILENCE);
         assert!(registry.admit(newcomer("n", 2)).is_err());
         assert_eq!(first.live.progress().end, None);
@@ -320,8 +323,7 @@ pub(crate) mod tests {
         b.live.sampled(UnixMicros(5));
         b.live.set_spool(pb::SpoolStatus { size_bytes: 9, ..Default::default() });
         clock.advance(Duration::from_secs(1));
-        let shared: SharedClock = clock.clone();
-        b.live.heard(&shared);
+        b.live.heard(&shared(&clock));
         let (connected, gone) = registry.status(|_| true);
         assert_eq!(gone, 1);
         let names: Vec<_> = connected.iter().map(|host| host.host_name.as_str()).collect();

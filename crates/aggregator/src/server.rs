@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
@@ -84,6 +84,7 @@ pub struct Handle {
     address: SocketAddr,
     ready: watch::Receiver<bool>,
     observers: broadcast::Sender<CommittedSample>,
+    refused: Arc<AtomicU64>,
 }
 
 impl Handle {
@@ -98,7 +99,13 @@ impl Handle {
         self.ready.wait_for(|ready| *ready).await.is_ok()
     }
 
-    /// What is committed from now on. Lossy: whoever lags loses the oldest and is told how many.
+    /// Calls and Hellos that were refused since the start, for whatever reason.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// What is committed from now on, replays included. Lossy: whoever lags loses the oldest and is told how many.
     #[must_use]
     pub fn samples(&self) -> broadcast::Receiver<CommittedSample> {
         self.observers.subscribe()
@@ -154,7 +161,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let (ready, ready_seen) = watch::channel(false);
         let (observers, _) = broadcast::channel(OBSERVER_LAG);
-        let handle = Handle { address, ready: ready_seen, observers };
+        let handle = Handle { address, ready: ready_seen, observers, refused: Arc::default() };
         let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
         Ok(Self { config, clock, listener, tls, trust_domain, handle, ready })
     }
@@ -225,6 +232,7 @@ impl Server {
             openings: Semaphore::new(config.ingest_connections.saturating_sub(1).max(1)),
             draining: draining.clone(),
             tasks: Tasks::new(kill.clone()),
+            refused: Arc::clone(&handle.refused),
         });
         let health = HealthReporter::new();
         let admin = Admin {
@@ -238,7 +246,7 @@ impl Server {
         let reports = Tasks::new(kill.clone());
         let summary = Summary { database: Arc::clone(&database), tasks: reports };
         let routes = services(Telemetry(Arc::clone(&shared)), summary, admin, &health);
-        let guarded = Guarded::new(routes, Arc::new(AtomicU64::new(0)));
+        let guarded = Guarded::new(routes, Arc::clone(&handle.refused));
 
         let acceptor = Acceptor::new(listener, tls, trust_domain).with_limits(Limits {
             handshake_deadline: config.handshake_timeout,

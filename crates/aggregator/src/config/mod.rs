@@ -102,13 +102,19 @@ pub struct Config {
     pub log_level: String,
 }
 
-/// Everything that is wrong with the settings, one problem a line.
+/// Everything that is wrong with the settings, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<String>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        match self.0.as_slice() {
+            [one] => f.write_str(one),
+            several => {
+                write!(f, "{} problems in the settings:", several.len())?;
+                several.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     UNITS
         .iter()
         .filter(|(name, _)| *name != "m")
-        .find(|(_, factor)| millis > 0 && millis % u128::from(*factor) == 0)
+        .find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor)))
         .map_or_else(
             || format!("{millis}ms"),
             |(name, f)| format!("{}{name}", millis / u128::from(*f)),

@@ -8,6 +8,7 @@ pub(crate) mod writer;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) openings: Semaphore,
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: Tasks,
+    /// Counts the streams that got no Welcome.
+    pub(crate) refused: Arc<AtomicU64>,
 }
 
 /// The service.

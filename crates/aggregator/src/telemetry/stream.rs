@@ -5,6 +5,7 @@
 //! one number; an agent that sends faster than the database takes is not read from.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -61,7 +62,10 @@ pub(super) async fn run<S>(
 {
     let result = match open(&shared, &peer, &name, &mut inbound, &outbound).await {
         Ok(mut opened) => opened.serve(&mut inbound, &outbound).await,
-        Err(status) => Err(status),
+        Err(status) => {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            Err(status)
+        }
     };
     match result {
         Ok(ended) => info!(?ended, "stream ended"),

@@ -39,6 +39,7 @@ fn shared() -> (Arc<Shared>, mpsc::Receiver<Work>) {
         openings: Semaphore::new(1),
         draining: CancellationToken::new(),
         tasks: Tasks::new(CancellationToken::new()),
+        refused: Arc::default(),
     };
     (Arc::new(shared), work)
 }

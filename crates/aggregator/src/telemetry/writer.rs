@@ -229,7 +229,7 @@ impl Writer {
     fn report(&self, error: &Error, failures: u64, rows: usize) {
         let heals = error.is_transient() || error.kind() == Kind::MissingPartition;
         // Once per spell of failures, then every few minutes.
-        if failures != 1 && failures % 64 != 0 {
+        if failures != 1 && !failures.is_multiple_of(64) {
             debug!(%error, failures, rows, "cannot commit, trying again");
         } else if heals {
             warn!(%error, failures, rows, "cannot commit, trying again");

@@ -40,6 +40,7 @@ async fn roles_are_kept_apart_with_a_reason() {
     let status = operator.retire_host(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("later version"), "{status}");
+    assert_eq!(rig.handle.refused(), 3);
 }
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn certificates_of_another_authority_or_out_of_date_are_refused_in_the_han
     let rig = Rig::start(&database).await;
     let viewer = Leaf::client("spiffe://d/viewer/alice");
     let refused = rig.dial(&viewer.clone().expired()).await.unwrap_err();
-    let reason = format!("{:?}", refused);
+    let reason = format!("{refused:?}");
     assert!(reason.contains("CertificateExpired"), "{reason}");
     let other = TestCa::root("other").unwrap();
     let folder = tempfile::tempdir().unwrap();

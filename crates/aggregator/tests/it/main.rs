@@ -1,7 +1,10 @@
 //! The aggregator with a real PostgreSQL and real mutual TLS, in this process.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 mod access;
 mod faults;
+mod process;
 mod reports;
 mod rig;
 mod stop;

@@ -75,6 +75,7 @@ async fn another_host_name_than_the_certificates_is_denied_and_writes_nothing() 
         "Hello says host node2, but the certificate names node1; an agent writes only its own host"
     );
     assert_eq!(count(&database, "SELECT count(*) FROM host_info").await, 0);
+    assert_eq!(rig.handle.refused(), 1);
 }
 
 #[tokio::test]

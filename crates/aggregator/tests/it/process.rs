@@ -1,0 +1,167 @@
+//! The program itself: settings, signals, exit codes, an embedded database.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use rowcall_testkit::ca::{Leaf, TestCa};
+use rowcall_testkit::database::Database;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::rig::PATIENCE;
+
+/// A program whose settings come from flags alone.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcall-aggregator"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCALL_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Its settings, in a file.
+fn settings(folder: &Path, more: &str) -> String {
+    let ca = TestCa::root("test").unwrap();
+    let paths = ca.write(folder, "server", &Leaf::server()).unwrap();
+    let file = folder.join("aggregator.toml");
+    let text = format!(
+        "listen = '127.0.0.1:0'\ntrust_domain = 'd'\nlog_format = 'json'\n\
+         certificate = '{}'\nkey = '{}'\nclient_ca = '{}'\n{more}\n",
+        paths.certificate.display(),
+        paths.key.display(),
+        paths.authorities.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// Reads the log until a message begins with this text.
+async fn logged(lines: &mut Lines<BufReader<ChildStderr>>, message: &str) -> serde_json::Value {
+    let found = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("the log ended");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"].as_str().is_some_and(|text| text.starts_with(message)) {
+                return line;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap()
+}
+
+fn serve(file: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut child =
+        program().args(["serve", "--config", file]).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    (child, lines)
+}
+
+async fn signal(child: &Child, signal: &str) {
+    let pid = child.id().unwrap().to_string();
+    let status = Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap();
+    assert!(status.success());
+}
+
+async fn code(mut child: Child) -> Option<i32> {
+    tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code()
+}
+
+#[tokio::test]
+async fn an_embedded_database_is_served_and_stopped_with_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let more =
+        format!("database = 'embedded'\ndata_dir = '{}'", folder.path().join("data").display());
+    let file = settings(folder.path(), &more);
+    // Twice on the same directory.
+    for _ in 0..2 {
+        let (child, mut log) = serve(&file);
+        let ready = logged(&mut log, "PostgreSQL is ready").await;
+        let postgres = ready["pid"].as_u64().unwrap();
+        logged(&mut log, "agents are welcome").await;
+        signal(&child, "TERM").await;
+        logged(&mut log, "stopped in order").await;
+        assert_eq!(code(child).await, Some(0));
+        assert!(!Path::new(&format!("/proc/{postgres}")).exists(), "PostgreSQL is left");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let database = Database::create().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("database = '{}'\ndrain_deadline = '5min'", database.url());
+    let file = settings(folder.path(), &more);
+    let (child, mut log) = serve(&file);
+    let address = logged(&mut log, "listening").await["address"].as_str().unwrap().to_owned();
+    logged(&mut log, "agents are welcome").await;
+    // A handshake that never ends is given up; a database that never answers is waited for.
+    let held = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE host_usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    signal(&child, "INT").await;
+    logged(&mut log, "stop").await;
+    drop(held);
+    // It may be through already.
+    if child.id().is_some() {
+        drop(
+            Command::new("kill")
+                .args(["-s", "INT", &child.id().unwrap().to_string()])
+                .status()
+                .await,
+        );
+    }
+    assert!(matches!(code(child).await, Some(0 | 130)));
+}
+
+#[tokio::test]
+async fn migrate_says_which_version_it_made() {
+    let database = Database::create().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = settings(folder.path(), &format!("database = '{}'", database.url()));
+    let run = || program().args(["migrate", "--config", &file]).output();
+    let first = run().await.unwrap();
+    assert_eq!(first.status.code(), Some(0));
+    let first = String::from_utf8(first.stdout).unwrap();
+    assert!(first.starts_with("schema version ") && first.ends_with("(was 0)\n"), "{first}");
+    let again = String::from_utf8(run().await.unwrap().stdout).unwrap();
+    assert!(!again.ends_with("(was 0)\n"), "{again}");
+}
+
+#[tokio::test]
+async fn wrong_settings_end_with_code_2_and_all_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = settings(folder.path(), "interval = 'soon'\nspool = 3");
+    let output = program().args(["serve", "--config", &file]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    for part in
+        ["3 problems", "unknown setting \"spool\"", "interval (file)", "database is not set"]
+    {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    let output = program().args(["serve", "--nonsense"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn settings_and_certificates_can_be_checked_and_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = settings(folder.path(), "database = 'postgresql://rowcall:hunter2@db/host_agent'");
+    let output =
+        program().args(["serve", "--config", &file, "--check-config"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let output =
+        program().args(["serve", "--config", &file, "--print-config"]).output().await.unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        shown.contains("database = \"postgresql://rowcall:********@db/host_agent\" # file"),
+        "{shown}"
+    );
+    std::fs::write(folder.path().join("server-key.pem"), "").unwrap();
+    let output =
+        program().args(["serve", "--config", &file, "--check-config"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("is empty"));
+}
