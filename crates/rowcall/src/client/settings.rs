@@ -179,7 +179,7 @@ impl ClientFile {
         };
         let mut file: Self =
             toml::from_str(&text).map_err(|error| bad(error.to_string().trim()))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
         for path in [&mut file.ca, &mut file.cert, &mut file.key].into_iter().flatten() {
             *path = folder.join(&*path);
         }

@@ -40,7 +40,8 @@ fn render(answer: &v1::StatusResponse, server: &str, screen: &Screen) -> String 
     let mut out = String::new();
     let now = instant(answer.now.as_ref()).unwrap_or_default();
     let version = text::clean(&answer.aggregator_version);
-    let up = instant(answer.started_at.as_ref()).map_or("?".to_owned(), |at| since(at, now));
+    let up =
+        instant(answer.started_at.as_ref()).map_or_else(|| "?".to_owned(), |at| since(at, now));
     let name = text::paint(HEADING, &format!("rowcall-aggregator {version}"));
     text::line(&mut out, &format!("{name} at {server}, up {up}"));
 
@@ -94,11 +95,11 @@ fn connected(hosts: &[v1::ConnectedHost], now: Timestamp) -> Table {
         let waiting = host
             .spool
             .as_ref()
-            .map_or("-".to_owned(), |spool| text::count(spool.unacknowledged_records));
+            .map_or_else(|| "-".to_owned(), |spool| text::count(spool.unacknowledged_records));
         let connected = instant(host.connected_at.as_ref());
         table.row([
             text::clean(&host.host_name).into(),
-            connected.map_or("?".to_owned(), |at| since(at, now)).into(),
+            connected.map_or_else(|| "?".to_owned(), |at| since(at, now)).into(),
             last_sample(host, every, now),
             text::span(every).into(),
             waiting.into(),

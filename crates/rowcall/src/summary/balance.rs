@@ -36,10 +36,10 @@ fn table(windows: &[v1::BalanceWindow], pick: Pick, screen: &Screen) -> Table {
     let mut table = Table::new([Column::left("WINDOW FROM")].into_iter().chain(columns));
     for window in windows {
         let start = instant(window.start.as_ref());
-        let start = start.map_or("?".to_owned(), |at| text::timestamp(at, &screen.zone));
+        let start = start.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone));
         let spread = pick(window).copied().unwrap_or_default();
         let number = |value: Option<f32>, digits: usize| -> Cell {
-            value.map_or("-".to_owned(), |value| format!("{value:.digits$}")).into()
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}")).into()
         };
         table.row([
             start.into(),

@@ -59,7 +59,7 @@ fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
     // What is left is the model's and, where that fits, the last change's.
     let changed = |host: &v1::HardwareHost| {
         let at = instant(host.changed_at.as_ref());
-        at.map_or("-".to_owned(), |at| text::timestamp(at, &screen.zone))
+        at.map_or_else(|| "-".to_owned(), |at| text::timestamp(at, &screen.zone))
     };
     let width = |text: &dyn Fn(&v1::HardwareHost) -> String| {
         rows().map(|(host, _)| text(host).chars().count()).max().unwrap_or(0)

@@ -17,7 +17,7 @@ pub(super) fn write(out: &mut String, report: &v1::IntegrityReport, screen: &Scr
     for finding in &report.findings {
         let at = |time: &Option<prost_types::Timestamp>| -> Cell {
             let at = instant(time.as_ref());
-            at.map_or("-".to_owned(), |at| text::timestamp(at, &screen.zone)).into()
+            at.map_or_else(|| "-".to_owned(), |at| text::timestamp(at, &screen.zone)).into()
         };
         let samples = match finding.samples {
             0 => "-".to_owned(),

@@ -139,8 +139,9 @@ impl Frame {
     }
 
     fn title(&self, screen: &Screen) -> String {
-        let at =
-            |at: Option<Timestamp>| at.map_or("?".into(), |at| text::timestamp(at, &screen.zone));
+        let at = |at: Option<Timestamp>| {
+            at.map_or_else(|| "?".into(), |at| text::timestamp(at, &screen.zone))
+        };
         let (from, to) = (at(self.from), at(self.to));
         let windows = text::plural(self.windows, "window");
         text::paint(FAINT, &format!("{from} to {to}, {windows} of {}", self.window()))

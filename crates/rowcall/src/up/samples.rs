@@ -72,16 +72,17 @@ impl Samples {
 }
 
 fn values(sample: &Sample) -> [String; 5] {
-    let percent = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1} %"));
+    let percent =
+        |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1} %"));
     let size = |kib: Option<i64>| {
-        kib.and_then(|kib| u64::try_from(kib).ok()).map_or("-".into(), text::kib)
+        kib.and_then(|kib| u64::try_from(kib).ok()).map_or_else(|| "-".into(), text::kib)
     };
     let io = sample.disk_io.and_then(|number| u64::try_from(number).ok());
     [
         percent(sample.cpu_idle_percent),
         percent(sample.cpu_kernel_percent),
         size(sample.memory_free_kib),
-        io.map_or("-".into(), text::count),
+        io.map_or_else(|| "-".into(), text::count),
         size(sample.disk_available_kib),
     ]
 }

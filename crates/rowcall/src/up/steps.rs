@@ -68,13 +68,13 @@ impl Steps {
     }
 
     /// Prints text as it is.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         let break_line = if self.line.take() { "\n" } else { "" };
         write(&format!("{break_line}{text}"));
     }
 
     /// Says where it all happens.
-    pub(super) fn title(&mut self, dir: &Path) {
+    pub(super) fn title(&self, dir: &Path) {
         let dir = text::clean(&dir.to_string_lossy());
         self.say(&format!("{} in {dir}\n", text::paint(HEADING, "rowcall up")));
     }
@@ -88,7 +88,7 @@ impl Steps {
     }
 
     /// The step that began last is done.
-    pub(super) fn done(&mut self, what: &str) {
+    pub(super) fn done(&self, what: &str) {
         let took = self.clock.monotonic().saturating_sub(self.begun).as_secs_f64();
         let took = text::paint(FAINT, &format!("({took:.1} s)"));
         // A log line may have come between.
