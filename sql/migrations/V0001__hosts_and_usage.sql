@@ -71,12 +71,14 @@ COMMENT ON COLUMN host_usage.epoch_id IS 'rowcall.epoch.id';
 
 -- The newest sample of each host, and the mark of its current epoch. One row per host, updated in
 -- place with every flush: no index on what changes, and room on the page, keep the updates HOT.
+-- What hardly ever changes stands first: an update logs only what lies between the first and the
+-- last byte that differ.
 CREATE TABLE host_latest (
     host_id          integer PRIMARY KEY REFERENCES host_info (id),
     epoch_id         integer,
+    joined_at        timestamptz NOT NULL DEFAULT now(),
     "timestamp"      timestamptz,
     received_at      timestamptz,
-    joined_at        timestamptz NOT NULL DEFAULT now(),
     mark             bigint NOT NULL DEFAULT 0,
     mark_time        timestamptz,
     memory_free      bigint,
@@ -115,7 +117,7 @@ CREATE TABLE rowcall.host_interval (
     PRIMARY KEY (host_id, valid_from)
 );
 
-COMMENT ON TABLE rowcall.host_interval IS 'The interval that each host was given, from when on; before the first row the first one counts';
+COMMENT ON TABLE rowcall.host_interval IS 'The interval that each host was given, from when on; before its first row 60 s is assumed';
 
 -- One life of one spool. The mark of a host's current epoch is host_latest.mark; when another
 -- epoch takes over, the mark it ended with stays here.

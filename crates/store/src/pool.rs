@@ -175,6 +175,9 @@ impl Pool {
     ) -> Result<Self, Error> {
         let (config, target) = config(settings, purpose)?;
         let size = connections.max(1);
+        // Each is tried in turn, with the time for one attempt.
+        let addresses = config.get_hosts().len().max(config.get_hostaddrs().len());
+        let addresses = u32::try_from(addresses).unwrap_or(1).max(1);
         // A report's connection may have idled for hours: ask whether it lives. A flush finds
         // out by itself, and is repeated.
         let recycling_method = match purpose {
@@ -185,7 +188,7 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(settings.pool_wait))
-            .create_timeout(Some(settings.connect_timeout * 2))
+            .create_timeout(Some(settings.connect_timeout * (1 + addresses)))
             .recycle_timeout(Some(settings.connect_timeout))
             .runtime(Runtime::Tokio1)
             .build()

@@ -184,6 +184,12 @@ async fn nothing_of_a_superseded_epoch_is_stored_and_its_neighbours_are() {
         old.epoch_id.0
     );
     assert_eq!(bench.number(&foreign).await, 0);
+    // By itself it changes nothing either, not even the mark.
+    let untouched = bench.everything().await;
+    let alone = bench.store.ingest(&[sample(&old, 99, before(9))]).await.unwrap();
+    let superseded = vec![(old.host_id, old.epoch_id)];
+    assert_eq!(alone, Committed { superseded, ..Committed::default() });
+    assert_eq!(bench.everything().await, untouched);
     assert_eq!(mark(&bench, &new).await.0, 4);
     assert_eq!(mark(&bench, &other).await.0, 2);
 }

@@ -180,3 +180,15 @@ async fn every_query_can_be_prepared() {
     }
     assert_eq!(count + 1, files, "a query file that no test prepares");
 }
+
+#[tokio::test]
+async fn the_sql_in_the_readme_runs() {
+    let bench = Bench::new().await;
+    let readme = include_str!("../../../../sql/README.md");
+    let blocks: Vec<_> =
+        readme.split("```sql\n").skip(1).map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for sql in blocks.into_iter().flatten() {
+        bench.sql.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+    }
+}
