@@ -2,6 +2,7 @@
 
 mod certs_example;
 mod imports;
+mod readme;
 mod refused;
 mod repository;
 mod sessions;
