@@ -19,15 +19,16 @@ Exit codes:
   130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
 
 const CONNECTION: &str = "\
-How the aggregator is found: each option, else its variable (ROWCALL_SERVER, ROWCALL_SERVER_NAME,
-ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY), else client.toml in --data-dir or ROWCALL_DATA_DIR, else the
-first there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml
-and the one in `rowcall up`'s default data directory.";
+How the aggregator is found: each option, else its variable (ROWCALL_SERVER, \
+ROWCALL_SERVER_NAME, ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY), else client.toml in --data-dir or \
+ROWCALL_DATA_DIR, else the first there is of ./.rowcall/client.toml, \
+~/.config/rowcall/client.toml, /etc/rowcall/client.toml and the one in `rowcall up`'s default \
+data directory.";
 
 /// Calls the roll of a Linux cluster: every node's minute is a row in PostgreSQL
 #[derive(Debug, Parser)]
 #[command(name = "rowcall", version, after_help = EXIT_CODES, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -96,7 +97,7 @@ pub(crate) struct SummaryArgs {
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,
-    /// JSON instead of tables; times are in UTC
+    /// JSON on one line instead of tables; times are in UTC
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -130,7 +131,7 @@ pub(crate) struct StatusArgs {
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,
-    /// JSON instead of tables; times are in UTC
+    /// JSON on one line instead of tables; times are in UTC
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]

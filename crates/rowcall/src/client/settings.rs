@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ClientError;
 use crate::cli::ConnectionArgs;
+use crate::text;
 
 /// The file's name, in a data directory or a folder of settings.
 pub(crate) const FILE_NAME: &str = "client.toml";
@@ -198,7 +199,7 @@ fn find_file(
         let path = dir.join(FILE_NAME);
         let found = ClientFile::read(&path)?;
         if found.is_none() && given.data_dir.is_some() {
-            let (path, dir) = (path.display(), dir.display());
+            let (path, dir) = (path.display(), text::shell(&dir.to_string_lossy()));
             let words = format!("there is no {path}: start `rowcall up --data-dir {dir}` first");
             return Err(ClientError::Settings(words));
         }

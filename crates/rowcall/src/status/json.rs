@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::summary::instant;
 use crate::text;
 
-/// One JSON document and a line end.
+/// One JSON document on one line.
 pub(super) fn render(answer: &v1::StatusResponse) -> anyhow::Result<String> {
-    let mut text = serde_json::to_string_pretty(&Answer::from(answer)).context("write JSON")?;
+    let mut text = serde_json::to_string(&Answer::from(answer)).context("write JSON")?;
     text.push('\n');
     Ok(text)
 }

@@ -23,7 +23,7 @@ pub(super) fn write(out: &mut String, report: &v1::BalanceReport, frame: &Frame,
         out,
         screen,
         FAINT,
-        "SD: standard deviation. CV: standard deviation / mean. W. MEAN, W. SD: weighted by \
+        "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
          number of CPUs.",
     );
 }
@@ -31,7 +31,7 @@ pub(super) fn write(out: &mut String, report: &v1::BalanceReport, frame: &Frame,
 type Pick = fn(&v1::BalanceWindow) -> Option<&v1::Spread>;
 
 fn table(windows: &[v1::BalanceWindow], pick: Pick, screen: &Screen) -> Table {
-    let titles = ["HOSTS", "MEAN", "SD", "MIN", "MAX", "CV", "W. MEAN", "W. SD"];
+    let titles = ["HOSTS", "MEAN", "SD", "MIN", "MAX", "CV", "WMEAN", "WSD"];
     let columns = titles.map(Column::right);
     let mut table = Table::new([Column::left("WINDOW FROM")].into_iter().chain(columns));
     for window in windows {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::instant;
 use crate::text;
 
-/// One JSON document and a line end.
+/// One JSON document on one line.
 pub(super) fn render(answer: &v1::SummaryResponse) -> anyhow::Result<String> {
-    let mut text = serde_json::to_string_pretty(&Answer::from(answer)).context("write JSON")?;
+    let mut text = serde_json::to_string(&Answer::from(answer)).context("write JSON")?;
     text.push('\n');
     Ok(text)
 }
