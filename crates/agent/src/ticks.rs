@@ -177,9 +177,9 @@ mod tests {
         let clock = TestClock::at(START);
         let mut ticks = aligned(&clock, MINUTE);
         next(&mut ticks, &clock);
-        clock.advance(Duration::from_millis(50_300));
+        clock.advance(Duration::from_millis(50_700));
         ticks.set_interval(Duration::from_secs(1), Instant::now(&clock));
-        assert_eq!(ticks.wait(Instant::now(&clock)), Duration::from_millis(700));
+        assert_eq!(ticks.wait(Instant::now(&clock)), Duration::from_millis(300));
         assert_eq!(next(&mut ticks, &clock), None);
         assert_eq!(next(&mut ticks, &clock), None);
     }

@@ -88,3 +88,11 @@ fn what_is_printed_reads_back_the_same() {
     let config = load(&file, &[], &[]).unwrap();
     assert_eq!(load(&File::of(&config.to_toml()), &[], &[]).unwrap(), config);
 }
+
+#[test]
+fn the_readme_names_every_key() {
+    let readme = include_str!("../../README.md");
+    for (key, _) in KEYS {
+        assert!(readme.contains(&format!("`{key}`")), "{key}");
+    }
+}

@@ -374,6 +374,12 @@ async fn the_window_holds_a_backlog_back() {
         batches += 1;
         assert!(in_flight <= usize::try_from(window).unwrap(), "{in_flight} bytes in flight");
         if usize::try_from(window).unwrap() - in_flight < 4096 {
+            // The agent shares this thread: give it every chance to send too much.
+            for _ in 0..2000 {
+                tokio::task::yield_now().await;
+            }
+            let early = timeout(Duration::ZERO, call.inbox.message()).await;
+            assert!(early.is_err(), "sent beyond the window");
             call.ack(&hello, through).await;
             in_flight = 0;
         }
