@@ -104,6 +104,12 @@ impl Client {
         }
     }
 
+    /// Over a connection that is there.
+    #[cfg(test)]
+    pub(crate) fn over(channel: Channel) -> Self {
+        Self { server: "test:1".to_owned(), channel }
+    }
+
     /// Where it is connected to.
     pub(crate) fn server(&self) -> &str {
         &self.server

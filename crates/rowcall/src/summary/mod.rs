@@ -6,6 +6,8 @@ mod integrity;
 mod json;
 mod memory;
 mod merge;
+#[cfg(test)]
+mod parts;
 mod roll;
 #[cfg(test)]
 mod samples;
