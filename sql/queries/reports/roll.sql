@@ -148,22 +148,20 @@ group_dues AS (
      GROUP BY 1, 2, 3
 ),
 judged AS (
-    SELECT u.host_id, u.window_start, u.window_start AS unit_start, u.window_end AS unit_end, u.due,
-           coalesce(c.samples, 0) AS samples, coalesce(c.samples, 0) AS unit_samples,
-           coalesce(c.in_time, 0) AS in_time
+    -- Outer joins only: they keep the server from expecting a single row of a join by three
+    -- columns, and then from running the other side once for each row.
+    SELECT u.host_id, u.window_start, coalesce(c.samples, 0) AS samples,
+           CASE WHEN u.grouped THEN d.group_start ELSE u.window_start END AS unit_start,
+           CASE WHEN u.grouped THEN d.group_end ELSE u.window_end END AS unit_end,
+           CASE WHEN u.grouped THEN d.due ELSE u.due END AS due,
+           coalesce(CASE WHEN u.grouped THEN g.samples ELSE c.samples END, 0) AS unit_samples,
+           coalesce(CASE WHEN u.grouped THEN g.in_time ELSE c.in_time END, 0) AS in_time
       FROM units u
       LEFT JOIN counts c ON c.host_id = u.host_id AND c.window_start = u.window_start
-     WHERE NOT u.grouped
-     UNION ALL
-    SELECT u.host_id, u.window_start, d.group_start, d.group_end, d.due,
-           coalesce(c.samples, 0), coalesce(g.samples, 0), coalesce(g.in_time, 0)
-      FROM units u
-      JOIN group_dues d ON d.host_id = u.host_id
+      LEFT JOIN group_dues d ON d.host_id = u.host_id
        AND d.group_start = u.group_start AND d.group_end = u.group_start + u.group_len
       LEFT JOIN group_counts g ON g.host_id = d.host_id
        AND g.group_start = d.group_start AND g.group_end = d.group_end
-      LEFT JOIN counts c ON c.host_id = u.host_id AND c.window_start = u.window_start
-     WHERE u.grouped
 ),
 needed AS (
     -- 1e-9: sums of fractions may miss a whole number by a hair.

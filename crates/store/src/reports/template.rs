@@ -42,7 +42,7 @@ mod tests {
     /// From the line with the defaults to the end of the selection of hosts.
     fn opening(file: &str) -> &str {
         let end = file.find("l.value = wanted.value)))\n)").expect("selects hosts");
-        &file[file.find(START).expect("has defaults")..end]
+        file.get(file.find(START).expect("has defaults")..end).expect("whole characters")
     }
 
     #[test]
