@@ -95,6 +95,14 @@ impl Error {
         matches!(self.sqlstate(), Some("40001" | "40P01"))
     }
 
+    /// Nobody there, or somebody who says nothing.
+    pub(crate) fn no_connection(target: &Target) -> Self {
+        Self::new(
+            Kind::Transient,
+            format!("cannot reach {target}: no answer in time; check host, port and firewall"),
+        )
+    }
+
     /// An error while connecting.
     pub(crate) fn connect(target: &Target, error: tokio_postgres::Error) -> Self {
         let kind = match error.as_db_error() {
@@ -168,10 +176,9 @@ impl Error {
                     "all {size} connections to {target} are busy; raise the pool's size or ask less"
                 ),
             ),
-            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => Self::new(
-                Kind::Transient,
-                format!("cannot reach {target}: no answer in time; check host, port and firewall"),
-            ),
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+                Self::no_connection(target)
+            }
             PoolError::Closed => Self::new(Kind::Transient, "the pool is closed"),
             other => Self::new(Kind::Internal, format!("connection pool: {other}")),
         }

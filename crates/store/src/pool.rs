@@ -156,6 +156,13 @@ fn target(config: &Config) -> Target {
     }
 }
 
+/// Time to connect and log in: the driver's own time-out covers neither a server that accepts and
+/// stays silent, nor several addresses, which are tried in turn.
+fn create_timeout(settings: &Settings, config: &Config) -> Duration {
+    let addresses = config.get_hosts().len().max(config.get_hostaddrs().len());
+    settings.connect_timeout * (1 + u32::try_from(addresses).unwrap_or(1).max(1))
+}
+
 /// Some connections for one purpose.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
@@ -175,9 +182,7 @@ impl Pool {
     ) -> Result<Self, Error> {
         let (config, target) = config(settings, purpose)?;
         let size = connections.max(1);
-        // Each is tried in turn, with the time for one attempt.
-        let addresses = config.get_hosts().len().max(config.get_hostaddrs().len());
-        let addresses = u32::try_from(addresses).unwrap_or(1).max(1);
+        let create_timeout = create_timeout(settings, &config);
         // A report's connection may have idled for hours: ask whether it lives. A flush finds
         // out by itself, and is repeated.
         let recycling_method = match purpose {
@@ -188,12 +193,12 @@ impl Pool {
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(settings.pool_wait))
-            .create_timeout(Some(settings.connect_timeout * (1 + addresses)))
+            .create_timeout(Some(create_timeout))
             .recycle_timeout(Some(settings.connect_timeout))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::new(Kind::Internal, format!("connection pool: {error}")))?;
-        let patience = settings.statement_timeout + Duration::from_secs(5);
+        let patience = settings.statement_timeout + settings.connect_timeout;
         Ok(Self { pool, target, size, patience })
     }
 
@@ -250,8 +255,11 @@ impl Pool {
 /// See [`Error::connect`].
 pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> {
     let (config, target) = config(settings, Purpose::Migration)?;
-    let (client, mut connection) =
-        config.connect(NoTls).await.map_err(|error| Error::connect(&target, error))?;
+    let connecting = tokio::time::timeout(create_timeout(settings, &config), config.connect(NoTls));
+    let (client, mut connection) = match connecting.await {
+        Ok(result) => result.map_err(|error| Error::connect(&target, error))?,
+        Err(_) => return Err(Error::no_connection(&target)),
+    };
     tokio::spawn(async move {
         // Ends when the client is dropped, or with the error that the client's caller sees.
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {

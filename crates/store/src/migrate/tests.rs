@@ -105,6 +105,19 @@ async fn a_newer_schema_is_refused_only_below_its_oldest_compatible_version() {
 }
 
 #[tokio::test]
+async fn a_later_step_does_not_let_old_programs_in_again() {
+    let bench = Bench::empty().await;
+    let mut steps = STEPS.to_vec();
+    for (name, oldest_compatible) in [("breaks", latest() + 1), ("harmless", 1)] {
+        let version = steps.last().unwrap().version + 1;
+        steps.push(Step { version, name, sql: "SELECT 1", oldest_compatible });
+    }
+    migrate(&settings(&bench), &steps).await.unwrap();
+    let error = bench.store.migrate().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Schema);
+}
+
+#[tokio::test]
 async fn a_migration_changed_after_it_was_applied_is_refused_by_name() {
     let bench = Bench::new().await;
     let mut steps = STEPS.to_vec();

@@ -126,3 +126,72 @@ async fn connections_are_set_as_we_need_them_whatever_the_database_says() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = Settings {
+        connect_timeout: Duration::from_millis(50),
+        ..Settings::new(format!("postgresql://u@{address}/x"))
+    };
+    for error in [
+        Store::connect(&settings).await.unwrap_err(),
+        connect_alone(&settings).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), Kind::Transient);
+        assert!(error.to_string().contains("no answer in time"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn work_without_an_answer_is_given_up_and_its_connection_with_it() {
+    let bench = Bench::empty().await;
+    let settings = Settings {
+        statement_timeout: Duration::from_millis(10),
+        connect_timeout: Duration::from_millis(10),
+        ..Settings::new(bench.database.url())
+    };
+    let pool = Pool::new(&settings, Purpose::Ingest, 1).unwrap();
+    let result = pool.wait(std::future::pending::<Result<(), Error>>()).await;
+    let roomy = Settings::new(bench.database.url());
+    let pool = Pool::new(&roomy, Purpose::Ingest, 1).unwrap();
+    let connection = pool.get().await.unwrap();
+    pool.settle(connection, &result);
+    assert_eq!(pool.pool.status().size, 0, "the connection is thrown away");
+    let error = result.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("has not answered"), "{error}");
+}
+
+#[tokio::test]
+async fn a_busy_pool_says_so_and_leaves_the_other_one_alone() {
+    let bench = Bench::new().await;
+    let settings = Settings {
+        report_connections: 1,
+        pool_wait: Duration::from_millis(10),
+        ..Settings::new(bench.database.url())
+    };
+    let store = Store::connect(&settings).await.unwrap();
+    let held = store.reports.get().await.unwrap();
+    let error = store.reports.get().await.unwrap_err();
+    assert!(error.is_transient());
+    assert!(error.to_string().starts_with("all 1 connections to PostgreSQL"), "{error}");
+    store.ping().await.unwrap();
+    drop(held);
+    drop(store.reports.get().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_cancelled_and_the_connection_stays() {
+    let bench = Bench::empty().await;
+    let settings = Settings {
+        statement_timeout: Duration::from_millis(20),
+        ..Settings::new(bench.database.url())
+    };
+    let pool = Pool::new(&settings, Purpose::Reports, 1).unwrap();
+    let connection = pool.get().await.unwrap();
+    let error = Error::from(connection.batch_execute("SELECT pg_sleep(60)").await.unwrap_err());
+    assert!(error.is_transient() && !error.spoils_connection(), "{error}");
+    assert_eq!(error.sqlstate(), Some("57014"));
+}
