@@ -150,17 +150,19 @@ async fn with_database(
 
     let table = Samples::new(&host, args.interval, args.tz.clone());
     steps.say(&table.titles());
-    let ended = loop {
+    let over = loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break Ok(()),
-            ended = &mut aggregator => break Err(aggregator_ended(ended)),
-            ended = &mut agent => break Err(agent_ended(ended)),
+            () = stop.cancelled() => break Over::Asked,
+            ended = &mut aggregator => break Over::Aggregator(aggregator_ended(ended)),
+            ended = &mut agent => break Over::Agent(agent_ended(ended)),
             sample = samples.recv() => match sample {
                 Ok(sample) => steps.say(&table.line(&sample)),
                 Err(RecvError::Lagged(number)) => steps.say(&table.lagged(number)),
                 // The aggregator's own end says why.
-                Err(RecvError::Closed) => break Err(aggregator_ended((&mut aggregator).await)),
+                Err(RecvError::Closed) => {
+                    break Over::Aggregator(aggregator_ended((&mut aggregator).await));
+                }
             },
             () = database.watch() => {}
         }
@@ -168,23 +170,37 @@ async fn with_database(
 
     steps.stopping();
     end_agent.cancel();
-    if !agent.is_finished() {
+    if !matches!(over, Over::Agent(_)) {
         steps.begin("agent");
         match timeout(AGENT_END, &mut agent).await {
-            Ok(_) => steps.done("said goodbye"),
+            Ok(Ok(Ok(Ok(())))) => steps.done("said goodbye"),
+            Ok(ended) => steps.done(&format!("{:#}", agent_ended(ended))),
             Err(_) => steps.done("does not end; going on without it"),
         }
     }
     end_aggregator.cancel();
-    if !aggregator.is_finished() {
+    if !matches!(over, Over::Aggregator(_)) {
         steps.begin("aggregator");
-        match (&mut aggregator).await {
+        match aggregator.await {
             Ok(Ok(Stopped::InOrder)) => steps.done("everything received is committed"),
             Ok(Ok(Stopped::AtDeadline)) => steps.done("stopped at its deadline"),
-            other => return ended.and(Err(aggregator_ended(other))),
+            ended => steps.done(&format!("{:#}", aggregator_ended(ended))),
         }
     }
-    ended
+    match over {
+        Over::Asked => Ok(()),
+        Over::Agent(error) | Over::Aggregator(error) => Err(error),
+    }
+}
+
+/// Why it is over.
+enum Over {
+    /// A signal came.
+    Asked,
+    /// The agent has ended, which it never should.
+    Agent(anyhow::Error),
+    /// So has the aggregator.
+    Aggregator(anyhow::Error),
 }
 
 /// Binds to the address asked for, else to the last one, else to the default port, else to a free

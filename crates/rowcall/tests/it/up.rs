@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Up, eventually, nothing_left, pasted, rowcall, stdout, text};
 
@@ -19,6 +19,13 @@ fn data(folder: &tempfile::TempDir) -> PathBuf {
 fn rows(psql_line: &str) -> u64 {
     let line = format!("{psql_line} -XAtc 'SELECT count(*) FROM host_usage'");
     stdout(pasted(&line, Path::new("/"))).trim().parse().unwrap()
+}
+
+/// Kills the server's first process; its others follow by themselves.
+fn crash_postgres(dir: &Path) {
+    let file = std::fs::read_to_string(dir.join("postgres/postmaster.pid")).unwrap();
+    let pid: i32 = file.lines().next().unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 #[test]
@@ -85,7 +92,16 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
     nothing_left(&dir);
 
     let mut up = Up::sampling(&dir, &["--interval", "10ms"]);
-    assert!(rows(&up.advice("psql")) > before_kill);
+    let psql = up.advice("psql");
+    let before_crash = rows(&psql);
+    assert!(before_crash > before_kill);
+    crash_postgres(&dir);
+    up.line(|line| line.contains("starting it again"));
+    eventually("new rows after PostgreSQL's crash", || {
+        let counted = pasted(&format!("{psql} -XAtc 'SELECT count(*) FROM host_usage'"), &dir);
+        let rows: u64 = text(&counted.stdout).trim().parse().ok()?;
+        (rows > before_crash).then_some(())
+    });
     up.interrupt_group();
     assert!(up.ended().success(), "{}", up.printed);
     nothing_left(&dir);
