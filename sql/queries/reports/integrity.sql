@@ -73,7 +73,7 @@ spans AS MATERIALIZED (
 ),
 gaps AS (
     SELECT g.host_id, CASE g.state WHEN 'missed' THEN 'missed' ELSE 'dropped' END AS kind,
-           sum(g.ticks)::bigint AS samples, min(g.from_ts) AS from_ts, max(g.to_ts) AS to_ts,
+           least(sum(g.ticks), 9223372036854775807)::bigint AS samples, min(g.from_ts) AS from_ts, max(g.to_ts) AS to_ts,
            format('%s, cause: %s, in %s', g.state, g.cause,
                   CASE count(*) WHEN 1 THEN '1 gap' ELSE count(*) || ' gaps' END) AS detail
       FROM bounds b
@@ -106,8 +106,8 @@ bad_values AS (
            u.cpu_idle < 0 OR u.cpu_idle > 100.5 AS idle,
            u.cpu_kernel < 0 OR u.cpu_kernel > 100.5 AS kernel,
            u.cpu_idle + u.cpu_kernel > 101 AS both_cpu,
-           u.memory_free < 0 OR u.memory_free * 1024 > h.total_mem AS free,
-           u.memory_available < 0 OR u.memory_available * 1024 > h.total_mem AS available,
+           u.memory_free < 0 OR u.memory_free > h.total_mem / 1024 AS free,
+           u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 AS available,
            u.disk_io < 0 AS disk_io,
            u.disk_available < 0 AS disk_available,
            u.elapsed_s <= 0 AS elapsed

@@ -79,6 +79,15 @@ async fn gaps_that_agents_told_are_added_up_by_state_and_cause() {
 }
 
 #[tokio::test]
+async fn gaps_beyond_all_numbers_are_held_at_the_largest() {
+    let world = World::new().await;
+    let host = world.host("a").await;
+    gap(&world, host, "dropped", "size", i64::MAX, (0, 60)).await;
+    gap(&world, host, "dropped", "size", i64::MAX, (60, 120)).await;
+    assert_eq!(integrity(&world).await.findings[0].samples, i64::MAX.unsigned_abs());
+}
+
+#[tokio::test]
 async fn values_that_cannot_be_are_counted_by_column() {
     let world = World::new().await;
     let host = world.host("a").await;
@@ -90,16 +99,17 @@ async fn values_that_cannot_be_are_counted_by_column() {
         (3, "cpu_idle = 60, cpu_kernel = 50"),
         (4, "cpu_idle = -0.1"),
         (5, "cpu_kernel = 101, cpu_idle = 0"),
-        (6, "memory_free = 1025, memory_available = 1025"),
+        (6, "memory_free = 1025"),
+        (9, "memory_available = 9223372036854775807"),
         (7, "disk_io = -1, disk_available = -1, elapsed_s = 0"),
         (8, "cpu_idle = 'NaN'"),
     ] {
         world.set(host, at(12, minute, 0), at(12, minute + 1, 0), columns).await;
     }
-    // 12:03 to 12:08; the sum is too much at 12:03, and no number at 12:08.
+    // 12:03 to 12:09; the sum is too much at 12:03, and no number at 12:08.
     let detail = "cpu_idle in 2, cpu_kernel in 1, cpu_idle + cpu_kernel in 2, memory_free in 1, \
                   memory_available in 1, disk_io in 1, disk_available in 1, elapsed_s in 1";
-    assert_eq!(findings(&world).await, [(Impossible, 6, detail.to_owned())]);
+    assert_eq!(findings(&world).await, [(Impossible, 7, detail.to_owned())]);
 }
 
 #[tokio::test]
