@@ -128,9 +128,10 @@ impl From<Status> for End {
     fn from(status: Status) -> Self {
         let reason = format!("{:?}: {}", status.code(), status.message());
         match status.code() {
-            Code::AlreadyExists | Code::PermissionDenied | Code::Unauthenticated => {
-                Self::Refused(reason)
-            }
+            Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated => Self::Refused(reason),
             _ => Self::Failed(reason),
         }
     }

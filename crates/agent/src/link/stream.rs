@@ -147,6 +147,8 @@ impl<S: Spool> Link<S> {
             frames: Some(frames),
             inbox,
             status_sent: None,
+            beat_every: (interval > asked).then_some(asked),
+            sent_at: Instant::now(),
             quiet_since: Instant::now(),
             drain: None,
             stop_deadline: None,
@@ -165,6 +167,11 @@ struct Stream {
     frames: Option<mpsc::Sender<pb::StreamRequest>>,
     inbox: Streaming<pb::StreamResponse>,
     status_sent: Option<Instant>,
+    /// Where we sample less often than the aggregator asks: an empty batch this often keeps the
+    /// stream from being taken for silent.
+    beat_every: Option<Duration>,
+    /// When the newest batch went.
+    sent_at: Instant,
     /// Since when something is in flight and nothing was heard.
     quiet_since: Instant,
     drain: Option<Draining>,
@@ -180,20 +187,20 @@ struct Draining {
 impl Stream {
     async fn serve<S: Spool>(&mut self, link: &mut Link<S>, stop: &CancellationToken) -> End {
         loop {
-            if self.session.is_settled() {
-                if let Some(drain) = self.drain {
-                    return End::Drained(drain.within);
-                }
-                if self.frames.is_none() {
-                    return End::Stopped;
-                }
+            // Our half is closed and the aggregator ends the stream: leaving first could overtake
+            // what was sent last on its way out.
+            if self.drain.is_some() && self.session.is_settled() {
+                self.frames = None;
             }
             let has_batch = self.drain.is_none() && self.has_room() && {
                 let next = link.queue.with(|spool| Holdings::next(spool));
                 next > self.next
             };
             let has_bye = self.stop_deadline.is_some() && !has_batch;
-            let wants_frame = has_batch || has_bye;
+            let beat_at =
+                self.beat_every.filter(|_| self.drain.is_none()).map(|e| self.sent_at + e);
+            let has_beat = beat_at.is_some_and(|at| Instant::now() >= at);
+            let wants_frame = has_batch || has_bye || has_beat;
             let frames = self.frames.clone();
             let reserve = async {
                 match &frames {
@@ -222,9 +229,14 @@ impl Stream {
                     } else if self.stop_deadline.is_some() {
                         permit.send(frame(pb::stream_request::Frame::Bye(bye(link))));
                         self.frames = None;
+                    } else if has_beat {
+                        self.sent_at = Instant::now();
+                        let batch = pb::Batch { records: Vec::new(), spool: Some(status(link)) };
+                        permit.send(frame(pb::stream_request::Frame::Batch(batch)));
                     }
                 }
                 () = link.queue.appended(), if self.frames.is_some() => {}
+                () = sleep_until(beat_at.unwrap_or_else(Instant::now)), if beat_at.is_some() && !has_beat => {}
                 () = stop.cancelled(), if self.stop_deadline.is_none() => {
                     self.stop_deadline = Some(Instant::now() + link.config.stop_wait);
                 }
@@ -351,6 +363,7 @@ impl Stream {
         if self.session.is_settled() {
             self.quiet_since = now;
         }
+        self.sent_at = now;
         self.session.sent(through, batch.encoded_len());
         self.next = through.next();
         Some(batch)

@@ -315,6 +315,7 @@ async fn after_drain_nothing_more_is_sent_and_the_rest_comes_on_the_next_stream(
     agent.sample(3);
     call.ack(&hello, 2).await;
     assert_eq!(call.next().await, None, "the stream ends and nothing more was sent");
+    drop(call);
     let (mut call, hello) = peer.welcomed(Some((2, 2))).await;
     assert_eq!(sequences(&call.batch().await), [3]);
     call.ack(&hello, 3).await;
@@ -420,6 +421,11 @@ async fn a_stop_sends_what_is_left_then_bye_and_waits_for_the_acknowledgement() 
     assert_eq!(call.next().await, None, "Bye is the last frame");
     assert!(!stopped.is_finished());
     call.ack(&hello, 2).await;
+    let released = || queue.with(|spool| spool.status().unacknowledged_records) == 0;
+    rowcall_testkit::poll::wait_for("the release", LONG, || async { released().then_some(()) })
+        .await;
+    assert!(!stopped.is_finished(), "Bye is on its way until the aggregator ends the stream");
+    drop(call);
     stopped.await.unwrap();
     assert_eq!(queue.with(|spool| spool.status().unacknowledged_records), 0);
 }
@@ -443,6 +449,21 @@ async fn an_interval_below_the_agents_minimum_is_raised() {
     call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
     timeout(LONG, agent.interval.changed()).await.unwrap().unwrap();
     assert_eq!(*agent.interval.borrow(), Duration::from_secs(5));
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn an_agent_slower_than_asked_shows_that_it_is_there() {
+    let mut peer = Peer::start().await;
+    let config = Config { min_interval: LONG, ..peer.config() };
+    let agent = Agent::start(config, 100, 0).await;
+    let (mut call, _) = peer.call().await;
+    call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
+    for _ in 0..3 {
+        let batch = call.batch().await;
+        assert!(batch.records.is_empty() && batch.spool.is_some(), "{batch:?}");
+    }
+    drop(call);
     agent.stopped().await;
 }
 
@@ -500,6 +521,7 @@ async fn waits_fit_what_happened() {
     let failed = |code| matches!(End::from(Status::new(code, "")), End::Failed(_));
     assert!(failed(Code::Unavailable) && failed(Code::InvalidArgument));
     assert!(!failed(Code::PermissionDenied) && !failed(Code::Unauthenticated));
+    assert!(!failed(Code::FailedPrecondition), "no common version");
 }
 
 #[tokio::test]
