@@ -9,5 +9,6 @@ mod integrity;
 mod memory;
 mod roll;
 mod selector;
+mod streams;
 mod world;
 mod zones;

@@ -35,7 +35,7 @@ pub(crate) fn between(from: UnixMicros, to: UnixMicros) -> Scope {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) sql: Client,
-    _database: Database,
+    pub(crate) database: Database,
 }
 
 impl World {
@@ -60,7 +60,7 @@ impl World {
             .await
             .unwrap();
         }
-        Self { store, sql, _database: database }
+        Self { store, sql, database }
     }
 
     pub(crate) async fn run(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) {
