@@ -173,9 +173,12 @@ async fn after_drain_what_was_received_is_acknowledged_and_nothing_more_is_taken
     rig.shared.draining.cancel();
     assert_eq!(rig.drain().await, pb::DrainReason::Shutdown);
     rig.batch(3..=3).await;
+    // Lets the stream read it while it still waits for the commit.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     commit(&work);
     assert_eq!(rig.ack().await, 2);
-    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Shutdown));
+    let ended = tokio::time::timeout(INTERVAL * 60, rig.stream).await.expect("it never settled");
+    assert_eq!(ended.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Shutdown));
     assert!(rig.work.try_recv().is_err(), "a batch sent after Drain was taken");
 }
 
