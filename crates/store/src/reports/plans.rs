@@ -77,6 +77,19 @@ async fn custom_and_generic_plans_read_only_the_days_of_the_range() {
 }
 
 #[tokio::test]
+async fn reports_are_planned_for_their_range_not_compiled_and_hashed_in_memory() {
+    let database = Database::create().await.unwrap();
+    let store = Store::connect(&Settings::new(database.url())).await.unwrap();
+    let connection = store.reports.get().await.unwrap();
+    for (setting, value) in
+        [("plan_cache_mode", "force_custom_plan"), ("jit", "off"), ("work_mem", "64MB")]
+    {
+        let row = connection.query_one("SELECT current_setting($1)", &[&setting]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), value, "{setting}");
+    }
+}
+
+#[tokio::test]
 async fn literals_as_in_the_file_read_only_the_days_of_the_range() {
     let (_database, client) = five_days().await;
     let literal = "WITH params AS NOT MATERIALIZED (SELECT \
