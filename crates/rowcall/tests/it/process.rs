@@ -72,18 +72,19 @@ impl Up {
         command.arg("up").arg("--data-dir").arg(dir).args(args).process_group(0);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
-        let read = |pipe: Box<dyn Read + Send>| {
+        // A log line begins with a time, as a sample does: they must not be taken for each other.
+        let read = |pipe: Box<dyn Read + Send>, mark: &'static str| {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
+                    if sender.send(format!("{mark}{line}")).is_err() {
                         return;
                     }
                 }
             });
         };
-        read(Box::new(child.stdout.take().unwrap()));
-        read(Box::new(child.stderr.take().unwrap()));
+        read(Box::new(child.stdout.take().unwrap()), "");
+        read(Box::new(child.stderr.take().unwrap()), "stderr: ");
         Self { child, lines, printed: String::new() }
     }
 

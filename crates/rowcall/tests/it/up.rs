@@ -94,7 +94,11 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
     let mut up = Up::sampling(&dir, &["--interval", "10ms"]);
     let psql = up.advice("psql");
     let before_crash = rows(&psql);
-    assert!(before_crash > before_kill);
+    assert!(
+        before_crash > before_kill,
+        "{before_crash} rows, {before_kill} before:\n{}",
+        up.printed
+    );
     crash_postgres(&dir);
     up.line(|line| line.contains("starting it again"));
     eventually("new rows after PostgreSQL's crash", || {
