@@ -5,7 +5,7 @@
 //! signal N.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, Log, LogFormat};
 use crate::sample::Reading;
+use crate::sample::host_facts::MachineIds;
 
 /// Exit code for a wrong command line or configuration; clap's own too.
 const WRONG_CONFIGURATION: u8 = 2;
@@ -135,7 +136,9 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sample => {
             let once = crate::sample_once(SystemClock::shared());
             let (reading, facts) = crate::runtime()?.block_on(once);
-            let shown = json!({ "sample": sample_json(&reading), "host": facts_json(&facts) });
+            let machine = MachineIds::read(Path::new("/"));
+            let host = host_json(&facts, &machine);
+            let shown = json!({ "sample": sample_json(&reading), "host": host });
             print(&serde_json::to_string_pretty(&shown)?)
         }
         Command::Run(args) => run(&args),
@@ -230,8 +233,12 @@ fn sample_json(reading: &Reading) -> Value {
     })
 }
 
-fn facts_json(facts: &HostFacts) -> Value {
+fn host_json(facts: &HostFacts, machine: &MachineIds) -> Value {
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     json!({
+        "agent_version": env!("CARGO_PKG_VERSION"),
+        "machine_id": known(&machine.machine_id),
+        "boot_id": known(&machine.boot_id),
         "cpu_number": facts.cpu_number,
         "cpu_architecture": facts.cpu_architecture,
         "cpu_model": facts.cpu_model,
@@ -265,6 +272,9 @@ mod tests {
 
     #[test]
     fn unknown_values_are_null() {
-        assert_eq!(facts_json(&HostFacts::default())["cpu_mhz"], Value::Null);
+        assert_eq!(
+            host_json(&HostFacts::default(), &MachineIds::default())["cpu_mhz"],
+            Value::Null
+        );
     }
 }

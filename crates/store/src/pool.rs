@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use crate::error::{Error, Kind, Target};
@@ -268,10 +269,12 @@ pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> 
     tokio::spawn(async move {
         // Ends when the client is dropped, or with the error that the client's caller sees.
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notice(notice) = message
-                && notice.severity() != "DEBUG"
-            {
+            let AsyncMessage::Notice(notice) = message else { continue };
+            // What a migration raises is for people; that something exists already is not.
+            if *notice.code() == SqlState::SUCCESSFUL_COMPLETION {
                 tracing::warn!(hint = notice.hint(), "database: {}", notice.message());
+            } else {
+                tracing::debug!(code = notice.code().code(), "database: {}", notice.message());
             }
         }
     });

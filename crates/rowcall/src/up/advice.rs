@@ -26,8 +26,14 @@ pub(super) fn next(
     let data = shell(dir.path());
     let window = QUICK_WINDOW_S.max(interval.as_secs().saturating_mul(10)).min(300);
     let files = pki.viewer();
+    let found = on_path("grpcurl");
+    let grpcurl = found.as_deref().map_or_else(|| "grpcurl".to_owned(), shell);
+    let any_client = match found {
+        Some(_) => "the reports for any gRPC client",
+        None => "the reports for any gRPC client (grpcurl is not installed here)",
+    };
     let grpcurl = format!(
-        "grpcurl -cacert {} -cert {} -key {} -d '{{\"window_s\": {window}}}' {address} \
+        "{grpcurl} -cacert {} -cert {} -key {} -d '{{\"window_s\": {window}}}' {address} \
          rowcall.v1.SummaryService/Summary",
         shell(&files.authorities),
         shell(&files.certificate),
@@ -45,7 +51,7 @@ pub(super) fn next(
             format!("{program} status --data-dir {data}"),
         ),
         ("the tables, with SQL", psql.to_owned()),
-        ("the reports for any gRPC client", grpcurl),
+        (any_client, grpcurl),
         ("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id())),
     ];
     let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
@@ -68,11 +74,17 @@ fn shell(path: &Path) -> String {
 /// How to call this program: by its name where PATH has it, else by its path.
 fn program() -> anyhow::Result<String> {
     let exe = std::env::current_exe().context("find this program's own path")?;
+    let same = |found: PathBuf| found.canonicalize().ok() == exe.canonicalize().ok();
+    let is_first = on_path("rowcall").is_some_and(same);
+    Ok(if is_first { "rowcall".to_owned() } else { shell(&exe) })
+}
+
+/// The program of this name that PATH has. The shell that the lines are pasted into may have
+/// another PATH (`make up` adds to it), so it is shown with its folder.
+fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path)
+    std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join("rowcall"))
-        .find(|candidate| candidate.is_file());
-    let same = |candidate: PathBuf| candidate.canonicalize().ok() == exe.canonicalize().ok();
-    Ok(if on_path.is_some_and(same) { "rowcall".to_owned() } else { shell(&exe) })
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
 }
