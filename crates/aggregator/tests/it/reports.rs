@@ -86,6 +86,43 @@ async fn merged_parts_are_the_summary() {
     assert_eq!(comparable(parts), comparable(whole));
 }
 
+/// The worst an hour can look like: every host named at length, none complete.
+#[tokio::test]
+async fn ten_thousand_hosts_over_an_hour_fit_one_answer() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let hour = crate::rig::now() / 3_600_000_000 - 1;
+    let rows = format!(
+        "INSERT INTO host_info (hostname, cpu_number, cpu_architecture, cpu_model, cpu_mhz,
+                                l2_cache, total_mem)
+         SELECT 'node-' || lpad(i::text, 5, '0') || '.rack-' || i % 40 || '.example.com', 8, 'x86_64',
+                'Intel(R) Xeon(R) Gold 6248 CPU @ 2.50GHz', 3900, 1024, 263921484
+         FROM generate_series(1, 10000) i;
+         INSERT INTO host_latest (host_id, \"timestamp\", joined_at)
+         SELECT id, now(), '2000-01-01+00' FROM host_info;
+         INSERT INTO host_usage (\"timestamp\", host_id, sequence, epoch_id, delay_s, cpu_idle,
+                                 memory_free, memory_available)
+         SELECT to_timestamp({hour} * 3600 + w * 300 + 7), id, w + 1, 0, 0.1, 50 + id % 40,
+                100000 + id, 150000 + id
+         FROM host_info, generate_series(0, 11) w;
+         ANALYZE"
+    );
+    database.connect().await.unwrap().batch_execute(&rows).await.unwrap();
+    let request = pb::SummaryRequest {
+        from: time(hour * 3_600),
+        to: time((hour + 1) * 3_600),
+        ..Default::default()
+    };
+    // The client takes 4 MiB, as all do by default.
+    let whole = rig.summary().await.summary(request).await.unwrap().into_inner();
+    let roll = whole.roll.unwrap();
+    assert_eq!((roll.hosts, roll.incomplete.len()), (10_000, 10_000));
+    assert_eq!(roll.totals.unwrap().partial, 120_000);
+    let memory = whole.memory.unwrap();
+    assert_eq!(memory.hosts.len(), 10_000);
+    assert!(memory.hosts.iter().all(|host| host.used_percent.len() == 12));
+}
+
 #[tokio::test]
 async fn only_the_reports_named_are_present_and_empty_ones_too() {
     let database = Database::create().await.unwrap();
