@@ -180,7 +180,8 @@ impl Roll {
         self.hosts += 1;
         // Windows that nobody observed are the aggregator's failing; they make no host incomplete.
         if silent + partial + late + excused == 0 {
-            self.complete_hosts += 1;
+            // Of a host without a judged window nothing can be said.
+            self.complete_hosts += u32::from(complete > 0);
             return;
         }
         let encoded = host.encode_to_vec();

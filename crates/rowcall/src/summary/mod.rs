@@ -25,8 +25,9 @@ use crate::cli::{ReportName, SummaryArgs};
 use crate::client::{Client, ClientError};
 use crate::text::{self, FAINT, Screen};
 
-/// Windows of this length show something soon after a start.
-const QUICK_WINDOW_S: u32 = 10;
+/// Windows of this length, in seconds, show something soon after a start: hosts sample once in
+/// each by default, and shorter ones could not be judged alone.
+const QUICK_WINDOW_S: u32 = 60;
 
 /// Asks, and gives back what to print.
 pub(crate) async fn run(args: &SummaryArgs, client: &Client) -> anyhow::Result<String> {
@@ -158,9 +159,10 @@ impl Frame {
         }
     }
 
-    /// In words: hosts are there, finished windows are not.
+    /// In words: hosts are there, windows that can be judged are not.
     fn no_window(&self, screen: &Screen) -> String {
-        let begin = "No window has finished yet since the first host joined.";
+        let begin = "No window can be judged yet: none has finished since the hosts joined, or \
+                     they sample too rarely for windows this short.";
         format!("{begin}{}", self.next_window(screen))
     }
 
@@ -187,7 +189,7 @@ impl Frame {
             words.push_str(&format!(" The window that is open now ends at {end}."));
         }
         if self.window_s > QUICK_WINDOW_S {
-            words.push_str(&format!(" Sooner: --window {QUICK_WINDOW_S}s."));
+            words.push_str(&format!(" Sooner: --window {}m.", QUICK_WINDOW_S / 60));
         }
         words
     }

@@ -42,21 +42,24 @@ pub(super) fn write(out: &mut String, report: &v1::RollReport, frame: &Frame, sc
         return;
     }
     if report.incomplete.is_empty() {
-        let hosts = text::plural(report.hosts.into(), "host");
-        let words = match report.hosts {
-            1 => "The one host answered in every window since it joined.".to_owned(),
-            _ => format!("All {hosts} answered in every window since they joined."),
+        let complete = text::plural(report.complete_hosts.into(), "host");
+        let words = match (report.complete_hosts, report.hosts) {
+            (1, 1) => "The one host answered in every window since it joined.".to_owned(),
+            (complete_hosts, hosts) if complete_hosts == hosts => {
+                format!("All {complete} answered in every window since they joined.")
+            }
+            (_, hosts) => format!(
+                "{complete} of {hosts} answered in every window; the others joined too late to judge."
+            ),
         };
         text::paragraph(out, screen, GOOD, &words);
     } else {
         hosts(out, &report.incomplete, screen);
-        let complete = text::plural(report.complete_hosts.into(), "further host");
-        text::paragraph(
-            out,
-            screen,
-            Style::new(),
-            &format!("{complete} answered in every window."),
-        );
+        if report.complete_hosts > 0 {
+            let complete = text::plural(report.complete_hosts.into(), "further host");
+            let words = format!("{complete} answered in every window.");
+            text::paragraph(out, screen, Style::new(), &words);
+        }
     }
     let all: u64 = judged.iter().map(|(number, ..)| number).sum();
     let mut line = format!("  {}: ", text::plural(all, "window"));

@@ -210,10 +210,26 @@ fn a_complete_roll_is_one_sentence() {
         keep(answer, v1::Report::Roll);
         let roll = answer.roll.as_mut().unwrap();
         roll.incomplete.clear();
+        roll.complete_hosts = 4;
         roll.totals = Some(v1::RollTotals { complete: 24, ..v1::RollTotals::default() });
     });
     assert!(text.contains("  All 4 hosts answered in every window since they joined.\n"), "{text}");
     assert!(text.contains("  24 windows of 4 hosts: 24 complete\n"), "{text}");
+}
+
+#[test]
+fn hosts_too_new_to_judge_are_not_called_complete() {
+    let text = shown(&screen(), |answer| {
+        keep(answer, v1::Report::Roll);
+        let roll = answer.roll.as_mut().unwrap();
+        roll.incomplete.clear();
+        roll.complete_hosts = 3;
+        roll.totals = Some(v1::RollTotals { complete: 18, ..v1::RollTotals::default() });
+    });
+    assert!(
+        text.contains("3 hosts of 4 answered in every window; the others joined too"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -11,8 +11,11 @@ use super::dir::Dir;
 use super::pki::Pki;
 use crate::text::{self, FAINT, HEADING};
 
-/// Windows that show something soon, in seconds: of this length, or of 10 intervals.
+/// Windows that show something soon, in seconds: of this length, or of one interval.
 const QUICK_WINDOW_S: u64 = 10;
+
+/// The length of windows by default, in seconds.
+const DEFAULT_WINDOW_S: u64 = 300;
 
 /// The whole block. Lines to paste are indented by 4 blanks.
 pub(super) fn next(
@@ -24,7 +27,7 @@ pub(super) fn next(
 ) -> anyhow::Result<String> {
     let program = program()?;
     let data = shell(dir.path());
-    let window = QUICK_WINDOW_S.max(interval.as_secs().saturating_mul(10)).min(300);
+    let window = QUICK_WINDOW_S.max(interval.as_secs()).min(DEFAULT_WINDOW_S);
     let files = pki.viewer();
     let found = on_path("grpcurl");
     let grpcurl = found.as_deref().map_or_else(|| "grpcurl".to_owned(), shell);
@@ -40,12 +43,10 @@ pub(super) fn next(
         shell(&files.key)
     );
     let span = text::span(Duration::from_secs(window)).replace(' ', "").replace("min", "m");
+    let summary = format!("{program} summary --data-dir {data}");
+    let sooner = (window < DEFAULT_WINDOW_S)
+        .then(|| ("sooner: in windows that end soon", format!("{summary} --window {span}")));
     let lines = [
-        ("the reports", format!("{program} summary --data-dir {data}")),
-        (
-            "sooner: in windows that end soon",
-            format!("{program} summary --data-dir {data} --window {span}"),
-        ),
         (
             "who is connected, when the last commit was",
             format!("{program} status --data-dir {data}"),
@@ -55,7 +56,8 @@ pub(super) fn next(
         ("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id())),
     ];
     let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
-    for (about, line) in lines {
+    let reports = std::iter::once(("the reports", summary)).chain(sooner);
+    for (about, line) in reports.chain(lines) {
         writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
     }
     let first = format!(
