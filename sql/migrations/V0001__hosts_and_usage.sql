@@ -182,15 +182,23 @@ CREATE FUNCTION rowcall.create_days(days date[]) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     day  date;
+    base text;
     name text;
     made integer := 0;
 BEGIN
     FOREACH day IN ARRAY (SELECT coalesce(array_agg(DISTINCT d ORDER BY d), '{}') FROM unnest(days) AS d) LOOP
-        name := 'host_usage_' || to_char(day, 'YYYYMMDD');
-        CONTINUE WHEN rowcall.has_day(name);
+        base := 'host_usage_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN rowcall.has_day(base);
         PERFORM pg_advisory_xact_lock(x'526f7763616c6c02'::bigint);
         -- Somebody else may have made it while we waited.
-        CONTINUE WHEN rowcall.has_day(name);
+        CONTINUE WHEN rowcall.has_day(base);
+        -- Somebody may have detached the day and kept the table: its name is taken, its rows are
+        -- theirs, and new rows of that day must still find a place.
+        name := base;
+        FOR free IN 2 .. 100 LOOP
+            EXIT WHEN to_regclass(format('public.%I', name)) IS NULL;
+            name := base || '_' || free;
+        END LOOP;
         EXECUTE format('CREATE TABLE public.%I (LIKE public.host_usage)', name);
         EXECUTE format(
             'ALTER TABLE public.host_usage ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
@@ -206,13 +214,14 @@ $$;
 
 COMMENT ON FUNCTION rowcall.create_days(date[]) IS 'Makes the missing ones of some UTC days of host_usage; tells how many';
 
-CREATE FUNCTION rowcall.has_day(name text) RETURNS boolean
+CREATE FUNCTION rowcall.has_day(base text) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
     SELECT EXISTS (
         SELECT FROM pg_catalog.pg_inherits AS i
         JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'public.host_usage'::regclass AND c.relname = name
+        WHERE i.inhparent = 'public.host_usage'::regclass
+          AND c.relname ~ ('^' || base || '(_[0-9]+)?$')
     )
 $$;
 
-COMMENT ON FUNCTION rowcall.has_day(text) IS 'Whether a table is a partition of host_usage';
+COMMENT ON FUNCTION rowcall.has_day(text) IS 'Whether a day, named host_usage_YYYYMMDD, is a partition of host_usage';

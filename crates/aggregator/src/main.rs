@@ -1,7 +1,7 @@
 //! `rowcall-aggregator {serve, migrate}`.
 //!
 //! Exit codes: 0 stopped in order, or done; 1 failed; 2 wrong usage, settings or certificates;
-//! 3 stopped at the deadline, agents send again what was not acknowledged; 130 stopped at once by
+//! 3 stopped with records that are not committed (agents send them again); 130 stopped at once by
 //! a second signal.
 
 mod run;

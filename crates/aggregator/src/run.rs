@@ -28,7 +28,7 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .after_help(
             "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, settings or certificates, \
-             3 stopped at the deadline, 130 stopped at once by a second signal",
+             3 stopped with records that are not committed, 130 stopped at once by a second signal",
         )
         .subcommand(with_flags(
             Command::new("serve").about("Serve agents and readers until SIGTERM or SIGINT"),
@@ -96,7 +96,7 @@ async fn any(one: &mut Signal, other: &mut Signal) {
 fn code(stopped: Stopped) -> u8 {
     match stopped {
         Stopped::InOrder => 0,
-        Stopped::AtDeadline => AT_DEADLINE,
+        Stopped::AtDeadline | Stopped::Uncommitted { .. } => AT_DEADLINE,
     }
 }
 

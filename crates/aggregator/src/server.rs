@@ -76,6 +76,12 @@ pub enum Stopped {
     InOrder,
     /// The deadline came first. What was left is unacknowledged, so agents send it again.
     AtDeadline,
+    /// All streams ended in time, but the database did not take the last records. They are
+    /// unacknowledged, so an agent that lives sends them again.
+    Uncommitted {
+        /// How many.
+        records: u64,
+    },
 }
 
 /// What others in this process may hold on to.
@@ -303,7 +309,10 @@ impl Server {
             drop(serving.await);
         };
         let stopped = match timeout(config.drain_deadline, in_order).await {
-            Ok(()) => Stopped::InOrder,
+            Ok(()) => match counters.uncommitted.load(Ordering::Relaxed) {
+                0 => Stopped::InOrder,
+                records => Stopped::Uncommitted { records },
+            },
             Err(_) => Stopped::AtDeadline,
         };
         let left = shared.tasks.len();
@@ -311,6 +320,10 @@ impl Server {
         tasks.ended().await;
         match stopped {
             Stopped::InOrder => info!("stopped in order: all that was received is acknowledged"),
+            Stopped::Uncommitted { records } => warn!(
+                records,
+                "stopped without the database: what it did not take is not acknowledged"
+            ),
             Stopped::AtDeadline => warn!(
                 streams_cut = left,
                 "stopped at the deadline: agents send again what was not acknowledged"

@@ -105,7 +105,7 @@ bad_values AS (
     SELECT u.host_id, u."timestamp",
            u.cpu_idle < 0 OR u.cpu_idle > 100.5 AS idle,
            u.cpu_kernel < 0 OR u.cpu_kernel > 100.5 AS kernel,
-           u.cpu_idle + u.cpu_kernel > 101 AS both_cpu,
+           u.cpu_idle::float8 + u.cpu_kernel > 101 AS both_cpu,
            u.memory_free < 0 OR u.memory_free > h.total_mem / 1024 AS free,
            u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 AS available,
            u.disk_io < 0 AS disk_io,
@@ -115,7 +115,7 @@ bad_values AS (
       JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
       JOIN hosts h ON h.host_id = u.host_id + 0
      WHERE u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
-        OR u.cpu_idle + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
+        OR u.cpu_idle::float8 + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
         OR u.memory_free < 0 OR u.memory_free > h.total_mem / 1024
         OR u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 OR u.elapsed_s <= 0
 ),

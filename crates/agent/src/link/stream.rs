@@ -8,6 +8,7 @@ use rowcall_core::id::{Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::record::{Body, Gap, GapCause, GapState, HostFacts, Record};
 use rowcall_core::session::agent::{Holdings, Resume, Session};
+use rowcall_core::session::aggregator::MAX_BATCH_RECORDS;
 use rowcall_core::version;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -344,10 +345,12 @@ impl Stream {
     /// The next batch; counts as sent.
     fn batch<S: Spool>(&mut self, link: &Link<S>) -> Option<pb::Batch> {
         let room = self.session.room_bytes().max(LEAST_ROOM_BYTES) - STATUS_BYTES;
-        let (oldest, records) = link.queue.with(|spool| {
+        let (oldest, mut records) = link.queue.with(|spool| {
             let oldest = spool.oldest();
             (oldest, spool.read_from(self.next.max(oldest), room.min(BATCH_BYTES)))
         });
+        // One place is for the gap.
+        records.truncate(MAX_BATCH_RECORDS - 1);
         let forgotten = self.forgotten(oldest, link.clock.wall());
         let through = records.last().or(forgotten.as_ref()).map(Record::through)?;
         let now = Instant::now();

@@ -12,7 +12,8 @@ pub(crate) fn status(refusal: &Refusal) -> Status {
         | Refusal::UnexpectedFrame
         | Refusal::Hello(_)
         | Refusal::Sequence(_)
-        | Refusal::Hole { .. } => Status::invalid_argument(text),
+        | Refusal::Hole { .. }
+        | Refusal::Records(_) => Status::invalid_argument(text),
         Refusal::Version(_) => Status::failed_precondition(text),
         Refusal::OtherHost { .. } => Status::permission_denied(text),
         Refusal::Window => Status::resource_exhausted(text),
@@ -24,7 +25,9 @@ pub(crate) fn status(refusal: &Refusal) -> Status {
 /// except when the database refused the caller's own values.
 pub(crate) fn database(error: &StoreError) -> Status {
     match error.kind() {
-        Kind::Data => Status::invalid_argument(error.to_string()),
+        // With a code it came from a statement of ours, whatever values it met.
+        Kind::Data if error.sqlstate().is_none() => Status::invalid_argument(error.to_string()),
+        Kind::Data => Status::internal(error.to_string()),
         Kind::Transient
         | Kind::ReadOnly
         | Kind::MissingPartition
@@ -72,6 +75,7 @@ mod tests {
                 "Hello says host a, but the certificate names b",
             ),
             (Refusal::Window, Code::ResourceExhausted, "1048576 bytes"),
+            (Refusal::Records(9_000), Code::InvalidArgument, "9000 records, at most 8192"),
             (Refusal::NoHello, Code::DeadlineExceeded, "no Hello within 10 s"),
             (Refusal::Silence(Duration::from_secs(150)), Code::DeadlineExceeded, "for 150 s"),
         ] {

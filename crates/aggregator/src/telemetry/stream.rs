@@ -232,6 +232,11 @@ impl Opened {
                         Some(End::Uncommitted) => return Err(Status::unavailable(
                             "shutting down without the database; send again what is not acknowledged",
                         )),
+                        // Or streams replaced one after another would each keep a batch.
+                        Some(End::Replaced) if waiting.is_some() => return Err(Status::aborted(
+                            "a newer stream of this agent replaces this one; send again there \
+                             what is not acknowledged",
+                        )),
                         Some(End::Replaced) => drain(&mut ending, &mut due, pb::DrainReason::Replaced),
                         None => {}
                     }

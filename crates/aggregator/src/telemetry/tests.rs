@@ -193,6 +193,25 @@ async fn a_replaced_session_is_drained_and_its_place_is_the_new_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replaced_session_gives_up_the_batch_that_waits_for_room() {
+    let mut rig = rig();
+    rig.batch(1..=1).await;
+    let first = rig.work.recv().await.unwrap();
+    let queue = rig.shared.queue.clone();
+    let all = queue.reserve(usize::MAX);
+    tokio::pin!(all);
+    // The first batch holds room for one record; whoever asks from now on waits behind us.
+    assert!(tokio::time::timeout(INTERVAL, &mut all).await.is_err());
+    rig.batch(2..=2).await;
+    tokio::time::sleep(INTERVAL).await;
+    let _new = rig.shared.registry.admit(newcomer("n", 1)).unwrap();
+    let status = rig.stream.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert!(status.message().contains("newer stream"), "{status}");
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn bye_ends_a_stream_after_its_last_acknowledgement() {
     let mut rig = rig();
     rig.batch(1..=2).await;

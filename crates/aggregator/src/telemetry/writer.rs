@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) samples: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) quarantined: AtomicU64,
+    /// Records given up at a shutdown, because the database did not take them.
+    pub(crate) uncommitted: AtomicU64,
     /// Wall clock; `i64::MIN` for never.
     last_commit: AtomicI64,
 }
@@ -49,6 +51,7 @@ impl Counters {
             samples: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
+            uncommitted: AtomicU64::new(0),
             last_commit: AtomicI64::new(i64::MIN),
         })
     }
@@ -174,6 +177,8 @@ impl Writer {
             return;
         }
         let Some(committed) = self.commit(&records).await else {
+            let given_up = u64::try_from(records.len()).unwrap_or(u64::MAX);
+            self.counters.uncommitted.fetch_add(given_up, Ordering::Relaxed);
             lives.iter().for_each(|live| live.end(End::Uncommitted));
             return;
         };
@@ -213,7 +218,7 @@ impl Writer {
             if self.draining.is_cancelled() {
                 warn!(
                     rows = records.len(),
-                    "shutting down with rows uncommitted; agents send them again"
+                    "shutting down with rows uncommitted; an agent that lives sends them again"
                 );
                 return None;
             }

@@ -71,6 +71,23 @@ async fn a_stop_that_finds_the_database_stuck_ends_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_stop_that_finds_the_database_gone_says_what_is_not_committed() {
+    let database = Database::create().await.unwrap();
+    let mut rig = Rig::start(&database).await;
+    assert!(rig.handle.ready().await);
+    let (agent, _) = rig.connected("node1", 1).await;
+    let sql = database.connect().await.unwrap();
+    sql.batch_execute("ALTER TABLE host_usage RENAME TO host_usage_away").await.unwrap();
+    agent.samples(1..=2).await;
+    wait_for("the writer to find out", PATIENCE, || async {
+        (!rig.status().await.database_error.is_empty()).then_some(())
+    })
+    .await;
+    let stopped = rig.stop().await.unwrap();
+    assert!(matches!(stopped, Stopped::Uncommitted { records: 1..=2 }), "{stopped:?}");
+}
+
+#[tokio::test]
 async fn dropping_a_running_server_cuts_its_connections() {
     let database = Database::create().await.unwrap();
     let rig = Rig::start(&database).await;

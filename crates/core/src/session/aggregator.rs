@@ -53,6 +53,9 @@ pub enum Refusal {
         /// What was due.
         expected: Sequence,
     },
+    /// A batch of crumbs. INVALID_ARGUMENT.
+    #[error("a batch of {0} records, at most {MAX_BATCH_RECORDS} are taken")]
+    Records(usize),
     /// More in flight than Welcome allows. RESOURCE_EXHAUSTED.
     #[error("more than {MAX_IN_FLIGHT_BYTES} bytes sent without waiting for an acknowledgement")]
     Window,
@@ -63,6 +66,10 @@ pub enum Refusal {
     #[error("nothing heard for {} s", .0.as_secs())]
     Silence(Duration),
 }
+
+/// Most records in one batch. An agent's frame of 200 KiB holds 3,400 samples; more are crumbs
+/// that take many times their encoded size once decoded.
+pub const MAX_BATCH_RECORDS: usize = 8_192;
 
 /// Checks the first frame of a stream against the name in the peer's certificate.
 ///
@@ -125,12 +132,18 @@ impl Session {
         if !self.in_flight.is_empty() && self.in_flight_bytes.saturating_add(bytes) > limit {
             return Err(Refusal::Window);
         }
+        if batch.records.len() > MAX_BATCH_RECORDS {
+            return Err(Refusal::Records(batch.records.len()));
+        }
         let mut records = Vec::with_capacity(batch.records.len());
         let mut received = self.received;
         for record in batch.records {
             let record = convert::record(record)?;
             let (expected, fits) = match received {
-                Some(last) => (last.next(), record.sequence == last.next()),
+                // At the end of the range there is no next one.
+                Some(last) => {
+                    (last.next(), record.sequence > last && record.sequence == last.next())
+                }
                 None => {
                     let expected = self.mark.map_or(Sequence::FIRST, Sequence::next);
                     (expected, record.sequence <= expected)

@@ -191,6 +191,25 @@ fn a_peer_that_ignores_the_window_is_refused() {
 }
 
 #[test]
+fn a_batch_of_crumbs_is_refused() {
+    let mut session = aggregator::Session::new(Epoch::new(7).unwrap(), None);
+    let most = u64::try_from(aggregator::MAX_BATCH_RECORDS).unwrap();
+    let crumbs: Vec<_> = (1..=most + 1).map(sample).collect();
+    assert_eq!(session.batch(batch(&crumbs), 9), Err(Refusal::Records(crumbs.len())));
+    assert!(session.batch(batch(&crumbs[1..]), 9).is_err(), "nothing of it was taken");
+    assert!(session.batch(batch(&crumbs[..crumbs.len() - 1]), 9).is_ok());
+}
+
+#[test]
+fn after_the_last_sequence_of_all_nothing_comes() {
+    let last = i64::MAX.unsigned_abs();
+    let end = Record { sequence: sequence(last), ..sample(1) };
+    let mut session = aggregator::Session::new(Epoch::new(7).unwrap(), Some(sequence(last - 1)));
+    assert!(session.batch(batch(std::slice::from_ref(&end)), 9).is_ok());
+    assert!(matches!(session.batch(batch(&[end]), 9), Err(Refusal::Hole { .. })));
+}
+
+#[test]
 fn an_ack_is_sent_only_when_it_says_something_new() {
     let mut session = aggregator::Session::new(Epoch::new(7).unwrap(), None);
     assert!(session.committed(sequence(3)).is_some());

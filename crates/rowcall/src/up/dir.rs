@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use rowcall_core::id::{HostName, MAX_HOST_NAME_BYTES};
 use rowcall_tls::issue::write_private;
 
@@ -22,7 +22,14 @@ pub(super) fn choose(given: Option<PathBuf>, around: &Surroundings<'_>) -> anyho
     let dir = given.or_else(|| default_data_dir(around)).ok_or_else(|| {
         anyhow!("no home directory to keep the data in: give --data-dir or set ROWCALL_DATA_DIR")
     })?;
-    Ok(around.working_dir.join(dir))
+    let dir = around.working_dir.join(dir);
+    // What people are told to paste is text.
+    let text = dir.to_str();
+    text.with_context(|| format!("the path {} is not UTF-8; choose another", dir.display()))?;
+    if dir.exists() && !dir.is_dir() {
+        bail!("{} is no directory; choose another with --data-dir", dir.display());
+    }
+    Ok(dir)
 }
 
 /// A directory that is ours.

@@ -183,6 +183,10 @@ async fn with_database(
         steps.begin("aggregator");
         match aggregator.await {
             Ok(Ok(Stopped::InOrder)) => steps.done("everything received is committed"),
+            Ok(Ok(Stopped::Uncommitted { records })) => steps.done(&format!(
+                "{records} records are lost: the database did not take them, and the agent kept \
+                 them in memory only"
+            )),
             Ok(Ok(Stopped::AtDeadline)) => steps.done("stopped at its deadline"),
             ended => steps.done(&format!("{:#}", aggregator_ended(ended))),
         }

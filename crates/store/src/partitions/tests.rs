@@ -101,3 +101,17 @@ async fn a_sample_of_a_missing_day_makes_the_day() {
         .unwrap();
     assert_eq!(row.get::<_, i64>(0), 0);
 }
+
+#[tokio::test]
+async fn a_day_that_was_detached_and_kept_does_not_stand_in_the_way() {
+    let bench = Bench::new().await;
+    let session = bench.host("a").await;
+    let now = bench.now().await;
+    let detach =
+        "DO $$ BEGIN EXECUTE format('ALTER TABLE host_usage DETACH PARTITION host_usage_%s',
+        to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$";
+    bench.sql.batch_execute(detach).await.unwrap();
+    bench.store.ingest(&[sample(&session, 1, now)]).await.unwrap();
+    assert_eq!(bench.number("SELECT count(*) FROM host_usage").await, 1);
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0, "that day is there again");
+}

@@ -103,13 +103,14 @@ async fn values_that_cannot_be_are_counted_by_column() {
         (9, "memory_available = 9223372036854775807"),
         (7, "disk_io = -1, disk_available = -1, elapsed_s = 0"),
         (8, "cpu_idle = 'NaN'"),
+        (10, "cpu_idle = 3e38, cpu_kernel = 3e38"),
     ] {
         world.set(host, at(12, minute, 0), at(12, minute + 1, 0), columns).await;
     }
-    // 12:03 to 12:09; the sum is too much at 12:03, and no number at 12:08.
-    let detail = "cpu_idle in 2, cpu_kernel in 1, cpu_idle + cpu_kernel in 2, memory_free in 1, \
+    // 12:03 to 12:10; the sum is too much at 12:03, and no number at 12:08.
+    let detail = "cpu_idle in 3, cpu_kernel in 2, cpu_idle + cpu_kernel in 3, memory_free in 1, \
                   memory_available in 1, disk_io in 1, disk_available in 1, elapsed_s in 1";
-    assert_eq!(findings(&world).await, [(Impossible, 7, detail.to_owned())]);
+    assert_eq!(findings(&world).await, [(Impossible, 8, detail.to_owned())]);
 }
 
 #[tokio::test]
