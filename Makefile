@@ -87,3 +87,7 @@ check-up: ## Try `make up` in a clean clone: wait for rows, run what it prints, 
 .PHONY: check-user
 check-user: ## As root: `make test` and check-up in a clean clone, as an ordinary user
 	@.ci/check-user
+
+.PHONY: check-image
+check-image: ## As root: build the container image and run it against a PostgreSQL; no container engine needed
+	@.ci/check-image
