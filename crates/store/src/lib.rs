@@ -4,12 +4,14 @@
 //! wire: what it takes and gives are [`rowcall_core`]'s types. Works with PostgreSQL 15 to 18.
 
 mod error;
+pub mod hosts;
 mod ingest;
 mod locks;
 mod migrate;
 mod partitions;
 mod pool;
 pub mod reports;
+mod retention;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -21,6 +23,7 @@ pub use error::{Error, Kind};
 pub use ingest::{Committed, Incoming};
 pub use migrate::Migration;
 pub use pool::Settings;
+pub use retention::{DropReason, DroppedDay, Retained};
 pub use session::{EpochId, Mark, OpenedSession};
 
 use pool::{Pool, Purpose};

@@ -33,6 +33,9 @@ pub struct Settings {
     pub pool_wait: Duration,
     /// Samples older than this, by the database's clock, are put aside. Default: 30 days.
     pub retention: Duration,
+    /// Above this size of the database, in bytes, the oldest day of samples is dropped, whatever
+    /// its age. Default: none, only their age counts.
+    pub max_database_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -54,6 +57,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             pool_wait: Duration::from_secs(10),
             retention: Duration::from_secs(30 * 86_400),
+            max_database_bytes: None,
         }
     }
 }
@@ -69,6 +73,7 @@ impl std::fmt::Debug for Settings {
             .field("connect_timeout", &self.connect_timeout)
             .field("pool_wait", &self.pool_wait)
             .field("retention", &self.retention)
+            .field("max_database_bytes", &self.max_database_bytes)
             .finish_non_exhaustive()
     }
 }

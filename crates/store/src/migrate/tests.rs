@@ -178,8 +178,13 @@ async fn a_reader_can_select_and_nothing_else() {
 async fn every_query_can_be_prepared() {
     let bench = Bench::new().await;
     let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER];
-    let sets: [&[&str]; 4] =
-        [&own, crate::session::QUERIES, crate::ingest::QUERIES, crate::partitions::QUERIES];
+    let sets: [&[&str]; 5] = [
+        &own,
+        crate::session::QUERIES,
+        crate::ingest::QUERIES,
+        crate::partitions::QUERIES,
+        crate::hosts::QUERIES,
+    ];
     let mut count = 0;
     for sql in sets.into_iter().flatten() {
         bench.sql.prepare(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
@@ -188,7 +193,7 @@ async fn every_query_can_be_prepared() {
     // prepare.sql is a script; reports have a test of their own.
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/queries");
     let mut files = 0;
-    for folder in ["ingest", "migrate", "partitions", "session"] {
+    for folder in ["hosts", "ingest", "migrate", "partitions", "session"] {
         files += std::fs::read_dir(format!("{root}/{folder}")).unwrap().count();
     }
     assert_eq!(count + 1, files, "a query file that no test prepares");

@@ -247,20 +247,28 @@ impl Scope {
         {
             return Err(refuse("the range ends before it starts"));
         }
-        if self.name_glob.len() > MAX_GLOB_BYTES {
-            return Err(refuse(format!(
-                "the pattern of the name is longer than {MAX_GLOB_BYTES} bytes"
-            )));
-        }
-        if self.labels.len() > MAX_LABELS {
-            return Err(refuse(format!("the selector has more than {MAX_LABELS} labels")));
-        }
-        let mut texts = self.labels.iter().flat_map(|(key, value)| [key, value]);
-        if self.name_glob.contains('\0') || texts.any(|text| text.contains('\0')) {
-            return Err(refuse("the selector contains a zero byte"));
-        }
-        Ok(())
+        check_selector(&self.labels, &self.name_glob)
     }
+}
+
+/// A selector within the limits.
+pub(crate) fn check_selector(
+    labels: &BTreeMap<String, String>,
+    name_glob: &str,
+) -> Result<(), Error> {
+    if name_glob.len() > MAX_GLOB_BYTES {
+        return Err(refuse(format!(
+            "the pattern of the name is longer than {MAX_GLOB_BYTES} bytes"
+        )));
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(refuse(format!("the selector has more than {MAX_LABELS} labels")));
+    }
+    let mut texts = labels.iter().flat_map(|(key, value)| [key, value]);
+    if name_glob.contains('\0') || texts.any(|text| text.contains('\0')) {
+        return Err(refuse("the selector contains a zero byte"));
+    }
+    Ok(())
 }
 
 fn refuse(why: impl Into<String>) -> Error {
