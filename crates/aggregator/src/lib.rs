@@ -14,6 +14,7 @@
 
 mod access;
 mod admin;
+mod cli;
 pub mod config;
 mod connection;
 mod database;
@@ -26,10 +27,11 @@ mod telemetry;
 use rowcall_core::id::{HostName, UnixMicros};
 use rowcall_core::record::Record;
 
+pub use cli::command;
 pub use config::Config;
 pub use server::{Handle, Server, Stopped, migrate, serve};
 pub use summary::{MAX_CELLS, MAX_STREAM_CELLS};
-pub use telemetry::writer::QUEUE_RECORDS;
+pub use telemetry::queue::QUEUE_RECORDS;
 
 /// Why an aggregator could not start or go on.
 #[derive(Debug, thiserror::Error)]

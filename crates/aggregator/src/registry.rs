@@ -241,6 +241,11 @@ pub(crate) mod tests {
 
     const SILENCE: Duration = Duration::from_secs(150);
 
+    /// A session that nobody registered.
+    pub(crate) fn live(name: &str) -> Arc<Live> {
+        registry().1.admit(newcomer(name, 1)).unwrap().live.clone()
+    }
+
     pub(crate) fn newcomer(name: &str, run: u64) -> Newcomer {
         Newcomer {
             name: HostName::parse(name).unwrap(),

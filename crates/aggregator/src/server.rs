@@ -42,7 +42,8 @@ use crate::database::{Database, Finder};
 use crate::registry::Registry;
 use crate::summary::Summary;
 use crate::tasks::Tasks;
-use crate::telemetry::writer::{Counters, Queue, Writer};
+use crate::telemetry::queue::Queue;
+use crate::telemetry::writer::{Counters, Writer};
 use crate::telemetry::{Shared, Telemetry};
 use crate::{CommittedSample, Error};
 

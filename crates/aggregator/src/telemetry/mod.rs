@@ -1,5 +1,7 @@
 //! TelemetryService: what agents send becomes rows.
 
+mod lanes;
+pub(crate) mod queue;
 pub(crate) mod refusal;
 mod stream;
 #[cfg(test)]
@@ -26,7 +28,7 @@ use tracing::{field, info_span};
 use crate::database::Database;
 use crate::registry::Registry;
 use crate::tasks::Tasks;
-use writer::Queue;
+use queue::Queue;
 
 /// Responses that wait for a peer to read them. Acknowledgements that find no place are merged.
 const OUTBOUND: usize = 2;

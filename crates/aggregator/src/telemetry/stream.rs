@@ -4,6 +4,7 @@
 //! is cut off in the middle. Acknowledgements are coalesced, so an agent that reads slowly costs
 //! one number; an agent that sends faster than the database takes is not read from.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rowcall_core::record::Record;
 use rowcall_core::session::aggregator::{
     HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet, silence_limit,
 };
-use rowcall_store::{EpochId, Mark};
+use rowcall_store::Mark;
 use rowcall_tls::accept::PeerInfo;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,8 +24,8 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 use tracing::{Span, info};
 
-use super::Shared;
-use super::refusal;
+use super::queue::{Outlet, Room};
+use super::{Shared, refusal};
 use crate::registry::{End, Live, Newcomer, Ticket};
 
 /// How long a peer may take to read the last word.
@@ -137,8 +138,8 @@ where
     Ok(Opened {
         shared: Arc::clone(shared),
         session: Session::new(hello.epoch, opened.mark.map(|mark| mark.through)),
+        outlet: shared.queue.outlet(Arc::clone(&ticket.live), host, epoch),
         ticket,
-        target: (host, epoch),
     })
 }
 
@@ -162,7 +163,14 @@ pub(super) struct Opened {
     pub(super) shared: Arc<Shared>,
     pub(super) session: Session,
     pub(super) ticket: Ticket,
-    pub(super) target: (HostId, EpochId),
+    pub(super) outlet: Outlet,
+}
+
+/// A batch that waits for room in the queue.
+struct Waiting {
+    records: Vec<Record>,
+    /// Kept across everything else that happens, or the stream would lose its place.
+    room: Pin<Box<dyn Future<Output = Room> + Send>>,
 }
 
 /// What is still to be sent, newest only.
@@ -203,8 +211,8 @@ impl Opened {
         let silence = silence_limit(shared.interval);
         let mut quiet_since = Instant::now();
         let mut due = Due::default();
-        // A batch that waits for room in the queue; until then no other is read.
-        let mut waiting: Option<Vec<Record>> = None;
+        // Until a batch has found room in the queue, no other is read.
+        let mut waiting: Option<Waiting> = None;
         // No batch is taken any more; once all are settled, this is how it ended.
         let mut ending: Option<Ended> = None;
         loop {
@@ -250,9 +258,8 @@ impl Opened {
                         slot.send(Ok(response));
                     }
                 }
-                room = shared.queue.reserve(waiting.as_ref().map_or(0, Vec::len)), if waiting.is_some() => {
-                    let records = waiting.take().unwrap_or_default();
-                    if !shared.queue.put(room, &live, self.target, records) {
+                (room, records) = found(&mut waiting), if waiting.is_some() => {
+                    if !self.outlet.put(room, records) {
                         return Err(Status::unavailable("shutting down"));
                     }
                 }
@@ -260,7 +267,10 @@ impl Opened {
                     quiet_since = Instant::now();
                     match self.frame(frame, &live, ending.is_none())? {
                         Received::Records(records) if records.is_empty() => {}
-                        Received::Records(records) => waiting = Some(records),
+                        Received::Records(records) => {
+                            let room = Box::pin(self.outlet.reserve(records.len()));
+                            waiting = Some(Waiting { records, room });
+                        }
                         Received::Last => {
                             // It need not be told to come back any more.
                             due.drain = None;
@@ -306,6 +316,17 @@ impl Opened {
                 Err(refusal::status(&Refusal::UnexpectedFrame))
             }
         }
+    }
+}
+
+/// The batch that waited, once there is room for it.
+async fn found(waiting: &mut Option<Waiting>) -> (Room, Vec<Record>) {
+    match waiting {
+        Some(batch) => {
+            let room = batch.room.as_mut().await;
+            (room, waiting.take().map(|batch| batch.records).unwrap_or_default())
+        }
+        None => std::future::pending().await,
     }
 }
 

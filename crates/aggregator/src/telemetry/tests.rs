@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SystemClock;
-use rowcall_core::id::{Epoch, HostId, HostName, Sequence};
+use rowcall_core::id::{Epoch, HostId, HostName};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{HELLO_DEADLINE, Session, silence_limit};
 use rowcall_store::EpochId;
@@ -17,8 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use super::lanes::Pending;
+use super::queue::{Intake, Queue, SMALL_RECORDS};
 use super::stream::{Ended, Opened, run};
-use super::writer::{Queue, Work};
 use super::{OUTBOUND, Shared};
 use crate::database::Database;
 use crate::registry::tests::newcomer;
@@ -27,7 +28,10 @@ use crate::tasks::Tasks;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-fn shared() -> (Arc<Shared>, mpsc::Receiver<Work>) {
+/// Records of a batch that needs room in the common queue.
+const BACKLOG: u64 = 10 + SMALL_RECORDS as u64;
+
+fn shared() -> (Arc<Shared>, Intake) {
     let clock = SystemClock::shared();
     let (queue, work) = Queue::new();
     let shared = Shared {
@@ -49,7 +53,7 @@ type Responses = mpsc::Receiver<Result<pb::StreamResponse, Status>>;
 /// A welcomed stream of host "n", all its ends in the test's hands.
 struct Rig {
     shared: Arc<Shared>,
-    work: mpsc::Receiver<Work>,
+    work: Intake,
     agent: mpsc::Sender<Result<pb::StreamRequest, Status>>,
     responses: Responses,
     stream: JoinHandle<Result<Ended, Status>>,
@@ -58,11 +62,12 @@ struct Rig {
 fn rig() -> Rig {
     let (shared, work) = shared();
     let ticket = shared.registry.admit(newcomer("n", 1)).unwrap();
+    let outlet = shared.queue.outlet(Arc::clone(&ticket.live), HostId(1), EpochId(2));
     let mut opened = Opened {
         shared: Arc::clone(&shared),
         session: Session::new(Epoch::new(7).unwrap(), None),
         ticket,
-        target: (HostId(1), EpochId(2)),
+        outlet,
     };
     let (agent, inbound) = mpsc::channel(16);
     let (outbound, responses) = mpsc::channel(OUTBOUND);
@@ -108,8 +113,15 @@ impl Rig {
     }
 }
 
-fn commit(work: &Work) {
-    work.live.committed(work.records.last().unwrap().through());
+/// What waits for the writer, once something does.
+async fn received(work: &Intake) -> Vec<Pending> {
+    work.filled(1).await;
+    work.take(usize::MAX)
+}
+
+fn commit(work: &[Pending]) {
+    let last = work.last().unwrap();
+    last.live.committed(last.incoming.record.through());
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +153,7 @@ async fn silence_ends_a_stream_after_two_intervals_and_30_seconds() {
 async fn an_agent_that_waits_for_its_acknowledgement_is_not_silent() {
     let mut rig = rig();
     rig.batch(1..=3).await;
-    let work = rig.work.recv().await.unwrap();
+    let work = received(&rig.work).await;
     tokio::time::sleep(INTERVAL * 60).await;
     assert!(!rig.stream.is_finished());
     commit(&work);
@@ -156,7 +168,7 @@ async fn acknowledgements_that_nobody_reads_are_merged() {
     let mut rig = rig();
     for n in 1..=10 {
         rig.batch(n..=n).await;
-        let work = rig.work.recv().await.unwrap();
+        let work = received(&rig.work).await;
         commit(&work);
         // Lets the stream see each commit by itself.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -169,7 +181,7 @@ async fn acknowledgements_that_nobody_reads_are_merged() {
 async fn after_drain_what_was_received_is_acknowledged_and_nothing_more_is_taken() {
     let mut rig = rig();
     rig.batch(1..=2).await;
-    let work = rig.work.recv().await.unwrap();
+    let work = received(&rig.work).await;
     rig.shared.draining.cancel();
     assert_eq!(rig.drain().await, pb::DrainReason::Shutdown);
     rig.batch(3..=3).await;
@@ -179,7 +191,7 @@ async fn after_drain_what_was_received_is_acknowledged_and_nothing_more_is_taken
     assert_eq!(rig.ack().await, 2);
     let ended = tokio::time::timeout(INTERVAL * 60, rig.stream).await.expect("it never settled");
     assert_eq!(ended.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Shutdown));
-    assert!(rig.work.try_recv().is_err(), "a batch sent after Drain was taken");
+    assert_eq!(rig.work.waiting(), 0, "a batch sent after Drain was taken");
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,22 +206,16 @@ async fn a_replaced_session_is_drained_and_its_place_is_the_new_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replaced_session_gives_up_the_batch_that_waits_for_room() {
-    let mut rig = rig();
-    rig.batch(1..=1).await;
-    let first = rig.work.recv().await.unwrap();
-    let queue = rig.shared.queue.clone();
-    let all = queue.reserve(usize::MAX);
-    tokio::pin!(all);
-    // The first batch holds room for one record; whoever asks from now on waits behind us.
-    assert!(tokio::time::timeout(INTERVAL, &mut all).await.is_err());
-    rig.batch(2..=2).await;
+    let rig = rig();
+    let full = rig.shared.queue.fill().await;
+    rig.batch(1..=BACKLOG).await;
     tokio::time::sleep(INTERVAL).await;
     let _new = rig.shared.registry.admit(newcomer("n", 1)).unwrap();
     let ended = tokio::time::timeout(INTERVAL, rig.stream).await.expect("it must not wait on");
     let status = ended.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Aborted);
     assert!(status.message().contains("newer stream"), "{status}");
-    drop(first);
+    drop(full);
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +223,7 @@ async fn bye_ends_a_stream_after_its_last_acknowledgement() {
     let mut rig = rig();
     rig.batch(1..=2).await;
     rig.send(pb::stream_request::Frame::Bye(pb::Bye::default())).await;
-    let work = rig.work.recv().await.unwrap();
+    let work = received(&rig.work).await;
     assert!(!rig.stream.is_finished());
     commit(&work);
     assert_eq!(rig.ack().await, 2);
@@ -226,9 +232,9 @@ async fn bye_ends_a_stream_after_its_last_acknowledgement() {
 
 #[tokio::test(start_paused = true)]
 async fn a_superseded_spool_is_aborted() {
-    let mut rig = rig();
+    let rig = rig();
     rig.batch(1..=1).await;
-    rig.work.recv().await.unwrap().live.end(End::Superseded);
+    received(&rig.work).await[0].live.end(End::Superseded);
     let status = rig.stream.await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Aborted);
     assert!(status.message().contains("spool epoch"), "{status}");
@@ -236,38 +242,35 @@ async fn a_superseded_spool_is_aborted() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_vanished_client_sent_stays_in_the_queue() {
-    let mut rig = rig();
+    let rig = rig();
     rig.batch(1..=2).await;
-    let work = rig.work.recv().await.unwrap();
+    let work = received(&rig.work).await;
     rig.batch(3..=4).await;
-    let second = rig.work.recv().await.unwrap();
+    let second = received(&rig.work).await;
     drop(rig.responses);
     assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Lost);
-    assert_eq!((work.records.len(), second.records.len()), (2, 2));
+    assert_eq!((work.len(), second.len()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_stops_reading_and_still_answers() {
     let mut rig = rig();
     rig.batch(1..=1).await;
-    let first = rig.work.recv().await.unwrap();
-    let queue = rig.shared.queue.clone();
-    let all = queue.reserve(usize::MAX);
-    tokio::pin!(all);
-    // The first batch holds room for one record; the rest waits for it.
-    assert!(tokio::time::timeout(INTERVAL, &mut all).await.is_err());
-    rig.batch(2..=2).await;
-    rig.batch(3..=3).await;
+    let first = received(&rig.work).await;
+    let full = rig.shared.queue.fill().await;
+    rig.batch(2..=BACKLOG).await;
+    rig.batch(BACKLOG + 1..=BACKLOG + 1).await;
     tokio::time::sleep(INTERVAL * 10).await;
-    assert!(rig.work.try_recv().is_err(), "a batch found room where there is none");
+    assert_eq!(rig.work.waiting(), 0, "a batch found room where there is none");
     commit(&first);
     assert_eq!(rig.ack().await, 1);
-    drop(first);
-    drop(all.await);
-    for n in 2..=3 {
-        let work = rig.work.recv().await.unwrap();
-        assert_eq!(work.records[0].sequence, Sequence::new(n).unwrap());
+    drop((first, full));
+    let mut sequences = Vec::new();
+    while sequences.len() < usize::try_from(BACKLOG).unwrap() {
+        let work = received(&rig.work).await;
+        sequences.extend(work.iter().map(|pending| pending.incoming.record.sequence.as_u64()));
     }
+    assert!(sequences.into_iter().eq(2..=BACKLOG + 1));
 }
 
 #[tokio::test(start_paused = true)]

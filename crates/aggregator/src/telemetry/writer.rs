@@ -1,33 +1,32 @@
 //! The one task that writes what all streams receive.
 //!
 //! It groups records of all streams into one transaction: at most `flush_rows`, or what has come
-//! within `flush_after` of the first. After COMMIT it tells each stream up to where. When the
-//! database fails it tries the same records again, without an end; meanwhile the bounded queue
-//! fills, streams stop reading, and HTTP/2 flow control stops the agents, which spool.
+//! within `flush_after` of the first, in the order that [`super::lanes`] decides. After COMMIT it
+//! tells each stream up to where. When the database fails it tries the same records again, without
+//! an end; meanwhile the bounded queue fills, streams stop reading, and HTTP/2 flow control stops
+//! the agents, which spool.
 //!
 //! A stream that ends takes nothing back: what is in the queue is written all the same.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::{HostId, UnixMicros};
-use rowcall_core::record::{Body, Record};
-use rowcall_store::{Committed, EpochId, Error, Incoming, Kind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use rowcall_core::id::UnixMicros;
+use rowcall_core::record::Body;
+use rowcall_store::{Committed, Error, Incoming, Kind};
+use tokio::sync::broadcast;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::lanes::Pending;
+use super::queue::Intake;
 use crate::CommittedSample;
 use crate::database::{Database, Finder};
 use crate::registry::{End, Live};
-
-/// Most records that wait to be written, over all streams.
-pub const QUEUE_RECORDS: usize = 16_384;
 
 /// Pauses between tries, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -62,52 +61,6 @@ impl Counters {
     }
 }
 
-/// A batch of one stream.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) live: Arc<Live>,
-    pub(crate) host: HostId,
-    pub(crate) epoch: EpochId,
-    pub(crate) records: Vec<Record>,
-    room: OwnedSemaphorePermit,
-}
-
-/// The streams' end of the queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Queue {
-    sender: mpsc::Sender<Work>,
-    room: Arc<Semaphore>,
-}
-
-impl Queue {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Work>) {
-        let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);
-        (Self { sender, room: Arc::new(Semaphore::new(QUEUE_RECORDS)) }, receiver)
-    }
-
-    /// Waits for room for that many records. A batch larger than the whole queue gets all of it.
-    pub(crate) async fn reserve(&self, records: usize) -> OwnedSemaphorePermit {
-        let records = u32::try_from(records.clamp(1, QUEUE_RECORDS)).unwrap_or(u32::MAX);
-        Arc::clone(&self.room)
-            .acquire_many_owned(records)
-            .await
-            .expect("nobody closes the semaphore")
-    }
-
-    /// Queues a batch into reserved room. False: the writer is gone.
-    pub(crate) fn put(
-        &self,
-        room: OwnedSemaphorePermit,
-        live: &Arc<Live>,
-        (host, epoch): (HostId, EpochId),
-        records: Vec<Record>,
-    ) -> bool {
-        let work = Work { live: Arc::clone(live), host, epoch, records, room };
-        // Each batch holds room for at least one record, so the channel is never full.
-        self.sender.try_send(work).is_ok()
-    }
-}
-
 /// The task's state.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -123,54 +76,34 @@ pub(crate) struct Writer {
     pub(crate) finish: CancellationToken,
 }
 
-/// A record that waits, with what its stream must be told.
-struct Pending {
-    live: Arc<Live>,
-    incoming: Incoming,
-    /// With the last record of a batch.
-    room: Option<OwnedSemaphorePermit>,
-}
-
 impl Writer {
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Work>) {
-        let mut pending = VecDeque::new();
+    pub(crate) async fn run(self, queue: Intake) {
+        // What did not fit into a flush has waited long enough.
+        let mut left_over = false;
         loop {
-            if pending.is_empty() {
-                let first = tokio::select! {
+            if !left_over {
+                tokio::select! {
                     biased;
-                    work = queue.recv() => work,
-                    () = self.finish.cancelled() => None,
-                };
-                let Some(work) = first else { return };
-                unpack(work, &mut pending);
-                let deadline = Instant::now() + self.flush_after;
-                while pending.len() < self.flush_rows {
-                    match timeout_at(deadline, queue.recv()).await {
-                        Ok(Some(work)) => unpack(work, &mut pending),
-                        Ok(None) | Err(_) => break,
-                    }
+                    () = queue.filled(1) => {}
+                    () = self.finish.cancelled() => return,
                 }
+                // Late is fine: what is there is written.
+                drop(timeout(self.flush_after, queue.filled(self.flush_rows)).await);
             }
-            // What came while the last transaction ran has waited long enough.
-            while pending.len() < self.flush_rows
-                && let Ok(work) = queue.try_recv()
-            {
-                unpack(work, &mut pending);
-            }
-            let rows = pending.len().min(self.flush_rows);
-            self.flush(pending.drain(..rows).collect()).await;
+            let pending = queue.take(self.flush_rows);
+            left_over = queue.waiting() > 0;
+            self.flush(pending).await;
         }
     }
 
     async fn flush(&self, pending: Vec<Pending>) {
-        let (mut lives, mut rooms, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        for Pending { live, incoming, room } in pending {
+        let (mut lives, mut records) = (Vec::new(), Vec::new());
+        for Pending { live, incoming } in pending {
             // Its stream was told to end; whatever it sent comes again on another one.
             if live.progress().end == Some(End::Superseded) {
                 continue;
             }
             lives.push(live);
-            rooms.extend(room);
             records.push(incoming);
         }
         if records.is_empty() {
@@ -268,18 +201,5 @@ impl Writer {
                 drop(self.observers.send(CommittedSample { host_name, record: incoming.record }));
             }
         }
-    }
-}
-
-fn unpack(work: Work, pending: &mut VecDeque<Pending>) {
-    let Work { live, host, epoch, records, room } = work;
-    let mut room = Some(room);
-    let last = records.len().saturating_sub(1);
-    for (index, record) in records.into_iter().enumerate() {
-        pending.push_back(Pending {
-            live: Arc::clone(&live),
-            incoming: Incoming { host_id: host, epoch_id: epoch, record },
-            room: if index == last { room.take() } else { None },
-        });
     }
 }
