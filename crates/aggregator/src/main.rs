@@ -9,7 +9,7 @@ mod run;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let matches = match run::command().try_get_matches() {
+    let matches = match rowcall_aggregator::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help, version or wrong usage; nobody may be reading.

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use clap::{ArgMatches, Command};
-use rowcall_aggregator::config::{LogFormat, Problems, with_flags};
+use clap::ArgMatches;
+use rowcall_aggregator::config::{LogFormat, Problems};
 use rowcall_aggregator::{Config, Error, Server, Stopped};
 use rowcall_core::clock::SystemClock;
 use rowcall_tls::load::Material;
@@ -19,29 +19,10 @@ const FAILED: u8 = 1;
 const AT_DEADLINE: u8 = 3;
 const AT_ONCE: u8 = 130;
 
-/// What the command line looks like.
-pub(crate) fn command() -> Command {
-    Command::new("rowcall-aggregator")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Takes the streams of Rowcall's agents and writes them to PostgreSQL")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .after_help(
-            "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, settings or certificates, \
-             3 stopped with records that are not committed, 130 stopped at once by a second signal",
-        )
-        .subcommand(with_flags(
-            Command::new("serve").about("Serve agents and readers until SIGTERM or SIGINT"),
-        ))
-        .subcommand(with_flags(
-            Command::new("migrate").about("Bring the database's schema up to date, then exit"),
-        ))
-}
-
 /// Runs what was asked for.
 pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
     let (name, matches) = matches.subcommand().context("no command")?;
-    let (config, shown) = Config::load(matches, &|name| std::env::var(name).ok())?;
+    let (config, shown) = Config::load(matches, &environment)?;
     if matches.get_flag("print-config") {
         say(&shown);
         return Ok(0);
@@ -63,6 +44,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
         return Ok(0);
     }
     runtime.block_on(serve(config))
+}
+
+/// What is no UTF-8 is shown as such where it is refused.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
 }
 
 async fn serve(config: Config) -> Result<u8> {

@@ -3,6 +3,7 @@
 //! A value is checked once, here, and every problem is reported at once. A password is taken from
 //! a file or the environment, never from a flag, where every user of the machine could read it.
 
+mod layers;
 mod settings;
 mod value;
 
@@ -18,10 +19,17 @@ use rowcall_tls::identity::TrustDomain;
 use rowcall_tls::load::Files;
 use tracing_subscriber::EnvFilter;
 
-use settings::{SETTINGS, Source, Value, Values};
-use value::{has_password, hide_password, parse_duration, show_duration};
+use layers::{Source, Value, Values};
+use settings::SETTINGS;
+use value::{has_password, hide_password, parse_duration, parse_size, show_duration};
 
 pub use settings::{DEFAULT_FILE, with_flags};
+
+/// The variable that names the settings file.
+const FILE_VARIABLE: &str = "ROWCALL_CONFIG";
+
+/// What `max_database_size` may be, in bytes: 1 GiB to 1 PiB.
+const SIZES: std::ops::RangeInclusive<u64> = 1 << 30..=1 << 50;
 
 /// Which database.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,6 +70,8 @@ pub enum LogFormat {
 pub struct Config {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where it answers probes and gives metrics, over HTTP without TLS; none: nowhere.
+    pub http_listen: Option<SocketAddr>,
     /// Which database it writes to.
     pub database: Database,
     /// Where an embedded database lies.
@@ -92,6 +102,10 @@ pub struct Config {
     pub max_handshakes: usize,
     /// Handshakes at a time from one address.
     pub max_handshakes_per_source: usize,
+    /// Samples older than this are dropped, by whole days.
+    pub retention: Duration,
+    /// Above this size of the database the oldest day of samples is dropped.
+    pub max_database_bytes: Option<u64>,
     /// Whether the schema is brought up to date at the start.
     pub migrate: bool,
     /// Threads of the runtime; for [`crate::serve`]'s caller.
@@ -121,13 +135,15 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Config {
-    /// The defaults, with the settings that have none.
+    /// The defaults, with the settings that have none. It answers no HTTP: a program that embeds
+    /// an aggregator says where.
     #[must_use]
     pub fn new(database: Database, files: Files) -> Self {
         let mut reader = Reader { values: Values::defaults(), problems: Vec::new() };
         let mut config = reader.config();
         config.database = database;
         config.files = files;
+        config.http_listen = None;
         config
     }
 
@@ -141,11 +157,9 @@ impl Config {
     ) -> Result<(Self, String), Problems> {
         let mut values = Values::defaults();
         let named = matches.get_one::<PathBuf>("config").cloned();
-        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-        match std::fs::read_to_string(&path) {
-            Ok(text) => values.file(&path, &text),
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => values.problems.push(format!("cannot read {}: {error}", path.display())),
+        match named.or_else(|| environment(FILE_VARIABLE).map(Into::into)) {
+            Some(path) => values.file(&path, false),
+            None => values.file(Path::new(DEFAULT_FILE), true),
         }
         values.environment(environment);
         values.flags(matches);
@@ -217,8 +231,19 @@ impl Config {
             "ingest_connections must be at least 2: one is the writer's own",
         );
         check(self.flush_rows > 0, "flush_rows must be at least 1");
+        check(
+            !self.http_listen.is_some_and(|http| meet(http, self.listen)),
+            "http_listen and listen are the same port: choose another for one of them, or `off` \
+             for http_listen",
+        );
         problems
     }
+}
+
+/// Whether two listeners are in each other's way.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let every = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (every || one.ip() == other.ip())
 }
 
 /// Reads values one by one and collects what is wrong with them. What has a problem gets its
@@ -236,12 +261,21 @@ impl Reader {
         };
         Config {
             listen: self.parsed("listen", "an address and port such as 0.0.0.0:7443"),
+            http_listen: self.required("http_listen", |text| match text {
+                "off" => Ok(None),
+                address => address.parse().map(Some).map_err(|_| {
+                    format!(
+                        "{address:?} is neither an address and port such as 127.0.0.1:7445 nor \
+                         the word off"
+                    )
+                }),
+            }),
             database,
-            data_dir: self.text("data_dir").into(),
+            data_dir: self.path("data_dir"),
             files: Files {
-                certificate: self.text("certificate").into(),
-                key: self.text("key").into(),
-                authorities: self.text("client_ca").into(),
+                certificate: self.path("certificate"),
+                key: self.path("key"),
+                authorities: self.path("client_ca"),
             },
             trust_domain: self.values.get("trust_domain").cloned().and_then(|value| {
                 self.checked("trust_domain", &value, |t| {
@@ -259,6 +293,13 @@ impl Reader {
             handshake_timeout: self.duration("handshake_timeout", 100, 10_000),
             max_handshakes: self.number("max_handshakes", 1, 65_536),
             max_handshakes_per_source: self.number("max_handshakes_per_source", 1, 65_536),
+            retention: self.duration("retention", 7 * 86_400_000, 3_650 * 86_400_000),
+            max_database_bytes: self.values.get("max_database_size").cloned().and_then(|value| {
+                self.checked("max_database_size", &value, |text| match parse_size(text)? {
+                    bytes if SIZES.contains(&bytes) => Ok(bytes),
+                    _ => Err(format!("{text} is not between 1GiB and 1PiB")),
+                })
+            }),
             migrate: self.parsed("migrate", "true or false"),
             workers: self.number("workers", 1, 64),
             log_format: self.required("log_format", |text| match text {
@@ -272,6 +313,16 @@ impl Reader {
                     .map_err(|error| format!("{text:?} is no log filter: {error}"))
             }),
         }
+    }
+
+    /// A file or folder. Where it is not set, that is said elsewhere.
+    fn path(&mut self, key: &'static str) -> PathBuf {
+        let found = self.values.get(key).cloned();
+        let read = |text: &str| match text {
+            "" => Err("the path is empty; name a file".to_owned()),
+            path => Ok(PathBuf::from(path)),
+        };
+        found.and_then(|value| self.checked(key, &value, read)).unwrap_or_default()
     }
 
     fn text(&self, key: &'static str) -> String {
@@ -324,10 +375,11 @@ impl Reader {
     }
 
     fn password_in_flag(&mut self) {
-        let flag = self.values.get("database").filter(|value| value.source == Source::Flag);
+        let flag =
+            self.values.get("database").filter(|value| matches!(value.source, Source::Flag(_)));
         if flag.is_some_and(|value| has_password(&value.text)) {
             self.problems.push(
-                "database (flag): a password in a flag is visible to every user of this machine; \
+                "database (flag --database): a password in a flag is visible to every user of this machine; \
                  take it out and give it in the settings file, in ROWCALL_DATABASE, or with \
                  passfile=FILE in the URL"
                     .to_owned(),
@@ -362,114 +414,9 @@ fn print(values: &Values) -> String {
 /// [`Problems`], all of them.
 pub fn from_file_text(text: &str) -> Result<Config, Problems> {
     let mut values = Values::defaults();
-    values.file(Path::new("settings"), text);
+    values.text(Path::new("settings"), text);
     Config::from_values(values)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEAST: &str = "database = 'embedded'\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'a'\n";
-
-    fn load(
-        file: &str,
-        environment: &[(&str, &str)],
-        flags: &[&str],
-    ) -> Result<(Config, String), Problems> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("aggregator.toml");
-        std::fs::write(&path, file).unwrap();
-        let path = path.to_str().unwrap();
-        let arguments = ["x", "--config", path].into_iter().chain(flags.iter().copied());
-        let matches = with_flags(clap::Command::new("x")).try_get_matches_from(arguments).unwrap();
-        Config::load(&matches, &|name| {
-            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn defaults_can_be_read() {
-        let config = load(LEAST, &[], &[]).unwrap().0;
-        assert_eq!(config.listen.port(), 7443);
-        assert_eq!(config.interval, Duration::from_secs(60));
-        assert_eq!((config.flush_rows, config.flush_after), (1_000, Duration::from_millis(100)));
-        assert_eq!(config.database, Database::Embedded);
-        assert!(config.validate().is_ok());
-    }
-
-    #[test]
-    fn flags_win_over_environment_over_file_over_defaults() {
-        let file = format!("{LEAST}interval = '10s'\nworkers = 3\nflush_rows = 7\n");
-        let environment = [("ROWCALL_INTERVAL", "20s"), ("ROWCALL_WORKERS", "4")];
-        let config = load(&file, &environment, &["--interval", "30s"]).unwrap().0;
-        assert_eq!(config.interval, Duration::from_secs(30));
-        assert_eq!((config.workers, config.flush_rows), (4, 7));
-        assert_eq!(config.report_connections, 4);
-    }
-
-    #[test]
-    fn every_problem_is_reported_at_once() {
-        let file = "intervall = '1s'\ninterval = '1ms'\nlisten = 'here'\nworkers = 1.5\n\
-                    drain_deadline = '50ms'\nlog_level = '=='\ntrust_domain = 'A b'\n";
-        let problems = load(file, &[], &[]).unwrap_err().to_string();
-        for part in [
-            "unknown setting \"intervall\"",
-            "interval (file): 1ms is not between 10ms and 1d",
-            "listen (file): \"here\" is not an address",
-            "workers is a float",
-            "log_level (file)",
-            "trust_domain (file)",
-            "drain_deadline must be longer than flush_after",
-            "database is not set: give it in the settings file, as ROWCALL_DATABASE or as --database",
-            "certificate is not set",
-            "key is not set",
-            "client_ca is not set: give it in the settings file, as ROWCALL_CLIENT_CA or as --client-ca",
-        ] {
-            assert!(problems.contains(part), "{part} is missing in:\n{problems}");
-        }
-    }
-
-    #[test]
-    fn limits_that_contradict_each_other_are_refused() {
-        for (line, part) in [
-            ("pool_wait = '31s'", "pool_wait must be at most statement_timeout"),
-            ("max_handshakes = 10", "max_handshakes_per_source must be at most"),
-            ("flush_after = '10s'", "drain_deadline must be longer"),
-        ] {
-            let problems = from_file_text(&format!("{LEAST}{line}\n")).unwrap_err().to_string();
-            assert!(problems.contains(part), "{problems}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_a_flag_is_refused_and_not_repeated() {
-        let url = "postgresql://rowcall:hunter2@db/host_agent";
-        let problems = load(LEAST, &[], &["--database", url]).unwrap_err().to_string();
-        assert!(
-            problems.contains("ROWCALL_DATABASE") && problems.contains("passfile"),
-            "{problems}"
-        );
-        assert!(!problems.contains("hunter2"));
-        assert!(load(LEAST, &[("ROWCALL_DATABASE", url)], &[]).is_ok());
-    }
-
-    #[test]
-    fn printed_settings_hide_passwords_and_can_be_read_again() {
-        let url = "postgresql://rowcall:hunter2@db/host_agent";
-        let (config, shown) = load(LEAST, &[("ROWCALL_DATABASE", url)], &[]).unwrap();
-        assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(!format!("{config:?}").contains("hunter2"));
-        assert!(shown.contains("interval = \"60s\" # default"), "{shown}");
-        assert!(from_file_text(&shown).is_ok());
-    }
-
-    #[test]
-    fn a_file_that_is_named_must_be_there() {
-        let matches = with_flags(clap::Command::new("x"))
-            .try_get_matches_from(["x", "--config", "/nonexistent/a.toml"])
-            .unwrap();
-        let problems = Config::load(&matches, &|_| None).unwrap_err().to_string();
-        assert!(problems.contains("cannot read /nonexistent/a.toml"), "{problems}");
-    }
-}
+mod tests;

@@ -1,13 +1,9 @@
-//! The table of settings, and the four layers that they come from.
+//! The table of settings, and the command line made of it.
 //!
 //! Everything that names settings (the file's keys, the environment's variables, the flags and
 //! their help, `--print-config`) is made from [`SETTINGS`].
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
-
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, Command};
 
 /// Where `serve` and `migrate` look for settings unless told otherwise.
 pub const DEFAULT_FILE: &str = "/etc/rowcall/aggregator.toml";
@@ -35,12 +31,18 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub(super) const SETTINGS: [Setting; 22] = [
+pub(super) const SETTINGS: [Setting; 25] = [
     setting(
         "listen",
         Some("0.0.0.0:7443"),
         "ADDRESS",
         "Address for agents and viewers; port 0 takes a free one",
+    ),
+    setting(
+        "http_listen",
+        Some("127.0.0.1:7445"),
+        "ADDRESS",
+        "Address for probes and metrics, HTTP without TLS, or the word `off`; port 0 takes a free one",
     ),
     setting(
         "database",
@@ -114,6 +116,18 @@ pub(super) const SETTINGS: [Setting; 22] = [
         "NUMBER",
         "Most TLS handshakes at a time from one address, at most max_handshakes; more where a fleet comes through one NAT",
     ),
+    setting(
+        "retention",
+        Some("30d"),
+        "DURATION",
+        "Samples older than this are dropped, by whole days, 7d to 3650d",
+    ),
+    setting(
+        "max_database_size",
+        None,
+        "SIZE",
+        "Above this size of the database the oldest day of samples is dropped, such as 100GiB; 1GiB to 1PiB",
+    ),
     setting("migrate", Some("true"), "BOOL", "Bring the database's schema up to date at the start"),
     setting("workers", Some("2"), "NUMBER", "Threads, 1 to 64"),
     setting("log_format", Some("text"), "FORMAT", "text or json"),
@@ -124,112 +138,6 @@ pub(super) const SETTINGS: [Setting; 22] = [
         "error, warn, info, debug, trace, or a filter such as info,rowcall_store=debug",
     ),
 ];
-
-/// Which layer a value comes from; later ones win.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Default,
-    File,
-    Environment,
-    Flag,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::File => "file",
-            Self::Environment => "environment",
-            Self::Flag => "flag",
-        })
-    }
-}
-
-/// A setting's text and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Value {
-    pub(super) text: String,
-    pub(super) source: Source,
-}
-
-/// All that is set, and what is wrong with how it is set.
-#[derive(Debug, Default)]
-pub(super) struct Values {
-    values: BTreeMap<&'static str, Value>,
-    pub(super) problems: Vec<String>,
-}
-
-impl Values {
-    /// The defaults alone.
-    pub(super) fn defaults() -> Self {
-        let mut values = Self::default();
-        for setting in &SETTINGS {
-            if let Some(text) = setting.default {
-                values.set(setting.key, text.to_owned(), Source::Default);
-            }
-        }
-        values
-    }
-
-    /// Lays a file's text over what is there.
-    pub(super) fn file(&mut self, path: &Path, text: &str) {
-        let table = match text.parse::<toml::Table>() {
-            Ok(table) => table,
-            Err(error) => {
-                self.problems.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
-                return;
-            }
-        };
-        for (key, value) in table {
-            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-                self.problems.push(format!("{}: unknown setting {key:?}", path.display()));
-                continue;
-            };
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Boolean(flag) => flag.to_string(),
-                other => {
-                    let problem = format!(
-                        "{}: {key} is a {}, expected a text, a whole number or true or false",
-                        path.display(),
-                        other.type_str()
-                    );
-                    self.problems.push(problem);
-                    continue;
-                }
-            };
-            self.set(setting.key, text, Source::File);
-        }
-    }
-
-    /// Lays the environment over what is there. Variables of other programs are left alone.
-    pub(super) fn environment(&mut self, read: &dyn Fn(&str) -> Option<String>) {
-        for setting in &SETTINGS {
-            let name = variable(setting.key);
-            if let Some(text) = read(&name) {
-                self.set(setting.key, text, Source::Environment);
-            }
-        }
-    }
-
-    /// Lays flags over what is there.
-    pub(super) fn flags(&mut self, matches: &ArgMatches) {
-        for setting in &SETTINGS {
-            if let Some(text) = matches.get_one::<String>(setting.key) {
-                self.set(setting.key, text.clone(), Source::Flag);
-            }
-        }
-    }
-
-    fn set(&mut self, key: &'static str, text: String, source: Source) {
-        self.values.insert(key, Value { text, source });
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key)
-    }
-}
 
 /// The environment's variable for a setting.
 pub(super) fn variable(key: &str) -> String {
@@ -244,7 +152,9 @@ pub fn with_flags(mut command: Command) -> Command {
                 .long("config")
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(std::path::PathBuf))
-                .help(format!("Settings file, TOML [default: {DEFAULT_FILE} if it is there]")),
+                .help(format!(
+                    "Settings file, TOML [env: ROWCALL_CONFIG, default: {DEFAULT_FILE} if it is there]"
+                )),
         )
         .arg(
             Arg::new("print-config")
@@ -256,7 +166,7 @@ pub fn with_flags(mut command: Command) -> Command {
             Arg::new("check-config")
                 .long("check-config")
                 .action(clap::ArgAction::SetTrue)
-                .help("Check settings and certificates, and exit"),
+                .help("Check settings, certificates and the database's URL without connecting, and exit"),
         );
     for setting in &SETTINGS {
         let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));

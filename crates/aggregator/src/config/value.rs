@@ -1,4 +1,4 @@
-//! Texts of settings and what they mean: durations, and passwords inside database URLs.
+//! Texts of settings and what they mean: durations, sizes, and passwords inside database URLs.
 
 use std::time::Duration;
 
@@ -34,6 +34,35 @@ pub(super) fn show_duration(duration: Duration) -> String {
             || format!("{millis}ms"),
             |(name, f)| format!("{}{name}", millis / u128::from(*f)),
         )
+}
+
+/// Units of a size: powers of 1,024, and of 1,000.
+const SIZES: [(&str, u64); 8] = [
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("PiB", 1 << 50),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("PB", 1_000_000_000_000_000),
+];
+
+/// Reads a size such as `512MiB`, `100GiB` or `2TB`, in bytes.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim();
+    SIZES
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+        .and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(*factor))
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no size: expected a whole number and MiB, GiB or TiB (or MB, GB, \
+                 TB), such as 100GiB"
+            )
+        })
 }
 
 /// Whether a database URL, or a line of keywords and values, carries a password.
@@ -127,6 +156,23 @@ mod tests {
         {
             let problem = parse_duration(text).unwrap_err();
             assert!(problem.contains("such as 60s"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_in_both_kinds_of_units() {
+        for (text, bytes) in
+            [("1GiB", 1 << 30), ("100 gib", 100 << 30), ("2TB", 2_000_000_000_000), ("0MB", 0)]
+        {
+            assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_an_example() {
+        for text in ["", "100", "GiB", "1.5GiB", "-1GiB", "1G", "99999999PiB", "1 GiB x"] {
+            let problem = parse_size(text).unwrap_err();
+            assert!(problem.contains("such as 100GiB"), "{problem}");
         }
     }
 
