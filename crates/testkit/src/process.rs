@@ -55,6 +55,12 @@ impl Process {
         Ok(Self { name: name.into(), child: Mutex::new(child), lines })
     }
 
+    /// The id it was started with, to look at it under /proc.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
     /// Everything printed so far, for messages of failed tests.
     #[must_use]
     pub fn output(&self) -> String {

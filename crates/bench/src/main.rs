@@ -1,0 +1,108 @@
+//! rowcall-bench: Rowcall's figures, from one run on one machine.
+//!
+//! Real programs in real processes, real TLS, a PostgreSQL server of its own with `fsync` on. Only
+//! the agents are simulated, but for the figures of the agent itself. Everything shares the
+//! machine's cores: figures say what this machine does, ratios within one run say more.
+//!
+//! The table goes to standard output, progress to standard error. Exit codes: 0 all was measured,
+//! whether aims are met or not; 1 something could not be measured; 2 the command line is wrong.
+
+mod fleet;
+mod machine;
+mod measure;
+mod report;
+mod resources;
+mod stage;
+mod stats;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use measure::Sizes;
+use report::Report;
+use stage::Stage;
+
+/// Measure Rowcall on this machine and print the figures as a table
+///
+/// The database is put into the system's folder for temporary files; TMPDIR names another one, on
+/// the disk that is to be measured.
+#[derive(Debug, Parser)]
+#[command(name = "rowcall-bench", version)]
+struct Cli {
+    /// Only these, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Small sizes, to see that everything works; the figures mean nothing then
+    #[arg(long)]
+    quick: bool,
+    /// Also write the figures to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where rowcall-aggregator and rowcall-agent are [default: beside this program]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Rows per second from stream to COMMIT, and directly
+    Ingest,
+    /// From sample to acknowledgement
+    Latency,
+    /// Memory of the aggregator per stream
+    Memory,
+    /// CPU time and memory of the agent
+    Agent,
+    /// Bytes per row
+    Storage,
+    /// Time that Summary takes
+    Summary,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let sizes = if cli.quick { Sizes::QUICK } else { Sizes::FULL };
+    let stage = Arc::new(Stage::new(cli.programs.as_deref()).await?);
+    let mut report = Report::new(machine::describe(&stage, cli.quick).await?);
+    for part in Part::value_variants() {
+        if !cli.only.is_empty() && !cli.only.contains(part) {
+            continue;
+        }
+        progress(&format!("{part:?} ..."));
+        let figures = match part {
+            Part::Ingest => Box::pin(measure::ingest::run(&stage, &sizes)).await,
+            Part::Latency => Box::pin(measure::latency::run(&stage, &sizes)).await,
+            Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await,
+            Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await,
+            Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await,
+            Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await,
+        };
+        report.add(figures.with_context(|| format!("measure {part:?}"))?);
+    }
+    std::io::stdout().lock().write_all(report.to_string().as_bytes())?;
+    if let Some(path) = &cli.json {
+        let text = serde_json::to_string_pretty(&report.to_json())?;
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A line for whoever waits.
+pub(crate) fn progress(text: &str) {
+    // Nobody may be there to read it.
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}

@@ -1,0 +1,83 @@
+//! The parts of a run. Each takes a stage and sizes, and gives figures.
+
+pub(crate) mod agent;
+pub(crate) mod ingest;
+pub(crate) mod latency;
+pub(crate) mod memory;
+pub(crate) mod storage;
+pub(crate) mod summary;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::stats::Spread;
+
+/// How much is done of everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Each way of writing is measured this often, one after the other.
+    pub(crate) ingest_rounds: usize,
+    /// A backlog of a day each: hosts.
+    pub(crate) day_hosts: usize,
+    /// A backlog of an hour each, and samples that come alone: hosts.
+    pub(crate) fleet_hosts: usize,
+    pub(crate) latency_hosts: usize,
+    pub(crate) latency_seconds: u32,
+    pub(crate) streams: usize,
+    pub(crate) agent_samples: u64,
+    pub(crate) report_hosts: u32,
+    /// The longer of the two ranges; the other one is an hour.
+    pub(crate) report_hours: u32,
+    pub(crate) report_repeats: usize,
+    pub(crate) storage_hosts: usize,
+    /// Samples of each of these hosts that are measured.
+    pub(crate) storage_minutes: u64,
+}
+
+impl Sizes {
+    /// What the figures are made with.
+    pub(crate) const FULL: Self = Self {
+        ingest_rounds: 5,
+        day_hosts: 100,
+        fleet_hosts: 1_000,
+        latency_hosts: 200,
+        latency_seconds: 20,
+        streams: 1_000,
+        agent_samples: 60,
+        report_hosts: 1_000,
+        report_hours: 24,
+        report_repeats: 5,
+        storage_hosts: 1_000,
+        storage_minutes: 100,
+    };
+
+    /// To see that everything works.
+    pub(crate) const QUICK: Self = Self {
+        ingest_rounds: 1,
+        day_hosts: 2,
+        fleet_hosts: 5,
+        latency_hosts: 5,
+        latency_seconds: 2,
+        streams: 10,
+        agent_samples: 2,
+        report_hosts: 20,
+        report_hours: 2,
+        report_repeats: 1,
+        storage_hosts: 20,
+        storage_minutes: 10,
+    };
+}
+
+/// A count as a number to calculate with.
+pub(crate) fn real(count: impl TryInto<u32>) -> Result<f64> {
+    count.try_into().ok().map(f64::from).context("a count beyond 32 bits")
+}
+
+pub(crate) fn spread(values: Vec<f64>) -> Result<Spread> {
+    Spread::of(values).context("nothing was measured")
+}
+
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

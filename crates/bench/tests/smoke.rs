@@ -1,0 +1,112 @@
+//! Everything is measured once in small, with real programs; what is printed must be whole and
+//! plausible. How fast anything is, is not looked at.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Every figure, and what it must be in any run.
+const FIGURES: [(&str, f64, f64); 36] = [
+    ("ingest.day.streamed", 1.0, 1e8),
+    ("ingest.day.direct", 1.0, 1e8),
+    ("ingest.day.ratio", 1e-4, 1e4),
+    ("ingest.day.cpu", 0.0, 1e6),
+    ("ingest.hour.streamed", 1.0, 1e8),
+    ("ingest.hour.direct", 1.0, 1e8),
+    ("ingest.hour.ratio", 1e-4, 1e4),
+    ("ingest.hour.cpu", 0.0, 1e6),
+    ("ingest.single.streamed", 1.0, 1e8),
+    ("ingest.single.direct", 1.0, 1e8),
+    ("ingest.single.ratio", 1e-4, 1e4),
+    ("ingest.single.cpu", 0.0, 1e6),
+    ("latency.p50", 0.01, 1e5),
+    ("latency.p99", 0.01, 1e5),
+    ("latency.max", 0.01, 1e5),
+    ("latency.cpu", 0.0, 1e6),
+    ("memory.stream", 1.0, 1e5),
+    ("memory.idle", 1.0, 1e4),
+    ("agent.cpu", 1e-3, 1e4),
+    ("agent.resident", 1.0, 1e4),
+    ("agent.anonymous", 0.1, 1e4),
+    // A row's own columns take 80 bytes, and its key 12.
+    ("storage.heap", 80.0, 1e4),
+    ("storage.index", 12.0, 1e4),
+    ("storage.wal", 92.0, 1e5),
+    ("storage.wal_short", 92.0, 1e5),
+    ("storage.wal_small", 92.0, 1e5),
+    ("summary.1h.all", 0.1, 1e6),
+    ("summary.1h.hardware", 0.1, 1e6),
+    ("summary.1h.memory", 0.1, 1e6),
+    ("summary.1h.roll", 0.1, 1e6),
+    ("summary.1h.balance", 0.1, 1e6),
+    ("summary.1h.integrity", 0.1, 1e6),
+    ("summary.2h.all", 0.1, 1e6),
+    ("summary.2h.memory", 0.1, 1e6),
+    ("summary.2h.roll", 0.1, 1e6),
+    ("summary.2h.balance", 0.1, 1e6),
+];
+
+const MACHINE: [&str; 8] =
+    ["command", "date", "machine", "disk", "kernel", "PostgreSQL", "rustc", "commit"];
+
+fn bench(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_rowcall-bench"))
+        .args(arguments)
+        .output()
+        .expect("rowcall-bench can be started")
+}
+
+fn figure<'a>(figures: &'a [Value], id: &str) -> &'a Value {
+    figures.iter().find(|figure| figure["id"] == id).unwrap_or_else(|| panic!("no {id}"))
+}
+
+#[test]
+fn a_small_run_gives_every_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let file = file.to_str().unwrap();
+    let output = bench(&["--quick", "--json", file]);
+    let (table, told) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    for name in MACHINE {
+        let value = report["machine"][name].as_str().unwrap_or_else(|| panic!("no {name}"));
+        assert!(!value.is_empty(), "{name}");
+        assert!(table.contains(&format!("- {name}: {value}\n")), "{name} in {table}");
+    }
+    let figures = report["figures"].as_array().unwrap();
+    for (id, least, most) in FIGURES {
+        let figure = figure(figures, id);
+        let value = figure["value"].as_f64().unwrap_or_else(|| panic!("{id} is no number"));
+        assert!((least..=most).contains(&value), "{id} is {value}");
+        if let (Some(low), Some(high)) = (figure["low"].as_f64(), figure["high"].as_f64()) {
+            assert!(low <= value && value <= high, "{figure}");
+        }
+        assert!(table.contains(figure["what"].as_str().unwrap()), "{id} in {table}");
+    }
+    let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
+    assert_eq!(aimed, 6, "{table}");
+    let rows = table.lines().filter(|line| line.starts_with('|')).count();
+    assert_eq!(rows, figures.len() + 2, "{table}");
+}
+
+#[test]
+fn a_part_that_is_not_there_is_refused() {
+    let output = bench(&["--only", "colour"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("possible values: ingest"));
+}
+
+#[test]
+fn missing_programs_are_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bench(&["--programs", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let program = Path::new("rowcall-aggregator");
+    assert!(said.contains(folder.path().join(program).to_str().unwrap()), "{said}");
+    assert!(said.contains("run `make bench`"), "{said}");
+}
