@@ -9,6 +9,8 @@ use std::fmt;
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
+use crate::connect;
+
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -39,6 +41,8 @@ pub struct Error {
     message: String,
     /// The connection is of no more use.
     discard: bool,
+    /// TLS itself failed, not what was said over it.
+    tls_failure: bool,
     #[source]
     source: Option<tokio_postgres::Error>,
 }
@@ -63,7 +67,7 @@ impl Error {
     }
 
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), discard: false, source: None }
+        Self { kind, message: message.into(), discard: false, tls_failure: false, source: None }
     }
 
     /// No answer in time; whatever the connection still does is nobody's business any more.
@@ -103,73 +107,65 @@ impl Error {
         )
     }
 
-    /// An error while connecting.
-    pub(crate) fn connect(target: &Target, error: tokio_postgres::Error) -> Self {
-        let kind = match error.as_db_error() {
-            Some(db) => classify(db),
-            None => Kind::Transient,
-        };
-        let message = match error.code().map(SqlState::code) {
-            Some("28P01" | "28000") => format!(
-                "{target} does not let user {user} in ({cause}); check user and password in the \
-                 URL, and pg_hba.conf on the server",
-                user = target.user,
-                cause = text(&error)
-            ),
-            Some("3D000") => format!(
-                "{target} has no database {database}; create it as a superuser: CREATE DATABASE \
-                 \"{database}\" ENCODING 'UTF8' TEMPLATE template0",
-                database = target.database
-            ),
-            Some("42501") => format!(
-                "{target}: user {user} has no right to connect ({cause}); as the database's \
-                 owner: GRANT CONNECT ON DATABASE \"{database}\" TO \"{user}\"",
-                user = target.user,
-                database = target.database,
-                cause = text(&error)
-            ),
-            Some("53300") => format!(
-                "{target} has no connection left ({cause}); raise its max_connections or lower \
-                 the pools",
-                cause = text(&error)
-            ),
-            Some(_) => format!("{target} refuses the connection: {}", text(&error)),
-            // The driver's own words: a password is missing, or a method that it does not speak.
-            None if !has_io_cause(&error) && !error.is_closed() && is_setting(&error) => {
-                return Self {
-                    source: Some(error),
-                    ..Self::new(
-                        Kind::Config,
-                        format!(
-                            "{target} asks for a password that the URL does not have, or for a \
-                             way to log in that this program does not know"
-                        ),
-                    )
-                };
-            }
-            None => format!(
-                "cannot reach {target}: {}; check that PostgreSQL runs there, host and port",
-                text(&error)
-            ),
-        };
-        Self { kind, message, discard: true, source: Some(error) }
+    /// An error while connecting, already explained.
+    pub(crate) fn connecting(
+        kind: Kind,
+        message: String,
+        source: tokio_postgres::Error,
+    ) -> Self {
+        Self { discard: true, source: Some(source), ..Self::new(kind, message) }
+    }
+
+    /// Whether TLS itself did not work, so that `sslmode=prefer` goes on without.
+    pub(crate) fn tls_failure(mut self, failed: bool) -> Self {
+        self.tls_failure = failed;
+        self
+    }
+
+    /// See [`Error::tls_failure`].
+    pub(crate) fn is_tls_failure(&self) -> bool {
+        self.tls_failure
+    }
+
+    /// `pg_hba.conf` does not let us in this way.
+    pub(crate) fn is_login_refused(&self) -> bool {
+        self.sqlstate() == Some("28000")
+    }
+
+    /// The errors of several servers as one. As long as one of them may come back, so may all.
+    pub(crate) fn join(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1
+            && let Some(only) = errors.pop()
+        {
+            return only;
+        }
+        let kind = [Kind::Transient, Kind::ReadOnly]
+            .into_iter()
+            .find(|kind| errors.iter().any(|error| error.kind == *kind))
+            .or_else(|| errors.first().map(|error| error.kind))
+            .unwrap_or(Kind::Internal);
+        let messages: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
+        let message = messages.join("; and ");
+        Self { discard: true, ..Self::new(kind, message) }
     }
 
     /// A URL that cannot be read. The cause is the parser's, which names keys and not values.
     pub(crate) fn url(error: &tokio_postgres::Error) -> Self {
         let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let hint = if cause.contains("ssl") {
-            "; TLS to the database is not supported yet, only sockets and trusted networks are"
-        } else {
-            "; it looks like postgresql://user@host:5432/host_agent"
-        };
-        Self::new(Kind::Config, format!("database URL: {cause}{hint}"))
+        Self::new(
+            Kind::Config,
+            format!("database URL: {cause}; it looks like postgresql://user@host:5432/host_agent"),
+        )
     }
 
     /// An error from a pool.
     pub(crate) fn pool(target: &Target, size: usize, error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => Self::connect(target, error),
+            // A new connection failed with an error of ours, a used one with the driver's.
+            PoolError::Backend(error) => match connect::unpack(error) {
+                Ok(error) => error,
+                Err(error) => error.into(),
+            },
             PoolError::Timeout(TimeoutType::Wait) => Self::new(
                 Kind::Transient,
                 format!(
@@ -193,6 +189,7 @@ impl From<tokio_postgres::Error> for Error {
             // other over a type, which is a bug.
             let broken = error.is_closed() || has_io_cause(&error);
             return Self {
+                tls_failure: false,
                 kind: if broken { Kind::Transient } else { Kind::Internal },
                 message: format!("database: {}", text(&error)),
                 discard: true,
@@ -216,12 +213,12 @@ impl From<tokio_postgres::Error> for Error {
         let discard = kind == Kind::ReadOnly
             || matches!(class(code), "08" | "57") && code != "57014"
             || code == "25P03";
-        Self { kind, message, discard, source: Some(error) }
+        Self { kind, message, discard, tls_failure: false, source: Some(error) }
     }
 }
 
 /// SQLSTATE to [`Kind`].
-fn classify(error: &DbError) -> Kind {
+pub(crate) fn classify(error: &DbError) -> Kind {
     let code = error.code().code();
     match code {
         // No partition takes the row: a check violation that names the table and no constraint.
@@ -253,7 +250,8 @@ fn describe(error: &DbError) -> String {
     format!("{} (SQLSTATE {})", error.message().replace('\n', " "), error.code().code())
 }
 
-fn text(error: &tokio_postgres::Error) -> String {
+/// Whatever it is, on one line.
+pub(crate) fn text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => describe(db),
         None => match error.source() {
@@ -261,12 +259,6 @@ fn text(error: &tokio_postgres::Error) -> String {
             None => error.to_string(),
         },
     }
-}
-
-/// The driver has no name for it, but two texts.
-fn is_setting(error: &tokio_postgres::Error) -> bool {
-    let text = error.to_string();
-    text.contains("authentication") || text.contains("invalid configuration")
 }
 
 fn has_io_cause(error: &tokio_postgres::Error) -> bool {

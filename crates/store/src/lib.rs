@@ -3,6 +3,7 @@
 //! The only crate that sees `tokio-postgres` and the files in `sql/`. It knows nothing of the
 //! wire: what it takes and gives are [`rowcall_core`]'s types. Works with PostgreSQL 15 to 18.
 
+mod connect;
 mod error;
 pub mod hosts;
 mod ingest;
@@ -22,11 +23,13 @@ use std::sync::Arc;
 pub use error::{Error, Kind};
 pub use ingest::{Committed, Incoming};
 pub use migrate::Migration;
-pub use pool::Settings;
+pub use pool::{PoolStatus, Settings};
 pub use retention::{DropReason, DroppedDay, Retained};
 pub use session::{EpochId, Mark, OpenedSession};
 
 use pool::{Pool, Purpose};
+
+const IDENTITY: &str = include_str!("../../../sql/queries/migrate/identity.sql");
 
 const SERVER: &str = include_str!("../../../sql/queries/migrate/server.sql");
 
@@ -87,6 +90,42 @@ impl Store {
     /// [`Kind::Schema`] if the schema is too new, or a migration was changed after it was applied.
     pub async fn migrate(&self) -> Result<Migration, Error> {
         migrate::migrate(&self.settings, migrate::STEPS).await
+    }
+
+    /// Looks whether the schema is one that this program works with, for an aggregator that may
+    /// not migrate. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`] if it is too new, too old or not there, with what to do; [`Kind::Config`]
+    /// without the right to look.
+    pub async fn check_schema(&self) -> Result<(), Error> {
+        let connection = self.ingest.get().await?;
+        let result = self.ingest.wait(migrate::check(&connection)).await;
+        self.ingest.settle(connection, &result);
+        result
+    }
+
+    /// Reads the URL, connecting to nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for what is wrong with it.
+    pub fn check(settings: &Settings) -> Result<(), Error> {
+        Pool::new(settings, Purpose::Ingest, 1).map(drop)
+    }
+
+    /// What tells this schema from one that was made anew, in this database or in another one of
+    /// its name: numbers of hosts and epochs mean something only within one. None: it is gone.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn schema_id(&self) -> Result<Option<u32>, Error> {
+        let connection = self.ingest.get().await?;
+        let result = self
+            .ingest
+            .wait(async { Ok(connection.query_one(IDENTITY, &[]).await?.try_get(0)?) })
+            .await;
+        self.ingest.settle(connection, &result);
+        result
     }
 
     /// Asks the database for a sign of life.

@@ -37,6 +37,7 @@ macro_rules! step {
 pub(crate) const STEPS: &[Step] = &[
     step!(1, "V0001__hosts_and_usage", oldest_compatible: 1),
     step!(2, "V0002__reader_role", oldest_compatible: 1),
+    step!(3, "V0003__retention", oldest_compatible: 1),
 ];
 
 const PREPARE: &str = include_str!("../../../sql/queries/migrate/prepare.sql");
@@ -45,6 +46,7 @@ const APPLIED: &str = include_str!("../../../sql/queries/migrate/applied.sql");
 const VERSION: &str = include_str!("../../../sql/queries/migrate/version.sql");
 const RECORD: &str = include_str!("../../../sql/queries/migrate/record.sql");
 const SET_VERSION: &str = include_str!("../../../sql/queries/migrate/set_version.sql");
+const ROLES: &str = include_str!("../../../sql/queries/migrate/roles.sql");
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +75,55 @@ pub(crate) async fn migrate(settings: &Settings, steps: &[Step]) -> Result<Migra
     }
     let known = steps.last().map_or(0, |step| step.version);
     let (from, oldest) = version(&client).await?;
-    if oldest > known {
-        return Err(Error::new(
-            Kind::Schema,
-            format!(
-                "the database's schema has version {from} and needs a program of schema version \
-                 {oldest} or later; this one knows {known}: install a newer release"
-            ),
-        ));
-    }
+    check_compatible(from, oldest, known)?;
     check_history(&client, steps).await?;
     for step in steps.iter().filter(|step| step.version > from) {
         apply(&mut client, step).await?;
         tracing::info!(version = step.version, name = step.name, "schema migrated");
     }
+    if from <= known {
+        // That a role is missing is told once, not at every start.
+        if from == known {
+            client.batch_execute("SET client_min_messages = warning").await?;
+        }
+        let failed = |error| no_rights(error).with_context("rights of the roles");
+        client.batch_execute(ROLES).await.map_err(failed)?;
+    }
     Ok(Migration { from, to: from.max(known) })
+}
+
+/// Looks, without changing anything, whether the schema is one that this program works with.
+///
+/// # Errors
+/// [`Kind::Schema`] if it is too new, too old or not there.
+pub(crate) async fn check(client: &Client) -> Result<(), Error> {
+    let known = STEPS.last().map_or(0, |step| step.version);
+    let ready = client.query_one(READY, &[]).await?.try_get(0)?;
+    let (version, oldest) = if ready { version(client).await? } else { (0, 0) };
+    check_compatible(version, oldest, known)?;
+    if version < known {
+        return Err(Error::new(
+            Kind::Schema,
+            format!(
+                "the database's schema has version {version}, this program needs {known}: run \
+                 `rowcall-aggregator migrate` as the database's owner"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_compatible(version: u32, oldest: u32, known: u32) -> Result<(), Error> {
+    if oldest <= known {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Schema,
+        format!(
+            "the database's schema has version {version} and needs a program of schema version \
+             {oldest} or later; this one knows {known}: install a newer release"
+        ),
+    ))
 }
 
 /// The version in force, and the oldest one that may use it.

@@ -8,16 +8,19 @@ use std::future::{Future, poll_fn};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config};
 
+use crate::Store;
+use crate::connect::{self, Connector};
 use crate::error::{Error, Kind, Target};
 
 /// How to reach the database, and how much of it to take.
 #[derive(Clone)]
 pub struct Settings {
-    /// `postgresql://user:password@host:port/database`, or with `?host=/folder` for a socket.
+    /// `postgresql://user:password@host:port/database`, or with `?host=/folder` for a socket; also
+    /// as `key=value` pairs. Parameters are the driver's, and `sslmode`, `sslrootcert`, `sslcert`,
+    /// `sslkey` and `passfile` with libpq's meaning.
     pub url: String,
     /// Connections that write samples and open sessions. Default: 4.
     pub ingest_connections: usize,
@@ -43,6 +46,14 @@ impl Settings {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), ..Self::default() }
+    }
+
+    /// Reads the URL, and the files that it names, without connecting. Blocks for the files.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for what somebody must correct.
+    pub fn check(&self) -> Result<(), Error> {
+        connect::check(&self.url)
     }
 }
 
@@ -93,36 +104,15 @@ pub(crate) enum Purpose {
 ///
 /// # Errors
 /// A URL that cannot be read, or that asks for what we cannot do.
-pub(crate) fn config(settings: &Settings, purpose: Purpose) -> Result<(Config, Target), Error> {
-    let mut config: Config = settings.url.parse().map_err(|error| Error::url(&error))?;
-    let refuse = |what: &str| Err(Error::new(Kind::Config, format!("database URL: {what}")));
-    if config.get_ssl_mode() == SslMode::Require {
-        return refuse(
-            "sslmode=require: TLS to the database is not supported yet; use a socket or a trusted \
-             network",
-        );
-    }
-    let split_password = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
-    if config.get_hosts().iter().any(split_password) {
-        return refuse("a character in the password must be percent-encoded, '@' as %40");
-    }
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return refuse("it names no host; for a socket add ?host=/folder/of/the/socket");
-    }
-    if config.get_dbname().is_none() {
-        config.dbname("host_agent");
-    }
-    let target = target(&config);
-
-    let mut options = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
+pub(crate) fn connector(settings: &Settings, purpose: Purpose) -> Result<Connector, Error> {
     let millis = |time: Duration| if purpose == Purpose::Migration { 0 } else { time.as_millis() };
-    options.push_str(&format!(
+    let mut options = format!(
         "-c TimeZone=UTC -c search_path=public -c synchronous_commit=on -c statement_timeout={} \
          -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
         millis(settings.statement_timeout),
         millis(settings.lock_timeout),
         millis(settings.statement_timeout),
-    ));
+    );
     if purpose == Purpose::Ingest {
         // One plan for all: planning a flush again each time costs more than running it. Without
         // sequential scans every way to join walks the hosts by their index, lowest id first: two
@@ -134,44 +124,28 @@ pub(crate) fn config(settings: &Settings, purpose: Purpose) -> Result<(Config, T
         // the report over an hour of 10,000 hosts, and its hash tables need more than 4 MB.
         options.push_str(" -c plan_cache_mode=force_custom_plan -c jit=off -c work_mem=64MB");
     }
-    config
-        .options(options)
-        .application_name("rowcall-aggregator")
-        .connect_timeout(settings.connect_timeout)
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(20))
-        .keepalives_interval(Duration::from_secs(5))
-        .keepalives_retries(3)
-        .tcp_user_timeout(Duration::from_secs(35));
-    Ok((config, target))
+    Connector::new(&settings.url, &options, settings.connect_timeout)
 }
 
-fn target(config: &Config) -> Target {
-    let port = |index: usize| {
-        let ports = config.get_ports();
-        ports.get(index).or_else(|| ports.first()).copied().unwrap_or(5432)
-    };
-    let host = |(index, host): (usize, &Host)| match host {
-        Host::Tcp(name) => format!("{name}:{}", port(index)),
-        Host::Unix(folder) => format!("{}/.s.PGSQL.{}", folder.display(), port(index)),
-    };
-    let mut hosts: Vec<_> = config.get_hosts().iter().enumerate().map(host).collect();
-    if hosts.is_empty() {
-        let addresses = config.get_hostaddrs().iter().enumerate();
-        hosts = addresses.map(|(index, address)| format!("{address}:{}", port(index))).collect();
-    }
-    Target {
-        address: hosts.join(", "),
-        database: config.get_dbname().unwrap_or_default().to_owned(),
-        user: config.get_user().map_or_else(|| "of this process".to_owned(), str::to_owned),
-    }
+/// What a pool of connections is doing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections that it may have.
+    pub max: usize,
+    /// Connections that it has, busy and idle.
+    pub size: usize,
+    /// Connections that are idle.
+    pub available: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
 }
 
-/// Time to connect and log in: the driver's own time-out covers neither a server that accepts and
-/// stays silent, nor several addresses, which are tried in turn.
-fn create_timeout(settings: &Settings, config: &Config) -> Duration {
-    let addresses = config.get_hosts().len().max(config.get_hostaddrs().len());
-    settings.connect_timeout * (1 + u32::try_from(addresses).unwrap_or(1).max(1))
+impl Store {
+    /// How much of the pools is in use, by the pools' names. Asks nobody.
+    #[must_use]
+    pub fn pool_status(&self) -> [(&'static str, PoolStatus); 2] {
+        [("ingest", self.ingest.status()), ("reports", self.reports.status())]
+    }
 }
 
 /// Some connections for one purpose.
@@ -191,16 +165,18 @@ impl Pool {
         purpose: Purpose,
         connections: usize,
     ) -> Result<Self, Error> {
-        let (config, target) = config(settings, purpose)?;
+        let connector = connector(settings, purpose)?;
+        let (target, create_timeout) = (connector.target(), connector.total_patience());
         let size = connections.max(1);
-        let create_timeout = create_timeout(settings, &config);
         // A report's connection may have idled for hours: ask whether it lives. A flush finds
         // out by itself, and is repeated.
         let recycling_method = match purpose {
             Purpose::Reports => RecyclingMethod::Verified,
             Purpose::Ingest | Purpose::Migration => RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        // The connector knows it all; the pool's own settings stay empty.
+        let manager =
+            Manager::from_connect(Config::new(), connector, ManagerConfig { recycling_method });
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(settings.pool_wait))
@@ -216,7 +192,7 @@ impl Pool {
     /// A connection, new or used before.
     ///
     /// # Errors
-    /// Transient when all are busy or the database is out of reach; see [`Error::connect`].
+    /// Transient when all are busy or the database is out of reach; else what to do about it.
     pub(crate) async fn get(&self) -> Result<Object, Error> {
         self.pool.get().await.map_err(|error| Error::pool(&self.target, self.size, error))
     }
@@ -232,6 +208,16 @@ impl Pool {
         match tokio::time::timeout(self.patience, work).await {
             Ok(result) => result,
             Err(_) => Err(self.no_answer()),
+        }
+    }
+
+    fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            max: status.max_size,
+            size: status.size,
+            available: status.available,
+            waiting: status.waiting,
         }
     }
 
@@ -263,13 +249,13 @@ impl Pool {
 /// log, where a person reads them.
 ///
 /// # Errors
-/// See [`Error::connect`].
+/// Why it did not work, and what to do about it.
 pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> {
-    let (config, target) = config(settings, Purpose::Migration)?;
-    let connecting = tokio::time::timeout(create_timeout(settings, &config), config.connect(NoTls));
+    let connector = connector(settings, Purpose::Migration)?;
+    let connecting = tokio::time::timeout(connector.total_patience(), connector.connect());
     let (client, mut connection) = match connecting.await {
-        Ok(result) => result.map_err(|error| Error::connect(&target, error))?,
-        Err(_) => return Err(Error::no_connection(&target)),
+        Ok(result) => result?,
+        Err(_) => return Err(Error::no_connection(&connector.target())),
     };
     tokio::spawn(async move {
         // Ends when the client is dropped, or with the error that the client's caller sees.

@@ -1,9 +1,34 @@
-//! What is kept, and what is dropped: whole days of `host_usage`.
+//! What is kept, and what is dropped: whole days of `host_usage`, and old refused records.
+//!
+//! Which day goes is decided in the database, by its clock and in UTC, under the lock that days are
+//! made under. Today and yesterday always stay, and so does what a person made of a partition. Each
+//! dropped day is recorded in `rowcall.dropped_day`; ingest refuses samples of it and of all before.
+//!
+//! Dropping takes the table for itself for a moment. It never waits long for those who have it:
+//! ingest would wait behind it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::Store;
-use crate::error::Error;
+use crate::error::{Error, Kind};
+
+const DROP_DAY: &str = include_str!("../../../sql/queries/retention/drop_day.sql");
+const TOO_LARGE: &str = include_str!("../../../sql/queries/retention/too_large.sql");
+const FORGET_REFUSED: &str = include_str!("../../../sql/queries/retention/forget_refused.sql");
+
+/// All of them.
+#[cfg(test)]
+pub(crate) const QUERIES: &[&str] = &[DROP_DAY, TOO_LARGE, FORGET_REFUSED];
+
+/// Tries to drop days while others hold the table, in one call.
+const TRIES: u32 = 5;
+/// Pause between them, so that the others can go on.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Most days that one call drops; the next call goes on.
+const MOST_DAYS: usize = 100;
+/// Most deletions of 10,000 refused records in one call.
+const MOST_DELETIONS: u32 = 100;
 
 /// What [`Store::retain`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +81,116 @@ impl Store {
     /// database's size, and refused records older than 30 days; to be called every hour. Several
     /// processes may call it at once: one of them works, the others find nothing to do.
     ///
+    /// A day that reports hold is tried again a few times and then left for the next call.
+    ///
     /// # Errors
-    /// As the database says; what could not be dropped is tried again next time.
+    /// As the database says. Once a day is dropped, errors are logged instead, so that the caller
+    /// learns of the day.
     pub async fn retain(&self) -> Result<Retained, Error> {
-        Ok(Retained::default())
+        let mut retained = Retained::default();
+        let result = self.drop_days(&mut retained.days).await;
+        let result = match result {
+            Ok(()) => self.forget_refused(&mut retained.quarantine_rows).await,
+            error => error,
+        };
+        match result {
+            Err(error) if retained == Retained::default() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "not all is dropped that should be; tried again next time");
+                Ok(retained)
+            }
+            Ok(()) => Ok(retained),
+        }
+    }
+
+    async fn drop_days(&self, days: &mut Vec<DroppedDay>) -> Result<(), Error> {
+        let mut blocked = 0;
+        while days.len() < MOST_DAYS {
+            match self.drop_day().await {
+                Ok(Some(day)) => days.push(day),
+                Ok(None) => return self.warn_if_too_large().await,
+                // Somebody has the table.
+                Err(error) if error.sqlstate() == Some("55P03") => {
+                    blocked += 1;
+                    if blocked == TRIES {
+                        tracing::warn!(
+                            tries = blocked,
+                            "a day of host_usage was not dropped: reports hold the table; tried \
+                             again next time"
+                        );
+                        return Ok(());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_day(&self) -> Result<Option<DroppedDay>, Error> {
+        let retention = self.settings.retention.as_secs_f64();
+        let limit = self.size_limit();
+        let connection = self.ingest.get().await?;
+        let work = async {
+            let row = connection.query_opt(DROP_DAY, &[&retention, &limit]).await?;
+            let Some(row) = row else { return Ok(None) };
+            let reason = match row.try_get("reason")? {
+                "age" => DropReason::Age,
+                "size" => DropReason::Size,
+                other => {
+                    let words = format!("a day was dropped for the unknown reason {other:?}");
+                    return Err(Error::new(Kind::Internal, words));
+                }
+            };
+            let bytes: i64 = row.try_get("bytes")?;
+            Ok(Some(DroppedDay { day: row.try_get("day")?, bytes: bytes.unsigned_abs(), reason }))
+        };
+        let result = self.ingest.wait(work).await;
+        self.ingest.settle(connection, &result);
+        result
+    }
+
+    /// Nothing is left to drop, and yet it is too large: somebody must make room.
+    async fn warn_if_too_large(&self) -> Result<(), Error> {
+        let Some(limit) = self.size_limit() else { return Ok(()) };
+        let connection = self.ingest.get().await?;
+        let work = async {
+            let row = connection.query_opt(TOO_LARGE, &[&limit]).await?;
+            Ok(row.map(|row| row.try_get::<_, i64>(0)).transpose()?)
+        };
+        let result = self.ingest.wait(work).await;
+        self.ingest.settle(connection, &result);
+        if let Some(bytes) = result? {
+            tracing::warn!(
+                bytes,
+                limit,
+                "the database is larger than it may be, and only today and yesterday are left"
+            );
+        }
+        Ok(())
+    }
+
+    fn size_limit(&self) -> Option<i64> {
+        self.settings.max_database_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+    }
+
+    async fn forget_refused(&self, rows: &mut u64) -> Result<(), Error> {
+        for _ in 0..MOST_DELETIONS {
+            let connection = self.ingest.get().await?;
+            let work = async {
+                Ok(connection.query_one(FORGET_REFUSED, &[]).await?.try_get::<_, i64>(0)?)
+            };
+            let result = self.ingest.wait(work).await;
+            self.ingest.settle(connection, &result);
+            match result? {
+                0 => break,
+                deleted => *rows += deleted.unsigned_abs(),
+            }
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,8 @@ impl Bench {
             "rowcall.epoch",
             "rowcall.gap",
             "rowcall.quarantine",
+            "rowcall.quarantine_day",
+            "rowcall.dropped_day",
         ];
         let mut rows = Vec::new();
         for table in tables {

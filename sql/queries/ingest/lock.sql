@@ -1,3 +1,3 @@
--- Locks the host_latest rows of the hosts $1, lowest id first, and tells each one's current epoch.
--- What a flush of more than samples may store is known before it stores anything.
-SELECT host_id, epoch_id FROM host_latest WHERE host_id = ANY ($1::integer[]) ORDER BY host_id FOR NO KEY UPDATE
+-- Locks the host_latest rows of the hosts $1, lowest id first, and tells each one's current epoch
+-- and its mark. What a flush of more than samples may store is known before it stores anything.
+SELECT host_id, epoch_id, mark FROM host_latest WHERE host_id = ANY ($1::integer[]) ORDER BY host_id FOR NO KEY UPDATE

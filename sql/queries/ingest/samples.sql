@@ -4,13 +4,19 @@
 --
 -- Parameters: arrays with one element per sample: $1 host id, $2 epoch id, $3 sequence, $4 time,
 -- $5 elapsed [s], $6 uptime [s], $7 memory_free [MiB], $8 memory_available [MiB], $9 cpu_idle [%],
--- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; and $13 retention [s].
+-- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; $13 retention [s]; and $14, how many
+-- refused records of each host and day of reception are kept with their reason. The others are only
+-- counted.
 --
 -- All or nothing per host: only what host_latest's update returns goes on, and it takes only the
 -- host's current epoch, as of after it got the row's lock. Rows go in by key, and hosts by id: the
 -- connection has sequential scans switched off, so that every plan walks host_latest by its index
 -- and two writers meet in the same order. Duplicates are counted through RETURNING: the count of
 -- affected rows is wrong on Citus.
+--
+-- A refused sample at or before the mark was put aside before: it changes nothing. The mark is that
+-- of the statement's beginning; only where two writers have the same records of one host at the same
+-- moment are its refused ones counted twice, or a few more kept.
 --
 -- Answer: rows stored, rows put aside, rows taken in all, and the epochs taken.
 WITH sample AS MATERIALIZED (
@@ -21,6 +27,8 @@ WITH sample AS MATERIALIZED (
                 THEN 'timestamp is more than 10 minutes in the future'
             WHEN "timestamp" < now() - make_interval(secs => $13::float8)
                 THEN 'timestamp is older than retention'
+            WHEN "timestamp" < (SELECT rowcall.kept_from())
+                THEN 'timestamp is not after the last day that was dropped'
         END AS reason
     FROM unnest(
         $1::integer[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::real[], $6::bigint[],
@@ -78,14 +86,36 @@ stored AS (
     ON CONFLICT DO NOTHING
     RETURNING host_id
 ),
-refused AS (
-    INSERT INTO rowcall.quarantine (host_id, epoch_id, sequence, "timestamp", reason)
-    SELECT host_id, epoch_id, sequence, "timestamp", reason
-    FROM accepted
+refused AS MATERIALIZED (
+    SELECT
+        a.host_id, a.epoch_id, a.sequence, a."timestamp", a.reason,
+        row_number() OVER (PARTITION BY host_id ORDER BY epoch_id, sequence) <= $14::bigint - coalesce((
+            SELECT d.kept FROM rowcall.quarantine_day AS d
+            WHERE d.day = (now() AT TIME ZONE 'UTC')::date AND d.host_id = a.host_id
+        ), 0) AS kept
+    FROM accepted AS a
     WHERE reason IS NOT NULL
+      AND sequence > coalesce((
+          SELECT l.mark FROM host_latest AS l WHERE l.host_id = a.host_id AND l.epoch_id = a.epoch_id
+      ), 0)
+),
+kept AS (
+    INSERT INTO rowcall.quarantine (host_id, epoch_id, sequence, "timestamp", reason)
+    SELECT host_id, epoch_id, sequence, "timestamp", reason FROM refused WHERE kept
     ORDER BY host_id, epoch_id, sequence
     ON CONFLICT DO NOTHING
-    RETURNING host_id
+),
+counted AS (
+    INSERT INTO rowcall.quarantine_day AS d (day, host_id, kept, counted, counted_from, counted_to)
+    SELECT
+        (now() AT TIME ZONE 'UTC')::date, host_id, count(*) FILTER (WHERE kept), count(*) FILTER (WHERE NOT kept),
+        CASE WHEN NOT bool_and(kept) THEN now() END, CASE WHEN NOT bool_and(kept) THEN now() END
+    FROM refused GROUP BY host_id ORDER BY host_id
+    ON CONFLICT (day, host_id) DO UPDATE
+    SET kept = d.kept + excluded.kept,
+        counted = d.counted + excluded.counted,
+        counted_from = coalesce(d.counted_from, excluded.counted_from),
+        counted_to = coalesce(excluded.counted_to, d.counted_to)
 )
 SELECT
     (SELECT count(*) FROM stored),

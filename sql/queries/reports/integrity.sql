@@ -17,13 +17,16 @@
 --                    (dropped, forgotten, corrupt); one row for each state and cause
 --   unexplained_gap  two samples in the range that follow each other with more than 2.5 samples due
 --                    from one to the next (the sum of piece / interval, as in the roll), less what
---                    rowcall.gap and rowcall.quarantine have there. Not told where samples may still
+--                    rowcall.gap and rowcall.quarantine have there (a refused record that was only
+--                    counted explains nothing here). Not told where samples may still
 --                    come: where the later one lies beyond the mark of the host's current epoch.
 --                    Nothing is said of the time before the first and after the last sample: that is
 --                    the roll's. One row for each host
 --   epoch_changed    a spool took the place of another in the range
 --   quarantined      records refused in the range, by the time of reception (their own time may be
---                    what is wrong with them); one row for each reason
+--                    what is wrong with them); one row for each reason. Of a host and UTC day only the
+--                    first 1,000 are kept with their reason; the others have a row of their own, with
+--                    all of each day on which one of them came in the range
 --   impossible       values that cannot be: percentages below 0 or above 100.5, idle and kernel
 --                    together above 101, memory below 0 or above the host's total as it is now,
 --                    other counts below 0, a span of 0 s or less. One row for each host
@@ -33,8 +36,9 @@
 --                    than 5 s above another, which neither live samples nor a replay show
 --   missed           rowcall.gap that overlaps the range: samples that were due and never read; one
 --                    row for each cause
--- Index: the primary key of host_usage, or whole partitions where the range covers them; the tables
---   in schema rowcall are read whole.
+-- Index: the primary key of host_usage, or whole partitions where the range covers them; in schema
+--   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
+--   epoch_by_host and the primary key of quarantine_day; host_interval is read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
@@ -86,18 +90,25 @@ refused AS (
       FROM bounds b
       JOIN rowcall.quarantine q ON q.received_at >= b.first_ts AND q.received_at < b.end_ts
      GROUP BY q.host_id, q.reason
+     UNION ALL
+    SELECT d.host_id, 'quarantined', sum(d.counted)::bigint, min(d.counted_from), max(d.counted_to),
+           'only counted: more than a host''s first 1,000 refused records of a day'
+      FROM bounds b
+      JOIN rowcall.quarantine_day d ON d.counted_from < b.end_ts AND d.counted_to >= b.first_ts
+       AND d.day >= (b.first_ts AT TIME ZONE 'UTC')::date AND d.day <= (b.end_ts AT TIME ZONE 'UTC')::date
+     GROUP BY d.host_id
 ),
 epochs AS (
     SELECT e.host_id, 'epoch_changed' AS kind, 0::bigint AS samples,
-           coalesce(e.old_mark_time, e.opened_at) AS from_ts, e.opened_at AS to_ts,
+           coalesce(o.mark_time, e.opened_at) AS from_ts, e.opened_at AS to_ts,
            format('spool %s took the place of %s: of the old one nothing is known after sequence %s',
-                  e.epoch, e.old_epoch, e.old_mark) AS detail
+                  e.epoch, o.epoch, o.mark) AS detail
       FROM bounds b
-      JOIN (SELECT host_id, epoch, opened_at, lag(epoch) OVER earlier AS old_epoch,
-                   lag(mark) OVER earlier AS old_mark, lag(mark_time) OVER earlier AS old_mark_time
-              FROM rowcall.epoch
-            WINDOW earlier AS (PARTITION BY host_id ORDER BY opened_at, id)) e
-        ON e.opened_at >= b.first_ts AND e.opened_at < b.end_ts AND e.old_epoch IS NOT NULL
+      JOIN rowcall.epoch e ON e.opened_at >= b.first_ts AND e.opened_at < b.end_ts
+     CROSS JOIN LATERAL (
+           SELECT * FROM rowcall.epoch o
+            WHERE o.host_id = e.host_id AND (o.opened_at, o.id) < (e.opened_at, e.id)
+            ORDER BY o.opened_at DESC, o.id DESC LIMIT 1) o
 ),
 bad_values AS (
     -- + 0 keeps the join a hash join: with few hosts expected and many found, it could otherwise

@@ -14,8 +14,8 @@
 --
 -- state is
 --   not_judged  the window is not finished (its end lies after now_ts), began before the host joined
---               (host_latest.joined_at; a host without a row there has not joined), or ended after it
---               was retired
+--               (host_latest.joined_at; a host without a row there has not joined), ended after it
+--               was retired, or began in a day of which the samples were dropped
 --   silent      no sample
 --   partial     fewer than needed
 --   late        enough by now, but fewer than needed had been received 60 s after the window's end
@@ -172,6 +172,7 @@ needed AS (
 )
 SELECT h.hostname, n.window_start,
        CASE WHEN n.unit_end > n.now_ts OR n.unit_start < h.joined_at OR n.unit_end > h.retired_at
+              OR n.unit_start < (SELECT rowcall.kept_from())
                 THEN 'not_judged'
             WHEN n.unit_samples = 0 THEN 'silent'
             WHEN n.unit_samples < n.needed THEN 'partial'

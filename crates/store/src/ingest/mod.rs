@@ -45,7 +45,7 @@ pub struct Committed {
     pub samples: u64,
     /// Samples, gaps and refused records that were there already.
     pub duplicates: u64,
-    /// Records newly put aside, with a reason.
+    /// Records newly put aside; of many of one host and day most are only counted.
     pub quarantined: u64,
     /// New gaps.
     pub gaps: u64,
@@ -106,14 +106,17 @@ impl Store {
             }
             match self.store(piece).await {
                 Ok(stored) => committed.add(stored),
-                Err(error) if error.kind() == Kind::Data => match piece {
-                    [one] => committed.add(self.put_aside(*one, &error).await?),
-                    many => {
-                        let (earlier, later) = many.split_at(many.len() / 2);
-                        pieces.push(later);
-                        pieces.push(earlier);
+                // A day that stays missing is one that a person cut out: its rows are bad, too.
+                Err(error) if matches!(error.kind(), Kind::Data | Kind::MissingPartition) => {
+                    match piece {
+                        [one] => committed.add(self.put_aside(*one, &error).await?),
+                        many => {
+                            let (earlier, later) = many.split_at(many.len() / 2);
+                            pieces.push(later);
+                            pieces.push(earlier);
+                        }
                     }
-                },
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -31,6 +31,10 @@ query!(MARKS, "marks");
 #[cfg(test)]
 pub(crate) const QUERIES: &[&str] = &[SAMPLES, LOCK_INFO, LOCK, GAPS, FACTS, QUARANTINE, MARKS];
 
+/// Refused records that are kept with their reason, of one host and UTC day; the others are only
+/// counted. The integrity report names this number.
+const KEPT_PER_DAY: i64 = 1_000;
+
 /// Stores some records and commits.
 pub(super) async fn write(
     connection: &mut Object,
@@ -66,6 +70,7 @@ async fn store_samples(
     let statement = client.prepare_cached(SAMPLES).await?;
     let mut parameters: Vec<&(dyn ToSql + Sync)> = samples.parameters().into();
     parameters.push(&retention_s);
+    parameters.push(&KEPT_PER_DAY);
     let row = client.query_one(&statement, &parameters).await?;
     let count = |index| -> Result<u64, Error> { Ok(row.try_get::<_, i64>(index)?.unsigned_abs()) };
     let (stored, refused, taken) = (count(0)?, count(1)?, count(2)?);
@@ -92,7 +97,14 @@ async fn store_mixed(
         query(transaction, LOCK_INFO, &[&hosts]).await?;
     }
     let current = lock(transaction, items).await?;
-    let is_current = |item: &Item<'_>| current.get(&item.incoming.host_id) == Some(&item.key().1);
+    let is_current = |item: &Item<'_>| {
+        current.get(&item.incoming.host_id).is_some_and(|(epoch, _)| *epoch == item.key().1)
+    };
+    // Beyond the mark, or put aside before.
+    let is_new = |item: &Item<'_>| {
+        let mark = current.get(&item.incoming.host_id).map_or(0, |(_, mark)| *mark);
+        item.incoming.record.through().as_i64() > mark
+    };
     let (items, superseded): (Vec<Item<'_>>, Vec<_>) =
         items.iter().copied().partition(|item| is_current(item));
 
@@ -102,9 +114,11 @@ async fn store_mixed(
     // Of a host's facts in one call, the last ones count.
     let mut facts: BTreeMap<HostId, (UnixMicros, &HostFacts)> = BTreeMap::new();
     let mut facts_told = 0;
+    let mut refused_before = 0;
     for item in &items {
         let record = &item.incoming.record;
         match (item.refused, &record.body) {
+            (Some(_), _) | (None, Body::Invalid(_)) if !is_new(item) => refused_before += 1,
             (Some(reason), _) => refused.push(item, reason),
             (None, Body::Sample(sample)) => samples.push(item, sample),
             (None, Body::Gap(gap)) => gaps.push(item, gap),
@@ -116,7 +130,8 @@ async fn store_mixed(
         }
     }
 
-    let mut committed = Committed { facts: facts_told, ..Committed::default() };
+    let mut committed =
+        Committed { facts: facts_told, duplicates: refused_before, ..Committed::default() };
     if !samples.is_empty() {
         let (stored, _) = store_samples(transaction, &samples, retention_s).await?;
         committed.add(stored);
@@ -127,9 +142,10 @@ async fn store_mixed(
         committed.duplicates += count(gaps.len().saturating_sub(new));
     }
     if refused.len() > 0 {
-        let new = query(transaction, QUARANTINE, &refused.parameters()).await?;
-        committed.quarantined += count(new);
-        committed.duplicates += count(refused.len().saturating_sub(new));
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = refused.parameters().into();
+        parameters.push(&KEPT_PER_DAY);
+        query(transaction, QUARANTINE, &parameters).await?;
+        committed.quarantined += count(refused.len());
     }
     for (host_id, (time, facts)) in facts {
         change_facts(transaction, host_id, time, facts).await?;
@@ -143,18 +159,18 @@ async fn store_mixed(
     Ok(committed)
 }
 
-/// Locks the hosts of some records; each one's current epoch.
+/// Locks the hosts of some records; each one's current epoch, and its mark.
 async fn lock(
     transaction: &Transaction<'_>,
     items: &[Item<'_>],
-) -> Result<BTreeMap<HostId, EpochId>, Error> {
+) -> Result<BTreeMap<HostId, (EpochId, i64)>, Error> {
     let hosts: BTreeSet<i32> = items.iter().map(|item| item.incoming.host_id.0).collect();
     let hosts: Vec<i32> = hosts.into_iter().collect();
     let statement = transaction.prepare_cached(LOCK).await?;
     let mut current = BTreeMap::new();
     for row in transaction.query(&statement, &[&hosts]).await? {
         if let Some(epoch) = row.try_get(1)? {
-            current.insert(HostId(row.try_get(0)?), EpochId(epoch));
+            current.insert(HostId(row.try_get(0)?), (EpochId(epoch), row.try_get(2)?));
         }
     }
     Ok(current)

@@ -101,7 +101,7 @@ async fn a_newer_schema_is_refused_only_below_its_oldest_compatible_version() {
     assert_eq!(error.kind(), Kind::Schema);
     let text = error.to_string();
     assert!(text.contains("version 99"), "{text}");
-    assert!(text.contains("98 or later; this one knows 2"), "{text}");
+    assert!(text.contains("98 or later; this one knows 3"), "{text}");
 }
 
 #[tokio::test]
@@ -178,25 +178,26 @@ async fn a_reader_can_select_and_nothing_else() {
 async fn every_query_can_be_prepared() {
     let bench = Bench::new().await;
     let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER];
-    let sets: [&[&str]; 5] = [
+    let sets: [&[&str]; 6] = [
         &own,
         crate::session::QUERIES,
         crate::ingest::QUERIES,
         crate::partitions::QUERIES,
         crate::hosts::QUERIES,
+        crate::retention::QUERIES,
     ];
     let mut count = 0;
     for sql in sets.into_iter().flatten() {
         bench.sql.prepare(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
         count += 1;
     }
-    // prepare.sql is a script; reports have a test of their own.
+    // prepare.sql and roles.sql are scripts; reports have a test of their own.
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/queries");
     let mut files = 0;
-    for folder in ["hosts", "ingest", "migrate", "partitions", "session"] {
+    for folder in ["hosts", "ingest", "migrate", "partitions", "retention", "session"] {
         files += std::fs::read_dir(format!("{root}/{folder}")).unwrap().count();
     }
-    assert_eq!(count + 1, files, "a query file that no test prepares");
+    assert_eq!(count + 2, files, "a query file that no test prepares");
 }
 
 #[tokio::test]

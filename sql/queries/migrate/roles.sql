@@ -1,0 +1,84 @@
+-- The two roles and their rights; runs after the migrations, as a script, whenever the owner's
+-- program starts: GRANT rowcall_reader TO somebody who reads with SQL, GRANT rowcall_aggregator TO
+-- the user of an aggregator that is not the owner.
+--
+-- Roles belong to the whole server, and making one takes CREATEROLE, which the owner need not have:
+-- then a notice says what to run, and the next migration gives the rights. Two databases of one
+-- server may get here at once; whoever comes second finds the role made. What is granted already is
+-- left alone, so that a usual start writes nothing.
+DO $$
+DECLARE
+    r record;
+BEGIN
+    IF current_setting('transaction_read_only')::boolean
+        OR NOT pg_has_role((SELECT relowner FROM pg_class WHERE oid = 'public.host_usage'::regclass), 'USAGE')
+    THEN
+        RETURN;
+    END IF;
+    FOR r IN SELECT * FROM (VALUES ('rowcall_reader', 'people who read with SQL'),
+                                   ('rowcall_aggregator', 'an aggregator that is not the owner')) AS v (role, whom)
+    LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r.role);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', r.role);
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE NOTICE 'the role %, for %, was not made: it takes CREATEROLE', r.role, r.whom
+                    USING HINT = format('As a superuser: CREATE ROLE %I NOLOGIN; then run rowcall-aggregator migrate again, which gives it its rights', r.role);
+        END;
+    END LOOP;
+
+    FOR r IN
+        SELECT g.role, s.schema FROM (VALUES ('rowcall_reader'), ('rowcall_aggregator')) AS g (role),
+               (VALUES ('public'), ('rowcall')) AS s (schema)
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = g.role)
+           AND NOT has_schema_privilege(g.role, s.schema, 'USAGE')
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', r.schema, r.role);
+    END LOOP;
+
+    FOR r IN
+        SELECT g.role, g.name, p.privilege
+          FROM (
+              -- The reports read the internal tables too, and run as they stand in psql.
+              SELECT 'rowcall_reader' AS role, c.oid::regclass::text AS name, 'SELECT' AS privileges
+                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
+               UNION ALL
+              SELECT 'rowcall_aggregator', c.oid::regclass::text, 'SELECT'
+                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
+               UNION ALL VALUES
+                  ('rowcall_reader', 'public.host_info', 'SELECT'),
+                  ('rowcall_reader', 'public.host_usage', 'SELECT'),
+                  ('rowcall_reader', 'public.host_latest', 'SELECT'),
+                  ('rowcall_reader', 'public.host_label', 'SELECT'),
+                  ('rowcall_aggregator', 'public.host_info', 'SELECT,INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'public.host_usage', 'SELECT,INSERT'),
+                  ('rowcall_aggregator', 'public.host_latest', 'SELECT,INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'public.host_label', 'SELECT,INSERT,UPDATE,DELETE'),
+                  ('rowcall_aggregator', 'rowcall.host_interval', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.epoch', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.gap', 'INSERT'),
+                  ('rowcall_aggregator', 'rowcall.quarantine', 'INSERT'),
+                  ('rowcall_aggregator', 'rowcall.quarantine_day', 'INSERT,UPDATE')
+          ) AS g
+         CROSS JOIN LATERAL unnest(string_to_array(g.privileges, ',')) AS p (privilege)
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = g.role)
+    LOOP
+        CONTINUE WHEN has_table_privilege(r.role, r.name, r.privilege);
+        EXECUTE format('GRANT %s ON %s TO %I', r.privilege, r.name, r.role);
+    END LOOP;
+
+    -- Days are made and dropped, and old refused records deleted, by these alone.
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowcall_aggregator') THEN
+        FOR r IN
+            SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
+                ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()')) AS f (name)
+        LOOP
+            CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);
+        END LOOP;
+    END IF;
+END
+$$;
