@@ -3,18 +3,20 @@
 //! A call whose path is not in the table below needs a valid identity of any role, and then finds
 //! no service. The certificate decides; nothing in a message can.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use rowcall_tls::accept::PeerInfo;
 use rowcall_tls::identity::Role;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::info;
+
+use crate::connections::{Call, Visit};
+use crate::refusals::{Reason, Refusals};
 
 const READERS: &[Role] = &[Role::Viewer, Role::Operator];
 
@@ -45,26 +47,29 @@ fn roles(path: &str) -> &'static [Role] {
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded {
     routes: Routes,
-    refused: Arc<AtomicU64>,
+    refusals: Arc<Refusals>,
 }
 
 impl Guarded {
-    /// `refused` counts the calls that were not let through.
-    pub(crate) fn new(routes: Routes, refused: Arc<AtomicU64>) -> Self {
-        Self { routes: routes.prepare(), refused }
+    /// `refusals` counts the calls that were not let through.
+    pub(crate) fn new(routes: Routes, refusals: Arc<Refusals>) -> Self {
+        Self { routes: routes.prepare(), refusals }
     }
 
-    fn check(request: &Request<Body>) -> Result<(), Status> {
-        let peer = request
-            .extensions()
-            .get::<Arc<PeerInfo>>()
-            .ok_or_else(|| Status::internal("the server knows nothing about this connection"))?;
-        let path = request.uri().path();
-        peer.require(roles(path)).map(drop).inspect_err(|status| {
-            info!(
-                peer = %peer.address, path, code = ?status.code(), reason = status.message(),
-                "call refused"
-            );
+    fn check(&self, visit: &Visit, path: &str) -> Result<(), Status> {
+        // Counted where it came in.
+        visit.check()?;
+        visit.peer.require(roles(path)).map(drop).inspect_err(|status| {
+            let reason = match status.code() {
+                Code::Unauthenticated => Reason::Unauthenticated,
+                _ => Reason::Role,
+            };
+            if let Some(held_back) = self.refusals.count(reason) {
+                info!(
+                    peer = %visit.peer.address, path, reason = status.message(), held_back,
+                    "call refused"
+                );
+            }
         })
     }
 }
@@ -72,22 +77,60 @@ impl Guarded {
 impl Service<Request<Body>> for Guarded {
     type Response = Response<Body>;
     type Error = <Routes as Service<Request<Body>>>::Error;
-    type Future = std::pin::Pin<
-        Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send + 'static>,
-    >;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send + 'static>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Service::<Request<Body>>::poll_ready(&mut self.routes, cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match Self::check(&request) {
-            Ok(()) => Box::pin(self.routes.call(request)),
-            Err(status) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                Box::pin(async move { Ok(status.into_http()) })
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(visit) = request.extensions().get::<Arc<Visit>>().cloned() else {
+            let status = Status::internal("the server knows nothing about this connection");
+            return Box::pin(async move { Ok(status.into_http()) });
+        };
+        let call = visit.call();
+        match self.check(&visit, request.uri().path()) {
+            Ok(()) => {
+                // What services ask for the identity.
+                request.extensions_mut().insert(Arc::clone(&visit.peer));
+                let answer = self.routes.call(request);
+                Box::pin(async move {
+                    let answer = answer.await?;
+                    Ok(answer.map(|body| Body::new(Lasting { body, _call: call })))
+                })
             }
+            Err(status) => Box::pin(async move {
+                let _call = call;
+                Ok(status.into_http())
+            }),
         }
+    }
+}
+
+/// The body of an answer; until it ends, its connection isn't idle.
+struct Lasting {
+    body: Body,
+    _call: Call,
+}
+
+impl http_body::Body for Lasting {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -1,69 +1,104 @@
-//! A connection that the hard stop ends.
+//! A connection that ends when it must: at the hard stop, without a call, or for a newer one.
 //!
 //! tonic spawns a task for each connection and keeps no handle on it. Without this, a peer that
-//! never closes would outlive the server that it is connected to.
+//! never closes would outlive the server that it is connected to, and one that never calls would
+//! hold its place for ever.
 
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rowcall_tls::accept::{Connection, PeerInfo};
+use rowcall_tls::accept::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-/// A connection whose reads fail once the token is cancelled.
-#[derive(Debug)]
-pub(crate) struct Killable {
+use crate::connections::{Guest, Visit};
+
+/// A connection whose reads and writes fail once it is over.
+pub(crate) struct Bounded {
     io: Connection,
-    killed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// None once it is.
+    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    guest: Guest,
 }
 
-impl Killable {
-    pub(crate) fn new(io: Connection, kill: CancellationToken) -> Self {
-        Self { io, killed: Box::pin(kill.cancelled_owned()) }
+impl std::fmt::Debug for Bounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bounded").field("guest", &self.guest).finish_non_exhaustive()
     }
 }
 
-impl Connected for Killable {
-    type ConnectInfo = Arc<PeerInfo>;
+impl Bounded {
+    /// Ends at `kill`, or when its guest's time is over.
+    pub(crate) fn new(io: Connection, guest: Guest, kill: CancellationToken) -> Self {
+        let over = guest.over();
+        let over = Box::pin(async move {
+            tokio::select! {
+                () = kill.cancelled() => {}
+                () = over => {}
+            }
+        });
+        Self { io, over: Some(over), guest }
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.over.as_mut().is_some_and(|over| over.as_mut().poll(cx).is_ready()) {
+            self.over = None;
+        }
+        self.over.is_none()
+    }
+
+    /// Fails instead of waiting for a peer that doesn't read, if it is over.
+    fn written<T>(&mut self, cx: &mut Context<'_>, io: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if io.is_pending() && self.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        io
+    }
+}
+
+impl Connected for Bounded {
+    type ConnectInfo = Arc<Visit>;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+        Arc::clone(&self.guest.visit)
     }
 }
 
-impl AsyncRead for Killable {
+impl AsyncRead for Bounded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // HTTP/2 always has a read pending, so this is enough to be woken.
-        if self.killed.as_mut().poll(cx).is_ready() {
+        // First, or a peer that never stops sending would never be over.
+        if self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Killable {
+impl AsyncWrite for Bounded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.written(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -71,7 +106,8 @@ impl AsyncWrite for Killable {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,11 +1,12 @@
 //! The database as the services see it: there or not yet there, taking writes or not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::backoff::Backoff;
 use rowcall_store::{Settings, Store};
-use tokio::sync::watch;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 use tokio::time::sleep;
 use tonic::Status;
 use tracing::{info, warn};
@@ -32,18 +33,71 @@ struct Faults {
 }
 
 /// A handle on the one database. Shared.
+///
+/// Hosts and epochs have numbers only within one life of its schema, an era. Whoever uses such
+/// numbers holds the era meanwhile and checks that it is still the one that they are from.
 #[derive(Debug)]
 pub(crate) struct Database {
     store: OnceLock<Store>,
     faults: Mutex<Faults>,
     reachable: watch::Sender<bool>,
+    era: AtomicU64,
+    era_in_use: RwLock<()>,
+    schema_doubted: Notify,
+}
+
+/// Nobody uses numbers of hosts while this is held.
+#[derive(Debug)]
+pub(crate) struct ClosedEra<'a> {
+    era: &'a AtomicU64,
+    _alone: RwLockWriteGuard<'a, ()>,
+}
+
+impl ClosedEra<'_> {
+    /// From here on the numbers of before mean nothing any more.
+    pub(crate) fn end(&self) {
+        self.era.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Database {
     pub(crate) fn new() -> Arc<Self> {
         let faults = Faults { look: Some("not connected yet".into()), ..Faults::default() };
         let (reachable, _) = watch::channel(false);
-        Arc::new(Self { store: OnceLock::new(), faults: Mutex::new(faults), reachable })
+        Arc::new(Self {
+            store: OnceLock::new(),
+            faults: Mutex::new(faults),
+            reachable,
+            era: AtomicU64::new(0),
+            era_in_use: RwLock::new(()),
+            schema_doubted: Notify::new(),
+        })
+    }
+
+    /// The era now. It stays while the guard of [`Self::hold_era`] is held.
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::Relaxed)
+    }
+
+    /// For work with numbers of hosts. None: they are of another era.
+    pub(crate) async fn hold_era(&self, era: u64) -> Option<RwLockReadGuard<'_, ()>> {
+        let held = self.era_in_use.read().await;
+        (self.era() == era).then_some(held)
+    }
+
+    /// Waits until nobody uses numbers of hosts.
+    pub(crate) async fn close_era(&self) -> ClosedEra<'_> {
+        ClosedEra { _alone: self.era_in_use.write().await, era: &self.era }
+    }
+
+    /// Somebody misses a table.
+    pub(crate) fn doubt_schema(&self) {
+        self.schema_doubted.notify_one();
+    }
+
+    /// Waits until somebody misses a table.
+    pub(crate) async fn schema_doubted(&self) {
+        self.schema_doubted.notified().await;
     }
 
     /// The store; UNAVAILABLE until the database was there once.
@@ -119,6 +173,8 @@ async fn prepare(settings: &Settings, migrate: bool) -> Result<Store, rowcall_st
     if migrate {
         let migration = store.migrate().await?;
         info!(from = migration.from, to = migration.to, "schema is up to date");
+    } else {
+        store.check_schema().await?;
     }
     store.ensure_partitions().await?;
     Ok(store)

@@ -4,8 +4,11 @@
 //! - [`config`]: settings, and what is wrong with them
 //! - `server`: life of the process: start, wait for the database, serve, ordered stop
 //! - `telemetry`: one task per stream, one writer for all
-//! - `registry`: who is connected; `access`: who may call what
-//! - `summary`, `admin`: what people ask
+//! - `connections`, `connection`: how many there may be, and for how long; `access`: who may call
+//!   what; `refusals`: who was not served, counted and logged
+//! - `registry`: which hosts are connected
+//! - `summary`, `admin`: what people ask; `http`, `metrics`: what machines ask
+//! - `upkeep`: days made ahead and dropped, a lost schema; `notify`, `pulse`: the service manager
 //!
 //! Invariants: an acknowledgement is sent only after COMMIT; a stream writes only the host that
 //! its certificate names; what is unacknowledged may be thrown away at any moment. Bounds:
@@ -17,19 +20,26 @@ mod admin;
 mod cli;
 pub mod config;
 mod connection;
+mod connections;
 mod database;
+mod http;
+mod metrics;
+mod notify;
+mod pulse;
+mod refusals;
 mod registry;
 mod server;
 mod summary;
 mod tasks;
 mod telemetry;
+mod upkeep;
 
 use rowcall_core::id::{HostName, UnixMicros};
 use rowcall_core::record::Record;
 
 pub use cli::command;
 pub use config::Config;
-pub use server::{Handle, Server, Stopped, migrate, serve};
+pub use server::{Handle, Server, Stopped, check, migrate, serve};
 pub use summary::{MAX_CELLS, MAX_STREAM_CELLS};
 pub use telemetry::queue::QUEUE_RECORDS;
 
@@ -43,8 +53,10 @@ pub enum Error {
     #[error("{0}")]
     Certificates(String),
     /// The address is taken, or not ours.
-    #[error("cannot listen on {address}: {error}{}", listen_advice(error))]
+    #[error("{setting}: cannot listen on {address}: {error}{}", listen_advice(setting, error))]
     Listen {
+        /// Which setting says so.
+        setting: &'static str,
         /// From the settings.
         address: std::net::SocketAddr,
         /// What the system said.
@@ -61,15 +73,17 @@ pub enum Error {
     Task(&'static str),
 }
 
-fn listen_advice(error: &std::io::Error) -> &'static str {
-    match error.kind() {
+fn listen_advice(setting: &str, error: &std::io::Error) -> String {
+    let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another program has the port, choose another with --listen"
+            let flag = setting.replace('_', "-");
+            return format!("; another program has the port, choose another with --{flag}");
         }
         std::io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
         std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",
-    }
+    };
+    advice.to_owned()
 }
 
 /// A record that was committed, for whoever watches inside this process.

@@ -4,7 +4,7 @@
 //! A host has at most one live session. Locks are held for a few instructions and never across an
 //! await.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,8 @@ pub(crate) enum End {
     Superseded,
     /// The aggregator stops and could not commit what it has.
     Uncommitted,
+    /// The database was made anew and knows no host; nothing of it is stored any more.
+    Forgotten,
 }
 
 /// What the writer tells a stream.
@@ -59,6 +61,40 @@ pub(crate) struct Newcomer {
     pub(crate) agent_version: Option<String>,
     /// The agent's clock at Hello.
     pub(crate) clock: UnixMicros,
+    /// The database's era; see [`crate::database::Database`].
+    pub(crate) era: u64,
+}
+
+/// What a host is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Connected, and heard within the last one and a half intervals.
+    Live,
+    /// Connected, and not heard for longer than that.
+    Silent,
+    /// It said Hello since the start and is not connected.
+    Gone,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 3] = [Self::Live, Self::Silent, Self::Gone];
+
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Silent => "silent",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A host that said Hello since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Presence {
+    pub(crate) name: HostName,
+    pub(crate) state: State,
+    pub(crate) last_heard_at: UnixMicros,
 }
 
 /// One session, shared by its stream, the writer and the registry.
@@ -130,8 +166,9 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Hosts {
     live: HashMap<HostName, Arc<Live>>,
-    /// Since the start; bounded by the names that the authority certified.
-    seen: HashSet<HostName>,
+    /// Since the start, with the time of the last frame of a session that ended; bounded by the
+    /// names that the authority certified.
+    seen: HashMap<HostName, UnixMicros>,
 }
 
 impl Registry {
@@ -168,7 +205,7 @@ impl Registry {
             newcomer,
         });
         hosts.live.insert(name.clone(), Arc::clone(&live));
-        hosts.seen.insert(name);
+        hosts.seen.insert(name, wall);
         Ok(Ticket { registry: Arc::clone(self), live })
     }
 
@@ -187,6 +224,38 @@ impl Registry {
         };
         connected.sort_unstable_by(|a, b| a.newcomer.name.cmp(&b.newcomer.name));
         (connected.iter().map(|live| self.connected_host(live)).collect(), gone)
+    }
+
+    /// How many hosts are connected.
+    pub(crate) fn connected(&self) -> usize {
+        lock(&self.hosts).live.len()
+    }
+
+    /// Every host that said Hello since the start, in no order.
+    pub(crate) fn presence(&self) -> Vec<Presence> {
+        let now = millis(self.clock.monotonic());
+        let silent_after = millis(self.interval).saturating_mul(3) / 2;
+        let hosts = lock(&self.hosts);
+        let presence = |(name, left_at): (&HostName, &UnixMicros)| {
+            let name = name.clone();
+            let Some(live) = hosts.live.get(&name) else {
+                return Presence { name, state: State::Gone, last_heard_at: *left_at };
+            };
+            let silent = now.saturating_sub(live.heard_ms.load(Ordering::Relaxed)) > silent_after;
+            Presence {
+                name,
+                state: if silent { State::Silent } else { State::Live },
+                last_heard_at: UnixMicros(live.heard_at.load(Ordering::Relaxed)),
+            }
+        };
+        hosts.seen.iter().map(presence).collect()
+    }
+
+    /// Ends all sessions, because the database does not know their hosts any more; how many.
+    pub(crate) fn forget_all(&self) -> usize {
+        let live: Vec<_> = lock(&self.hosts).live.values().cloned().collect();
+        live.iter().for_each(|live| live.end(End::Forgotten));
+        live.len()
     }
 
     fn connected_host(&self, live: &Live) -> pb::ConnectedHost {
@@ -221,6 +290,8 @@ impl Drop for Ticket {
         // A newer session of the host may have taken the place.
         if hosts.live.get(name).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
             hosts.live.remove(name);
+            let last_heard_at = UnixMicros(self.live.heard_at.load(Ordering::Relaxed));
+            hosts.seen.insert(name.clone(), last_heard_at);
         }
     }
 }
@@ -253,6 +324,7 @@ pub(crate) mod tests {
             peer: ([192, 0, 2, 1], 4).into(),
             agent_version: Some("0.1.0".into()),
             clock: UnixMicros(1_500_000),
+            era: 0,
         }
     }
 
@@ -340,6 +412,36 @@ pub(crate) mod tests {
         assert_eq!(host.spool.unwrap().size_bytes, 9);
         assert_eq!(connected[0].last_sample_at, None);
         assert_eq!(registry.status(|name| name == "a").0.len(), 1);
+    }
+
+    #[test]
+    fn presence_tells_who_is_live_silent_or_gone() {
+        let (clock, registry) = registry();
+        let loud = registry.admit(newcomer("loud", 1)).unwrap();
+        let _mute = registry.admit(newcomer("mute", 1)).unwrap();
+        let gone = registry.admit(newcomer("gone", 1)).unwrap();
+        clock.advance(Duration::from_secs(10));
+        gone.live.heard(&shared(&clock));
+        drop(gone);
+        clock.advance(Duration::from_secs(80));
+        loud.live.heard(&shared(&clock));
+        let present = || {
+            let mut hosts = registry.presence();
+            hosts.sort_by(|a, b| a.name.cmp(&b.name));
+            let told = |host: Presence| {
+                (host.name.to_string(), host.state.as_str(), host.last_heard_at.0 / 1_000_000)
+            };
+            hosts.into_iter().map(told).collect::<Vec<_>>()
+        };
+        let row = |name: &str, state, heard| (name.to_owned(), state, heard);
+        let expected = [row("gone", "gone", 11), row("loud", "live", 91), row("mute", "live", 1)];
+        assert_eq!(present(), expected);
+        clock.advance(Duration::from_millis(1));
+        let expected = [row("gone", "gone", 11), row("loud", "live", 91), row("mute", "silent", 1)];
+        assert_eq!(present(), expected);
+        assert_eq!(registry.connected(), 2);
+        assert_eq!(registry.forget_all(), 2);
+        assert_eq!(loud.live.progress().end, Some(End::Forgotten));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use clap::ArgMatches;
 use rowcall_aggregator::config::{LogFormat, Problems};
 use rowcall_aggregator::{Config, Error, Server, Stopped};
 use rowcall_core::clock::SystemClock;
-use rowcall_tls::load::Material;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -28,8 +27,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
         return Ok(0);
     }
     if matches.get_flag("check-config") {
-        Material::load(&config.files).map_err(|error| Error::Certificates(error.to_string()))?;
-        say("settings and certificates are fine\n");
+        start_logs(&config);
+        rowcall_aggregator::check(&config, &SystemClock::shared())?;
+        say("settings, certificates and database URL are fine; nothing was connected to\n");
         return Ok(0);
     }
     start_logs(&config);
@@ -55,7 +55,7 @@ async fn serve(config: Config) -> Result<u8> {
     let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terms = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let shutdown = CancellationToken::new();
-    let server = Server::bind(config, SystemClock::shared()).await?;
+    let server = Server::bind(config, SystemClock::shared()).await?.notifying();
     let running = server.run(shutdown.clone());
     tokio::pin!(running);
     tokio::select! {

@@ -5,6 +5,7 @@
 //! - [`session`]: both ends of the stream as state machines (events in, actions out)
 //! - [`schedule`], [`backoff`], [`version`], [`clock`]: when to sample, when to come back, which
 //!   protocol to speak, and what time it is
+//! - [`throttle`]: one log line for many of a kind
 
 pub mod backoff;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod id;
 pub mod record;
 pub mod schedule;
 pub mod session;
+pub mod throttle;
 pub mod version;
 
 pub use rowcall_proto as proto;

@@ -217,6 +217,7 @@ pub struct Material {
     key: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
     validity: Box<[Validity]>,
+    authorities_not_after: Option<UnixMicros>,
     files: Files,
 }
 
@@ -228,7 +229,7 @@ impl Material {
     pub fn load(files: &Files) -> Result<Self, LoadError> {
         let chain = certificates(FileKind::Certificate, &files.certificate)?;
         let key = private_key(&files.key)?;
-        let roots = authorities(&files.authorities)?;
+        let (roots, authorities_not_after) = authorities(&files.authorities)?;
         let validity = chain.iter().map(|(_, validity)| *validity).collect();
         let chain = chain.into_iter().map(|(der, _)| der).collect();
         let key = CertifiedKey::from_der(chain, key, &config::provider()).map_err(|error| {
@@ -241,7 +242,13 @@ impl Material {
                 LoadError::BadKey { path: files.key.clone(), detail: error.to_string() }
             }
         })?;
-        Ok(Self { key: Arc::new(key), roots: Arc::new(roots), validity, files: files.clone() })
+        Ok(Self {
+            key: Arc::new(key),
+            roots: Arc::new(roots),
+            validity,
+            authorities_not_after,
+            files: files.clone(),
+        })
     }
 
     /// Our own certificate, then its intermediates. Never empty.
@@ -265,6 +272,12 @@ impl Material {
             not_before: UnixMicros(i64::MIN),
             not_after: UnixMicros(i64::MAX),
         })
+    }
+
+    /// When the first of the authorities ends.
+    #[must_use]
+    pub fn authorities_not_after(&self) -> Option<UnixMicros> {
+        self.authorities_not_after
     }
 
     /// Whether our own certificate and its intermediates are valid now.
@@ -329,6 +342,10 @@ fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
 type Dated = (CertificateDer<'static>, Validity);
 
 fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, LoadError> {
@@ -349,7 +366,11 @@ fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, LoadError> {
             kind,
             path: path.to_owned(),
             expected: "CERTIFICATE",
-            advice: "it must be PEM (text); convert DER with `openssl x509 -inform der`",
+            advice: if holds(&bytes, "PRIVATE KEY") {
+                "it holds a private key; are the paths of certificate and key swapped?"
+            } else {
+                "it must be PEM (text); convert DER with `openssl x509 -inform der`"
+            },
         });
     }
     Ok(found)
@@ -358,8 +379,7 @@ fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, LoadError> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
     let kind = FileKind::Key;
     let bytes = read(kind, path)?;
-    let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-    if has("ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+    if holds(&bytes, "ENCRYPTED PRIVATE KEY") || holds(&bytes, "Proc-Type: 4,ENCRYPTED") {
         return Err(LoadError::EncryptedKey(path.to_owned()));
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
@@ -367,16 +387,23 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
             kind,
             path: path.to_owned(),
             expected: "PRIVATE KEY",
-            advice: "give the private key that was made with the certificate",
+            advice: if holds(&bytes, "CERTIFICATE") {
+                "it holds a certificate; are the paths of certificate and key swapped?"
+            } else {
+                "give the private key that was made with the certificate"
+            },
         },
         error => not_pem(kind, path, &error),
     })
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, LoadError> {
+/// With the time when the first of them ends.
+fn authorities(path: &Path) -> Result<(RootCertStore, Option<UnixMicros>), LoadError> {
     let kind = FileKind::Authorities;
     let mut roots = RootCertStore::empty();
-    for (index, (der, _)) in certificates(kind, path)?.into_iter().enumerate() {
+    let found = certificates(kind, path)?;
+    let first_end = found.iter().map(|(_, validity)| validity.not_after).min();
+    for (index, (der, _)) in found.into_iter().enumerate() {
         let number = index + 1;
         let bad = |detail: String| LoadError::BadCertificate {
             kind,
@@ -394,7 +421,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, LoadError> {
         }
         roots.add(der.clone()).map_err(|e| bad(e.to_string()))?;
     }
-    Ok(roots)
+    Ok((roots, first_end))
 }
 
 fn not_pem(kind: FileKind, path: &Path, error: &PemError) -> LoadError {

@@ -2,15 +2,19 @@
 //!
 //! Both calls run the same code; they differ in where the parts go. Limits: a Summary has at most
 //! [`MAX_CELLS`] cells and `MAX_SUMMARY_BYTES`; a StreamSummary has parts of at most 500 hosts
-//! and [`MAX_STREAM_CELLS`] cells. A request holds at most one connection of the report pool.
+//! and [`MAX_STREAM_CELLS`] cells. A request holds at most one connection of the report pool, a
+//! certificate at most half of them ([`Turns`]), and a reader that takes no part of a StreamSummary
+//! for [`STALL`] loses the rest of it, so that its connection goes to somebody else.
 
 mod parts;
 mod request;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message as _;
 use rowcall_core::proto::MAX_SUMMARY_BYTES;
@@ -18,17 +22,22 @@ use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::summary_service_server::SummaryService;
 use rowcall_store::Store;
 use rowcall_store::reports::Frame;
-use tokio::sync::mpsc;
+use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::identity::{Identity, Role};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
-use tracing::{info_span, warn};
+use tracing::{info, info_span, warn};
 
 use crate::database::Database;
+use crate::refusals::{Reason, Refusals};
 use crate::tasks::Tasks;
 use crate::telemetry::refusal;
 use parts::{Hardware, Memory, Roll};
 use request::Asked;
+pub(crate) use turns::Turns;
 
 /// Most cells (hosts x windows) of a Summary.
 pub const MAX_CELLS: u64 = 250_000;
@@ -40,6 +49,9 @@ pub const MAX_STREAM_CELLS: u64 = 30_000_000;
 /// Parts that wait for a reader.
 const PARTS_WAITING: usize = 2;
 
+/// Longest that a reader may take to take a part, once [`PARTS_WAITING`] are ready for it.
+const STALL: Duration = Duration::from_secs(10);
+
 /// Parts may add up to this much more than the whole that they make.
 const PARTS_OVERHEAD_BYTES: usize = 64 * 1024;
 
@@ -48,6 +60,21 @@ const PARTS_OVERHEAD_BYTES: usize = 64 * 1024;
 pub(crate) struct Summary {
     pub(crate) database: Arc<Database>,
     pub(crate) tasks: Tasks,
+    pub(crate) turns: Turns,
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+impl Summary {
+    /// A turn for the caller to have a report made.
+    async fn turn<T>(&self, request: &Request<T>) -> Result<OwnedSemaphorePermit, Status> {
+        let peer = PeerInfo::of(request)?;
+        let identity: &Identity = peer.require(&[Role::Viewer, Role::Operator])?;
+        self.turns.take(identity).await.inspect_err(|status| {
+            if let Some(held_back) = self.refusals.count(Reason::TooManyReports) {
+                info!(peer = %peer.address, reason = status.message(), held_back, "report refused");
+            }
+        })
+    }
 }
 
 #[tonic::async_trait]
@@ -56,9 +83,11 @@ impl SummaryService for Summary {
         &self,
         request: Request<pb::SummaryRequest>,
     ) -> Result<Response<pb::SummaryResponse>, Status> {
+        let turn = self.turn(&request).await?;
         let asked = Asked::read(request.into_inner())?;
         let mut sink = Sink::Whole { response: Box::default(), bytes: 0 };
         report(self.database.store()?, &asked, &mut sink).await?;
+        drop(turn);
         match sink {
             Sink::Whole { response, .. } if response.encoded_len() <= MAX_SUMMARY_BYTES => {
                 Ok(Response::new(*response))
@@ -74,9 +103,16 @@ impl SummaryService for Summary {
         &self,
         request: Request<pb::StreamSummaryRequest>,
     ) -> Result<Response<Self::StreamSummaryStream>, Status> {
+        let turn = self.turn(&request).await?;
+        let address = PeerInfo::of(&request)?.address;
         let asked = Asked::read(request.into_inner().request.unwrap_or_default())?;
         let store = self.database.store()?.clone();
-        let (sender, receiver) = mpsc::channel(PARTS_WAITING);
+        let (sender, receiver) = mpsc::channel(PARTS_WAITING + 1);
+        // Kept for the reason of an early end, which must not wait for the reader.
+        let Ok(last) = sender.clone().try_reserve_owned() else {
+            return Err(Status::internal("a new channel has no room"));
+        };
+        let refusals = Arc::clone(&self.refusals);
         let run = async move {
             let mut sink = Sink::Parts(sender.clone());
             let made = tokio::select! {
@@ -84,9 +120,14 @@ impl SummaryService for Summary {
                 // The reader is gone: give the connection back.
                 () = sender.closed() => return,
             };
+            drop(turn);
             if let Err(status) = made {
-                // The reader may be gone.
-                drop(sender.send(Err(status)).await);
+                if status.message() == STALLED
+                    && let Some(held_back) = refusals.count(Reason::StalledReader)
+                {
+                    info!(peer = %address, reason = STALLED, held_back, "report ended");
+                }
+                drop(last.send(Err(status)));
             }
         };
         // Ends with its reader, its report or the server.
@@ -94,6 +135,10 @@ impl SummaryService for Summary {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
+
+/// For readers that ask and don't read.
+const STALLED: &str = "no part of the report was taken for 10 s, so it ends here incomplete; read \
+                       the parts as they come, or ask for fewer hosts or windows";
 
 /// Where parts go.
 enum Sink {
@@ -114,10 +159,14 @@ impl Sink {
                 parts::merge(response, part);
                 Ok(())
             }
-            Self::Parts(sender) => sender
-                .send(Ok(pb::StreamSummaryResponse { part: Some(part) }))
-                .await
-                .map_err(|_| Status::cancelled("the reader is gone")),
+            Self::Parts(sender) => {
+                let part = pb::StreamSummaryResponse { part: Some(part) };
+                match timeout(STALL, sender.send(Ok(part))).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err(Status::cancelled("the reader is gone")),
+                    Err(_) => Err(Status::deadline_exceeded(STALLED)),
+                }
+            }
         }
     }
 

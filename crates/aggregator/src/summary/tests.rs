@@ -2,9 +2,15 @@
 
 use rowcall_core::id::UnixMicros;
 
+use std::time::Duration;
+
 use prost::Message as _;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::reports::{HardwareRow, MemoryRow, RollRow, WindowState};
+
+use super::{PARTS_WAITING, STALL, STALLED, Sink};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::parts::{Hardware, Memory, PART_HOSTS, Roll, hosts_in_part, merge};
 
@@ -136,4 +142,24 @@ fn an_empty_roll_still_has_its_totals() {
     let parts = rolled(&[]);
     assert_eq!(parts.len(), 1);
     assert_eq!(parts[0].roll.as_ref().unwrap().totals, Some(pb::RollTotals::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_ends_its_report_after_10_seconds_with_the_reason() {
+    let (sender, mut parts) = mpsc::channel(PARTS_WAITING);
+    let mut sink = Sink::Parts(sender);
+    for _ in 0..PARTS_WAITING {
+        sink.put(pb::SummaryResponse::default()).await.unwrap();
+    }
+    let started = Instant::now();
+    let status = sink.put(pb::SummaryResponse::default()).await.unwrap_err();
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert_eq!(status.message(), STALLED);
+    // A slow one gets it all.
+    let (slow, taken) = tokio::join!(sink.put(pb::SummaryResponse::default()), async {
+        tokio::time::sleep(STALL - Duration::from_millis(1)).await;
+        parts.recv().await
+    });
+    assert!(slow.is_ok() && taken.is_some());
 }

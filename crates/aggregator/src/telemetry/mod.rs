@@ -10,13 +10,11 @@ pub(crate) mod writer;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::telemetry_service_server::TelemetryService;
-use rowcall_tls::accept::PeerInfo;
 use rowcall_tls::identity::Role;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::Stream;
@@ -25,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{field, info_span};
 
+use crate::connections::Visit;
 use crate::database::Database;
+use crate::metrics::Meters;
+use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::tasks::Tasks;
 use queue::Queue;
@@ -46,8 +47,8 @@ pub(crate) struct Shared {
     pub(crate) openings: Semaphore,
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: Tasks,
-    /// Counts the streams that got no Welcome.
-    pub(crate) refused: Arc<AtomicU64>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) meters: Arc<Meters>,
 }
 
 /// The service.
@@ -63,15 +64,19 @@ impl TelemetryService for Telemetry {
         &self,
         request: Request<Streaming<pb::StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let peer = Arc::clone(PeerInfo::of(&request)?);
-        let name = peer.require(&[Role::Agent])?.name.clone();
+        let visit =
+            request.extensions().get::<Arc<Visit>>().map(Arc::clone).ok_or_else(|| {
+                Status::internal("the server knows nothing about this connection")
+            })?;
+        let name = visit.peer.require(&[Role::Agent])?.name.clone();
         if self.0.draining.is_cancelled() {
             return Err(Status::unavailable("shutting down"));
         }
         let (sender, receiver) = mpsc::channel(OUTBOUND);
-        let span = info_span!("stream", host = %name, peer = %peer.address, host_id = field::Empty);
+        let address = visit.peer.address;
+        let span = info_span!("stream", host = %name, peer = %address, host_id = field::Empty);
         let shared = Arc::clone(&self.0);
-        let run = stream::run(shared, peer, name, request.into_inner(), sender);
+        let run = stream::run(shared, visit, name, request.into_inner(), sender);
         // Nobody awaits a single stream; the group of tasks does.
         drop(self.0.tasks.spawn(span, run));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

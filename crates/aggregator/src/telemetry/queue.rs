@@ -73,7 +73,6 @@ impl Queue {
     }
 
     /// Records that wait, for metrics.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for metrics, which come next"))]
     pub(crate) fn records(&self) -> usize {
         self.0.lock().lanes.records()
     }

@@ -1,11 +1,83 @@
-//! The one map from reasons to gRPC codes.
+//! The one map from reasons to gRPC codes, and to what is counted.
 
+use rowcall_core::proto::MAX_FRAME_BYTES;
 use rowcall_core::session::aggregator::Refusal;
 use rowcall_store::{Error as StoreError, Kind};
-use tonic::Status;
+use tonic::{Code, Status};
+
+use crate::refusals::Reason;
 
 /// Why a stream ends before its agent wants it to.
-pub(crate) fn status(refusal: &Refusal) -> Status {
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// What is counted; none where nobody did anything wrong.
+    pub(crate) reason: Option<Reason>,
+    /// What the agent is told.
+    pub(crate) status: Status,
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self { reason: None, status }
+    }
+}
+
+impl From<&Refusal> for Broken {
+    fn from(refusal: &Refusal) -> Self {
+        let reason = match refusal {
+            Refusal::HelloExpected | Refusal::Hello(_) => Reason::BadHello,
+            Refusal::Version(_) => Reason::Version,
+            Refusal::OtherHost { .. } => Reason::OtherHost,
+            Refusal::NoHello => Reason::NoHello,
+            Refusal::UnexpectedFrame
+            | Refusal::Sequence(_)
+            | Refusal::Hole { .. }
+            | Refusal::Records(_) => Reason::BadFrame,
+            Refusal::Window => Reason::Window,
+            Refusal::Silence(_) => Reason::Silence,
+        };
+        Self { reason: Some(reason), status: status(refusal) }
+    }
+}
+
+impl Broken {
+    pub(crate) fn because(reason: Reason, status: Status) -> Self {
+        Self { reason: Some(reason), status }
+    }
+
+    /// A message that could not be received, in words for the agent's log. tonic's own name
+    /// neither the limit nor, for a message that is too large, the right code.
+    pub(crate) fn received(status: Status) -> Self {
+        let said = status.message();
+        match status.code() {
+            Code::OutOfRange => Self::because(
+                Reason::FrameTooLarge,
+                Status::resource_exhausted(format!(
+                    "frame too large: at most {MAX_FRAME_BYTES} bytes are taken ({said})"
+                )),
+            ),
+            Code::ResourceExhausted => Self::because(
+                Reason::FrameTooLarge,
+                Status::resource_exhausted(format!(
+                    "frame too large: it inflates to more than the {MAX_FRAME_BYTES} bytes that \
+                     are taken"
+                )),
+            ),
+            // What prost and the gRPC framing refuse.
+            Code::Internal => Self::because(
+                Reason::BadFrame,
+                Status::invalid_argument(format!(
+                    "what came is no frame of this protocol ({said}); is the client's version \
+                     right, or something between that changes data?"
+                )),
+            ),
+            // The connection.
+            _ => status.into(),
+        }
+    }
+}
+
+fn status(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
         Refusal::HelloExpected

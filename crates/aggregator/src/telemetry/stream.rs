@@ -6,26 +6,28 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost::Message as _;
 use rowcall_core::id::{HostId, HostName};
-use rowcall_core::proto::{MAX_FRAME_BYTES, v1 as pb};
+use rowcall_core::proto::v1 as pb;
 use rowcall_core::record::Record;
 use rowcall_core::session::aggregator::{
     HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet, silence_limit,
 };
-use rowcall_store::Mark;
-use rowcall_tls::accept::PeerInfo;
+use rowcall_store::{Kind, Mark};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::{Span, info};
 
+use super::Shared;
 use super::queue::{Outlet, Room};
-use super::{Shared, refusal};
+use super::refusal::{self, Broken};
+use crate::connections::{Visit, Welcomed};
+use crate::metrics::{AckTimer, StreamEnd};
+use crate::refusals::Reason;
 use crate::registry::{End, Live, Newcomer, Ticket};
 
 /// How long a peer may take to read the last word.
@@ -36,6 +38,10 @@ const OPEN_WAIT: Duration = Duration::from_secs(30);
 
 /// After Drain an agent comes back within this.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+/// For streams of a database that was made anew.
+const FORGOTTEN: &str = "the database was made anew and does not know this host yet: say Hello \
+                         again and send what is not acknowledged";
 
 /// What goes to the peer.
 pub(super) type Outbound = mpsc::Sender<Result<pb::StreamResponse, Status>>;
@@ -54,24 +60,36 @@ pub(super) enum Ended {
 /// Runs a stream to its end.
 pub(super) async fn run<S>(
     shared: Arc<Shared>,
-    peer: Arc<PeerInfo>,
+    visit: Arc<Visit>,
     name: HostName,
     mut inbound: S,
     outbound: Outbound,
 ) where
     S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
 {
-    let result = match open(&shared, &peer, &name, &mut inbound, &outbound).await {
+    let result = match open(&shared, &visit, &name, &mut inbound, &outbound).await {
         Ok(mut opened) => opened.serve(&mut inbound, &outbound).await,
-        Err(status) => {
-            shared.refused.fetch_add(1, Ordering::Relaxed);
-            Err(status)
-        }
+        Err(broken) => Err(broken),
     };
+    shared.meters.stream_ended(match &result {
+        Ok(Ended::ByAgent) => StreamEnd::Agent,
+        Ok(Ended::Drained(_)) => StreamEnd::Drained,
+        Ok(Ended::Lost) => StreamEnd::Lost,
+        Err(_) => StreamEnd::Error,
+    });
     match result {
         Ok(ended) => info!(?ended, "stream ended"),
-        Err(status) => {
-            info!(code = ?status.code(), reason = status.message(), "stream ended");
+        Err(Broken { reason, status }) => {
+            let (code, text) = (status.code(), status.message());
+            match reason {
+                None => info!(?code, text, "stream ended"),
+                Some(reason) => {
+                    if let Some(held_back) = shared.refusals.count(reason) {
+                        let reason = reason.as_str();
+                        info!(reason, ?code, text, held_back, "stream refused");
+                    }
+                }
+            }
             // The peer may be gone, or not read.
             drop(timeout(LAST_WORD, outbound.send(Err(status))).await);
         }
@@ -81,44 +99,54 @@ pub(super) async fn run<S>(
 /// From the first frame to Welcome.
 async fn open<S>(
     shared: &Arc<Shared>,
-    peer: &PeerInfo,
+    visit: &Arc<Visit>,
     name: &HostName,
     inbound: &mut S,
     outbound: &Outbound,
-) -> Result<Opened, Status>
+) -> Result<Opened, Broken>
 where
     S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
 {
     let first = tokio::select! {
         first = timeout(HELLO_DEADLINE, inbound.next()) => first,
-        () = shared.draining.cancelled() => return Err(Status::unavailable("shutting down")),
+        () = shared.draining.cancelled() => return Err(not_ready(Status::unavailable("shutting down"))),
     };
     let frame = match first {
-        Err(_) => return Err(refusal::status(&Refusal::NoHello)),
+        Err(_) => return Err(Broken::from(&Refusal::NoHello)),
         Ok(None) => None,
-        Ok(Some(Err(status))) => return Err(broken(status)),
+        Ok(Some(Err(status))) => return Err(Broken::received(status)),
         Ok(Some(Ok(request))) => request.frame,
     };
-    let (hello, protocol) = greet(frame, name).map_err(|r| refusal::status(&r))?;
+    let (hello, protocol) = greet(frame, name).map_err(|r| Broken::from(&r))?;
     let newcomer = Newcomer {
         name: name.clone(),
         run: hello.run,
-        peer: peer.address,
+        peer: visit.peer.address,
         agent_version: hello.agent_version.clone(),
         clock: hello.clock,
+        era: shared.database.era(),
     };
     // The store is asked first: while it isn't there, nobody's session is worth replacing.
-    let store = shared.database.store()?;
-    let ticket = shared
-        .registry
-        .admit(newcomer)
-        .map_err(|refused| Status::already_exists(refused.to_string()))?;
+    let store = shared.database.store().map_err(not_ready)?;
+    let ticket = shared.registry.admit(newcomer).map_err(|refused| {
+        Broken::because(Reason::AlreadyConnected, Status::already_exists(refused.to_string()))
+    })?;
+    let welcomed = visit.welcome();
     let opened = {
         let turn = timeout(OPEN_WAIT, shared.openings.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
-            return Err(Status::unavailable("too many agents connect at once, come back later"));
+            let status = Status::unavailable("too many agents connect at once, come back later");
+            return Err(not_ready(status));
         };
-        store.open_session(&hello, shared.interval).await.map_err(|e| refusal::database(&e))?
+        let Some(_era) = shared.database.hold_era(ticket.live.newcomer.era).await else {
+            return Err(Status::unavailable(FORGOTTEN).into());
+        };
+        store.open_session(&hello, shared.interval).await.map_err(|error| {
+            if error.kind() == Kind::Schema {
+                shared.database.doubt_schema();
+            }
+            not_ready(refusal::database(&error))
+        })?
     };
     let (host, epoch) = (opened.host_id, opened.epoch_id);
     Span::current().record("host_id", host.0);
@@ -133,14 +161,20 @@ where
     );
     let welcome = welcome(shared, protocol, host, opened.mark);
     if outbound.send(Ok(response(pb::stream_response::Frame::Welcome(welcome)))).await.is_err() {
-        return Err(Status::cancelled("the agent is gone"));
+        return Err(Status::cancelled("the agent is gone").into());
     }
     Ok(Opened {
         shared: Arc::clone(shared),
         session: Session::new(hello.epoch, opened.mark.map(|mark| mark.through)),
+        ack_timer: AckTimer::default(),
         outlet: shared.queue.outlet(Arc::clone(&ticket.live), host, epoch),
         ticket,
+        welcomed: Some(welcomed),
     })
+}
+
+fn not_ready(status: Status) -> Broken {
+    Broken::because(Reason::NotReady, status)
 }
 
 fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> pb::Welcome {
@@ -164,6 +198,9 @@ pub(super) struct Opened {
     pub(super) session: Session,
     pub(super) ticket: Ticket,
     pub(super) outlet: Outlet,
+    /// While this is the host's session.
+    pub(super) welcomed: Option<Welcomed>,
+    pub(super) ack_timer: AckTimer,
 }
 
 /// A batch that waits for room in the queue.
@@ -202,7 +239,7 @@ impl Opened {
         &mut self,
         inbound: &mut S,
         outbound: &Outbound,
-    ) -> Result<Ended, Status>
+    ) -> Result<Ended, Broken>
     where
         S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
     {
@@ -236,16 +273,20 @@ impl Opened {
                         Some(End::Superseded) => return Err(Status::aborted(
                             "this spool epoch is not the host's current one any more: another \
                              spool said Hello for the host",
-                        )),
+                        ).into()),
+                        Some(End::Forgotten) => return Err(Status::unavailable(FORGOTTEN).into()),
                         Some(End::Uncommitted) => return Err(Status::unavailable(
                             "shutting down without the database; send again what is not acknowledged",
-                        )),
+                        ).into()),
                         // Or streams replaced one after another would each keep a batch.
                         Some(End::Replaced) if waiting.is_some() => return Err(Status::aborted(
                             "a newer stream of this agent replaces this one; send again there \
                              what is not acknowledged",
-                        )),
-                        Some(End::Replaced) => drain(&mut ending, &mut due, pb::DrainReason::Replaced),
+                        ).into()),
+                        Some(End::Replaced) => {
+                            self.welcomed = None;
+                            drain(&mut ending, &mut due, pb::DrainReason::Replaced);
+                        }
                         None => {}
                     }
                 }
@@ -255,12 +296,17 @@ impl Opened {
                 slot = outbound.reserve(), if !due.is_empty() => {
                     let Ok(slot) = slot else { return Ok(Ended::Lost) };
                     if let Some(response) = due.take() {
+                        if let Some(pb::stream_response::Frame::Ack(ack)) = &response.frame {
+                            for took in self.ack_timer.acknowledged(ack.through_sequence) {
+                                shared.meters.acknowledged(took);
+                            }
+                        }
                         slot.send(Ok(response));
                     }
                 }
                 (room, records) = found(&mut waiting), if waiting.is_some() => {
                     if !self.outlet.put(room, records) {
-                        return Err(Status::unavailable("shutting down"));
+                        return Err(Status::unavailable("shutting down").into());
                     }
                 }
                 frame = inbound.next(), if waiting.is_none() && ending != Some(Ended::ByAgent) => {
@@ -280,7 +326,7 @@ impl Opened {
                 }
                 () = outbound.closed() => return Ok(Ended::Lost),
                 () = sleep_until(quiet_since + silence), if !owing && ending.is_none() => {
-                    return Err(refusal::status(&Refusal::Silence(silence)));
+                    return Err(Broken::from(&Refusal::Silence(silence)));
                 }
             }
         }
@@ -291,9 +337,9 @@ impl Opened {
         frame: Option<Result<pb::StreamRequest, Status>>,
         live: &Live,
         taking: bool,
-    ) -> Result<Received, Status> {
+    ) -> Result<Received, Broken> {
         let Some(request) = frame else { return Ok(Received::Last) };
-        let request = request.map_err(broken)?;
+        let request = request.map_err(Broken::received)?;
         live.heard(&self.shared.clock);
         match request.frame {
             Some(pb::stream_request::Frame::Batch(batch)) => {
@@ -305,7 +351,10 @@ impl Opened {
                     return Ok(Received::Records(Vec::new()));
                 }
                 let bytes = batch.encoded_len();
-                let records = self.session.batch(batch, bytes).map_err(|r| refusal::status(&r))?;
+                let records = self.session.batch(batch, bytes).map_err(|r| Broken::from(&r))?;
+                if let Some(last) = records.last() {
+                    self.ack_timer.received(last.through());
+                }
                 Ok(Received::Records(records))
             }
             Some(pb::stream_request::Frame::Bye(bye)) => {
@@ -313,7 +362,7 @@ impl Opened {
                 Ok(Received::Last)
             }
             Some(pb::stream_request::Frame::Hello(_)) | None => {
-                Err(refusal::status(&Refusal::UnexpectedFrame))
+                Err(Broken::from(&Refusal::UnexpectedFrame))
             }
         }
     }
@@ -345,15 +394,4 @@ fn drain(ending: &mut Option<Ended>, due: &mut Due, reason: pb::DrainReason) {
 
 fn response(frame: pb::stream_response::Frame) -> pb::StreamResponse {
     pb::StreamResponse { frame: Some(frame) }
-}
-
-/// tonic's word for a frame over the limit names neither the limit's name nor the right code.
-fn broken(status: Status) -> Status {
-    if status.code() == Code::OutOfRange {
-        return Status::resource_exhausted(format!(
-            "frame too large: at most {MAX_FRAME_BYTES} bytes are taken ({})",
-            status.message()
-        ));
-    }
-    status
 }

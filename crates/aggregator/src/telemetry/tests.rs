@@ -21,7 +21,10 @@ use super::lanes::Pending;
 use super::queue::{Intake, Queue, SMALL_RECORDS};
 use super::stream::{Ended, Opened, run};
 use super::{OUTBOUND, Shared};
+use crate::connections::Visit;
 use crate::database::Database;
+use crate::metrics::Meters;
+use crate::refusals::Refusals;
 use crate::registry::tests::newcomer;
 use crate::registry::{End, Registry};
 use crate::tasks::Tasks;
@@ -38,12 +41,13 @@ fn shared() -> (Arc<Shared>, Intake) {
         database: Database::new(),
         registry: Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL)),
         queue,
+        refusals: Refusals::new(Arc::clone(&clock)),
         clock,
         interval: INTERVAL,
         openings: Semaphore::new(1),
         draining: CancellationToken::new(),
         tasks: Tasks::new(CancellationToken::new()),
-        refused: Arc::default(),
+        meters: Meters::new(),
     };
     (Arc::new(shared), work)
 }
@@ -68,13 +72,15 @@ fn rig() -> Rig {
         session: Session::new(Epoch::new(7).unwrap(), None),
         ticket,
         outlet,
+        welcomed: None,
+        ack_timer: crate::metrics::AckTimer::default(),
     };
     let (agent, inbound) = mpsc::channel(16);
     let (outbound, responses) = mpsc::channel(OUTBOUND);
-    let stream =
-        tokio::spawn(
-            async move { opened.serve(&mut ReceiverStream::new(inbound), &outbound).await },
-        );
+    let stream = tokio::spawn(async move {
+        let served = opened.serve(&mut ReceiverStream::new(inbound), &outbound).await;
+        served.map_err(|broken| broken.status)
+    });
     Rig { shared, work, agent, responses, stream }
 }
 
@@ -128,12 +134,13 @@ fn commit(work: &[Pending]) {
 async fn a_peer_without_hello_is_dropped_after_10_seconds() {
     let (shared, _work) = shared();
     let identity = Identity::from_uri("spiffe://d/agent/n");
-    let peer = Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity });
+    let peer = PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity };
+    let visit = Visit::alone(Arc::new(peer));
     let (_silent, inbound) = mpsc::channel::<Result<pb::StreamRequest, Status>>(1);
     let (outbound, mut responses) = mpsc::channel(OUTBOUND);
     let started = Instant::now();
     let name = HostName::parse("n").unwrap();
-    run(shared, peer, name, ReceiverStream::new(inbound), outbound).await;
+    run(shared, visit, name, ReceiverStream::new(inbound), outbound).await;
     assert_eq!(started.elapsed(), HELLO_DEADLINE);
     let status = responses.recv().await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
@@ -291,7 +298,8 @@ async fn a_second_hello_and_a_hole_are_refused() {
 async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
     let (shared, _work) = shared();
     let identity = Identity::from_uri("spiffe://d/agent/n");
-    let peer = Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity });
+    let peer = PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity };
+    let visit = Visit::alone(Arc::new(peer));
     let (agent, inbound) = mpsc::channel(1);
     let hello = pb::Hello {
         protocol_min: 1,
@@ -307,7 +315,7 @@ async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
     agent.send(Ok(pb::StreamRequest { frame })).await.unwrap();
     let (outbound, mut responses) = mpsc::channel(OUTBOUND);
     let name = HostName::parse("n").unwrap();
-    run(shared, peer, name, ReceiverStream::new(inbound), outbound).await;
+    run(shared, visit, name, ReceiverStream::new(inbound), outbound).await;
     let status = responses.recv().await.unwrap().unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "not connected yet"));
 }

@@ -26,11 +26,16 @@ use super::lanes::Pending;
 use super::queue::Intake;
 use crate::CommittedSample;
 use crate::database::{Database, Finder};
+use crate::metrics::Meters;
+use crate::pulse::Pulse;
 use crate::registry::{End, Live};
 
 /// Pauses between tries, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The time-outs of the store end a try far earlier, also one that looks for a bad row.
+const LONGEST_TRY: Duration = Duration::from_secs(3_600);
 
 /// What the writer did since the start.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) samples: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) quarantined: AtomicU64,
+    /// Records of gaps.
+    pub(crate) gaps: AtomicU64,
     /// Records given up at a shutdown, because the database did not take them.
     pub(crate) uncommitted: AtomicU64,
     /// Wall clock; `i64::MIN` for never.
@@ -50,6 +57,7 @@ impl Counters {
             samples: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
             uncommitted: AtomicU64::new(0),
             last_commit: AtomicI64::new(i64::MIN),
         })
@@ -67,6 +75,8 @@ pub(crate) struct Writer {
     pub(crate) database: Arc<Database>,
     pub(crate) clock: SharedClock,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) observers: broadcast::Sender<CommittedSample>,
     pub(crate) flush_rows: usize,
     pub(crate) flush_after: Duration,
@@ -76,16 +86,29 @@ pub(crate) struct Writer {
     pub(crate) finish: CancellationToken,
 }
 
+/// Why records are not committed, and never will be by this process.
+enum NotCommitted {
+    /// A shutdown does not wait for the database.
+    GivenUp,
+    /// The database was made anew and does not know their hosts.
+    Forgotten,
+}
+
 impl Writer {
     pub(crate) async fn run(self, queue: Intake) {
         // What did not fit into a flush has waited long enough.
         let mut left_over = false;
         loop {
             if !left_over {
-                tokio::select! {
-                    biased;
-                    () = queue.filled(1) => {}
-                    () = self.finish.cancelled() => return,
+                let work = async {
+                    tokio::select! {
+                        biased;
+                        () = queue.filled(1) => true,
+                        () = self.finish.cancelled() => false,
+                    }
+                };
+                if !self.pulse.during(Duration::MAX, work).await {
+                    return;
                 }
                 // Late is fine: what is there is written.
                 drop(timeout(self.flush_after, queue.filled(self.flush_rows)).await);
@@ -97,10 +120,11 @@ impl Writer {
     }
 
     async fn flush(&self, pending: Vec<Pending>) {
+        let era = self.database.era();
         let (mut lives, mut records) = (Vec::new(), Vec::new());
         for Pending { live, incoming } in pending {
             // Its stream was told to end; whatever it sent comes again on another one.
-            if live.progress().end == Some(End::Superseded) {
+            if live.progress().end == Some(End::Superseded) || live.newcomer.era != era {
                 continue;
             }
             lives.push(live);
@@ -109,43 +133,58 @@ impl Writer {
         if records.is_empty() {
             return;
         }
-        let Some(committed) = self.commit(&records).await else {
-            let given_up = u64::try_from(records.len()).unwrap_or(u64::MAX);
-            self.counters.uncommitted.fetch_add(given_up, Ordering::Relaxed);
-            lives.iter().for_each(|live| live.end(End::Uncommitted));
-            return;
+        let committed = match self.commit(&records, era).await {
+            Ok(committed) => committed,
+            // Their streams were told to end; agents send all that again.
+            Err(NotCommitted::Forgotten) => return,
+            Err(NotCommitted::GivenUp) => {
+                let given_up = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                self.counters.uncommitted.fetch_add(given_up, Ordering::Relaxed);
+                lives.iter().for_each(|live| live.end(End::Uncommitted));
+                return;
+            }
         };
         self.counters.samples.fetch_add(committed.samples, Ordering::Relaxed);
         self.counters.duplicates.fetch_add(committed.duplicates, Ordering::Relaxed);
         self.counters.quarantined.fetch_add(committed.quarantined, Ordering::Relaxed);
+        self.counters.gaps.fetch_add(committed.gaps, Ordering::Relaxed);
         self.counters.last_commit.store(self.clock.wall().0, Ordering::Relaxed);
         self.tell(lives, records, &committed);
     }
 
-    /// Tries until the records are committed; none when a shutdown does not wait for that.
-    async fn commit(&self, records: &[Incoming]) -> Option<Committed> {
+    /// Tries until the records are committed, or cannot be.
+    async fn commit(&self, records: &[Incoming], era: u64) -> Result<Committed, NotCommitted> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
             .expect("the first pause is shorter than the longest");
         let started = self.clock.monotonic();
         let mut failures = 0_u64;
         loop {
-            let result = match self.database.store() {
-                Ok(store) => store.ingest(records).await,
-                // Streams are welcomed by the store, so it is there.
-                Err(_) => return None,
+            // Streams are welcomed by the store, so it is there.
+            let Ok(store) = self.database.store() else { return Err(NotCommitted::GivenUp) };
+            let Some(held) = self.database.hold_era(era).await else {
+                self.database.found(Finder::Writer, None);
+                return Err(NotCommitted::Forgotten);
             };
+            let tried_at = self.clock.monotonic();
+            let result = self.pulse.during(LONGEST_TRY, store.ingest(records)).await;
+            drop(held);
             let error = match result {
                 Ok(committed) => {
                     self.database.found(Finder::Writer, None);
+                    self.meters.committed(self.clock.monotonic().saturating_sub(tried_at));
                     if failures > 0 {
                         let after = self.clock.monotonic().saturating_sub(started);
                         info!(failures, ?after, rows = records.len(), "rows are committed at last");
                     }
-                    return Some(committed);
+                    return Ok(committed);
                 }
                 Err(error) => error,
             };
             failures += 1;
+            self.meters.commit_failed();
+            if error.kind() == Kind::Schema {
+                self.database.doubt_schema();
+            }
             self.report(&error, failures, records.len());
             self.database.found(Finder::Writer, Some(error.to_string()));
             if self.draining.is_cancelled() {
@@ -153,7 +192,7 @@ impl Writer {
                     rows = records.len(),
                     "shutting down with rows uncommitted; an agent that lives sends them again"
                 );
-                return None;
+                return Err(NotCommitted::GivenUp);
             }
             let pause = backoff.next(crate::random()).max(FIRST_PAUSE / 5);
             tokio::select! {

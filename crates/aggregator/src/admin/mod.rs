@@ -1,4 +1,6 @@
-//! AdminService: who is connected, from memory.
+//! AdminService: who is connected, from memory; and the fleet's hosts, from the database.
+
+mod hosts;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::database::Database;
 use crate::registry::Registry;
 use crate::telemetry::writer::Counters;
+use hosts::Operator;
 
 /// Largest answer, in bytes: what gRPC clients take by default.
 const MAX_STATUS_BYTES: usize = 4 * 1024 * 1024;
@@ -68,38 +71,36 @@ impl AdminService for Admin {
 
     async fn list_hosts(
         &self,
-        _: Request<pb::ListHostsRequest>,
+        request: Request<pb::ListHostsRequest>,
     ) -> Result<Response<pb::ListHostsResponse>, Status> {
-        Err(later("ListHosts"))
+        self.list(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_host(
         &self,
-        _: Request<pb::GetHostRequest>,
+        request: Request<pb::GetHostRequest>,
     ) -> Result<Response<pb::GetHostResponse>, Status> {
-        Err(later("GetHost"))
+        let host = Some(self.get(&request.into_inner()).await?);
+        Ok(Response::new(pb::GetHostResponse { host }))
     }
 
     async fn label_host(
         &self,
-        _: Request<pb::LabelHostRequest>,
+        request: Request<pb::LabelHostRequest>,
     ) -> Result<Response<pb::LabelHostResponse>, Status> {
-        Err(later("LabelHost"))
+        let operator = Operator::of(&request)?;
+        let host = Some(self.label(&operator, request.into_inner()).await?);
+        Ok(Response::new(pb::LabelHostResponse { host }))
     }
 
     async fn retire_host(
         &self,
-        _: Request<pb::RetireHostRequest>,
+        request: Request<pb::RetireHostRequest>,
     ) -> Result<Response<pb::RetireHostResponse>, Status> {
-        Err(later("RetireHost"))
+        let operator = Operator::of(&request)?;
+        let host = Some(self.retire(&operator, &request.into_inner()).await?);
+        Ok(Response::new(pb::RetireHostResponse { host }))
     }
-}
-
-fn later(call: &str) -> Status {
-    Status::unimplemented(format!(
-        "AdminService/{call} comes with a later version of rowcall-aggregator (this is {})",
-        env!("CARGO_PKG_VERSION")
-    ))
 }
 
 /// Whether a name fits a pattern: `*` stands for any characters, `?` for one. Time is bounded by

@@ -4,71 +4,58 @@
 //! the reason, and Status answers. A stop closes the listener, drains all streams, lets the writer
 //! finish, and at the deadline cuts whatever is left: nothing unacknowledged is lost by that.
 
+mod certificates;
+mod services;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use rowcall_core::clock::SharedClock;
-use rowcall_core::proto::v1::admin_service_server::AdminServiceServer;
-use rowcall_core::proto::v1::summary_service_server::SummaryServiceServer;
-use rowcall_core::proto::v1::telemetry_service_server::TelemetryServiceServer;
-use rowcall_core::proto::{FILE_DESCRIPTOR_SET, MAX_FRAME_BYTES};
 use rowcall_core::session::aggregator::silence_limit;
 use rowcall_store::{Migration, Settings, Store};
 use rowcall_tls::accept::{Acceptor, Limits};
-use rowcall_tls::config::server_config;
-use rowcall_tls::identity::TrustDomain;
-use rowcall_tls::load::Material;
-use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
+use tonic_health::server::HealthReporter;
 use tracing::{error, info, info_span, warn};
 
 use crate::access::Guarded;
 use crate::admin::Admin;
 use crate::config::{Config, Database as Which};
-use crate::connection::Killable;
-use crate::database::{Database, Finder};
+use crate::connection::Bounded;
+use crate::connections::{self, Connections};
+use crate::database::Database;
+use crate::http::{self, Pages};
+use crate::metrics::{Meters, Metrics, Sources};
+use crate::notify::Notifier;
+use crate::pulse::Pulse;
+use crate::refusals::Refusals;
 use crate::registry::Registry;
-use crate::summary::Summary;
+use crate::summary::{Summary, Turns};
 use crate::tasks::Tasks;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::{Counters, Writer};
 use crate::telemetry::{Shared, Telemetry};
+use crate::upkeep::Upkeep;
 use crate::{CommittedSample, Error};
+use certificates::{Certificates, certificates};
+use services::{SERVICES, mirror, services};
 
 /// hyper's own defaults would let each stalled peer pin megabytes.
 const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
 /// Calls at a time on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 8;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Requests of readers are small.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
-
-/// How often the database is asked for a sign of life.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How often partitions are made ahead.
-const PARTITIONS_INTERVAL: Duration = Duration::from_secs(3_600);
-
 /// Committed samples that a slow observer may lag behind before it loses some.
 const OBSERVER_LAG: usize = 256;
 
 /// The database of an embedded server.
 const EMBEDDED_DATABASE: &str = "host_agent";
-
-/// The services whose health is the database's.
-const SERVICES: [&str; 3] =
-    ["rowcall.v1.TelemetryService", "rowcall.v1.SummaryService", "rowcall.v1.AdminService"];
 
 /// How a stop went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +76,10 @@ pub enum Stopped {
 #[derive(Clone, Debug)]
 pub struct Handle {
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
     ready: watch::Receiver<bool>,
     observers: broadcast::Sender<CommittedSample>,
-    refused: Arc<AtomicU64>,
+    refusals: Arc<Refusals>,
 }
 
 impl Handle {
@@ -101,15 +89,22 @@ impl Handle {
         self.address
     }
 
+    /// Where it answers probes and gives metrics, with the real port; none: nowhere.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
     /// Waits until the database is open and agents are welcome. False: the server ended before.
     pub async fn ready(&mut self) -> bool {
         self.ready.wait_for(|ready| *ready).await.is_ok()
     }
 
-    /// Calls and Hellos that were refused since the start, for whatever reason.
+    /// Peers, calls and streams that were refused since the start, for whatever reason; without
+    /// handshakes.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refusals.total()
     }
 
     /// What is committed from now on, replays included. Lossy: whoever lags loses the oldest and is told how many.
@@ -125,10 +120,11 @@ pub struct Server {
     config: Config,
     clock: SharedClock,
     listener: TcpListener,
-    tls: Arc<arc_swap::ArcSwap<ServerConfig>>,
-    trust_domain: TrustDomain,
+    http_listener: Option<TcpListener>,
+    certificates: Certificates,
     handle: Handle,
     ready: watch::Sender<bool>,
+    notifies: bool,
 }
 
 /// Binds and runs; see [`Server`].
@@ -155,22 +151,48 @@ pub async fn migrate(config: &Config) -> Result<Migration, Error> {
     Ok(migration)
 }
 
+/// Checks what can be checked without a database and without listening: settings, certificate,
+/// key, authorities, trust domain, and what the database's URL says.
+///
+/// # Errors
+/// [`Error::Config`], [`Error::Certificates`] and [`Error::Database`].
+pub fn check(config: &Config, clock: &SharedClock) -> Result<(), Error> {
+    config.validate()?;
+    certificates(config, clock)?;
+    if let Which::Url(url) = &config.database {
+        Store::check(&store_settings(config, url.clone()))?;
+    }
+    Ok(())
+}
+
 impl Server {
-    /// Reads the certificates and binds the address. Needs no database.
+    /// Reads the certificates and binds the addresses. Needs no database.
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Certificates`] and [`Error::Listen`].
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, Error> {
         config.validate()?;
-        let (tls, trust_domain) = certificates(&config, &clock)?;
-        let failed = |error| Error::Listen { address: config.listen, error };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let certificates = certificates(&config, &clock)?;
+        let (listener, address) = bound("listen", config.listen).await?;
+        let http = match config.http_listen {
+            Some(address) => Some(bound("http_listen", address).await?),
+            None => None,
+        };
+        let (http_listener, http_address) = http.unzip();
         let (ready, ready_seen) = watch::channel(false);
         let (observers, _) = broadcast::channel(OBSERVER_LAG);
-        let handle = Handle { address, ready: ready_seen, observers, refused: Arc::default() };
-        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
-        Ok(Self { config, clock, listener, tls, trust_domain, handle, ready })
+        let refusals = Refusals::new(Arc::clone(&clock));
+        let handle = Handle { address, http_address, ready: ready_seen, observers, refusals };
+        let notifies = false;
+        Ok(Self { config, clock, listener, http_listener, certificates, handle, ready, notifies })
+    }
+
+    /// Also tells the service manager that started this process how it fares, where one did: the
+    /// environment has `NOTIFY_SOCKET`, and `WATCHDOG_USEC` if it wants signs of life.
+    #[must_use]
+    pub fn notifying(mut self) -> Self {
+        self.notifies = true;
+        self
     }
 
     /// Where it listens, with the real port.
@@ -209,7 +231,10 @@ impl Server {
         settings: &Settings,
         shutdown: CancellationToken,
     ) -> Result<Stopped, Error> {
-        let Self { config, clock, listener, tls, trust_domain, handle, ready } = self;
+        let Self { config, clock, listener, http_listener, certificates, handle, ready, notifies } =
+            self;
+        let Certificates { tls, trust_domain, expiry } = certificates;
+        let started_at = clock.wall();
         let kill = CancellationToken::new();
         let _cut_when_dropped = kill.clone().drop_guard();
         let (stop_accepting, draining, finish) =
@@ -217,6 +242,9 @@ impl Server {
 
         let database = Database::new();
         let counters = Counters::new();
+        let meters = Meters::new();
+        let refusals = Arc::clone(&handle.refusals);
+        let pulse = Pulse::new(Arc::clone(&clock));
         let registry =
             Registry::new(Arc::clone(&clock), config.interval, silence_limit(config.interval));
         let (queue, work) = Queue::new();
@@ -224,6 +252,8 @@ impl Server {
             database: Arc::clone(&database),
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
+            meters: Arc::clone(&meters),
+            pulse: Arc::clone(&pulse),
             observers: handle.observers.clone(),
             flush_rows: config.flush_rows,
             flush_after: config.flush_after,
@@ -233,13 +263,14 @@ impl Server {
         let shared = Arc::new(Shared {
             database: Arc::clone(&database),
             registry: Arc::clone(&registry),
-            queue,
+            queue: queue.clone(),
             clock: Arc::clone(&clock),
             interval: config.interval,
             openings: Semaphore::new(config.ingest_connections.saturating_sub(1).max(1)),
             draining: draining.clone(),
             tasks: Tasks::new(kill.clone()),
-            refused: Arc::clone(&handle.refused),
+            refusals: Arc::clone(&refusals),
+            meters: Arc::clone(&meters),
         });
         let health = HealthReporter::new();
         let admin = Admin {
@@ -247,23 +278,41 @@ impl Server {
             registry: Arc::clone(&registry),
             counters: Arc::clone(&counters),
             clock: Arc::clone(&clock),
-            started_at: clock.wall(),
+            started_at,
         };
         let tasks = Tasks::new(kill.clone());
         let reports = Tasks::new(kill.clone());
-        let summary = Summary { database: Arc::clone(&database), tasks: reports };
+        let summary = Summary {
+            database: Arc::clone(&database),
+            tasks: reports,
+            turns: Turns::new(config.report_connections, config.pool_wait),
+            refusals: Arc::clone(&refusals),
+        };
         let routes = services(Telemetry(Arc::clone(&shared)), summary, admin, &health);
-        let guarded = Guarded::new(routes, Arc::clone(&handle.refused));
+        let guarded = Guarded::new(routes, Arc::clone(&refusals));
 
+        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
+        let database_connections = config.ingest_connections + config.report_connections;
+        let (max_connections, max_handshakes) = connections::budget(
+            connections::open_files(),
+            database_connections,
+            config.max_handshakes,
+        );
+        let guests = Connections::new(max_connections, Arc::clone(&refusals));
         let acceptor = Acceptor::new(listener, tls, trust_domain).with_limits(Limits {
             handshake_deadline: config.handshake_timeout,
-            in_flight: config.max_handshakes,
+            in_flight: max_handshakes,
             in_flight_per_source: config.max_handshakes_per_source,
         });
+        let handshakes = acceptor.counts();
         let incoming = acceptor.start(&stop_accepting);
         let connections = {
-            let kill = kill.clone();
-            incoming.map(move |io| io.map(|io| Killable::new(io, kill.clone())))
+            let (kill, guests) = (kill.clone(), Arc::clone(&guests));
+            incoming.filter_map(move |io| {
+                let io = io.ok()?;
+                let guest = guests.enter(io.peer())?;
+                Some(Ok::<_, std::io::Error>(Bounded::new(io, guest, kill.clone())))
+            })
         };
         let stopping = stop_accepting.clone().cancelled_owned();
         let serving = tonic::transport::Server::builder()
@@ -272,13 +321,49 @@ impl Server {
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .serve_with_incoming_shutdown(guarded, connections, stopping);
-        info!(address = %handle.address, interval = ?config.interval, "listening");
+        info!(address = %handle.address, interval = ?config.interval, max_connections, "listening");
 
         let mut serving = tasks.spawn(info_span!("server"), serving);
         let mut writing = tasks.spawn(info_span!("writer"), writer.run(work));
+        drop(tasks.spawn(info_span!("refusals"), Arc::clone(&refusals).tell_the_rest()));
         drop(tasks.spawn(info_span!("health"), mirror(Arc::clone(&database), health.clone())));
-        let keeping = keep(Arc::clone(&database), settings.clone(), config.migrate, ready);
-        let mut keeping = tasks.spawn(info_span!("database"), keeping);
+        if let Some(listener) = http_listener {
+            let sources = Sources {
+                started_at,
+                expiry,
+                registry: Arc::clone(&registry),
+                counters: Arc::clone(&counters),
+                handshakes,
+                connections: Arc::clone(&guests),
+                refusals: Arc::clone(&refusals),
+                database: Arc::clone(&database),
+                queue,
+            };
+            let pages =
+                Pages::new(Arc::clone(&database), Metrics::new(&meters, sources), draining.clone());
+            info!(http = handle.http_address.map(tracing::field::display), "probes and metrics");
+            handle.http_address.into_iter().for_each(http::warn_if_public);
+            let serving = http::serve(listener, pages, Tasks::new(kill.clone()));
+            drop(tasks.spawn(info_span!("http"), serving));
+        }
+        if notifies {
+            let notifier = Notifier {
+                database: Arc::clone(&database),
+                registry: Arc::clone(&registry),
+                pulse,
+                stopping: draining.clone(),
+            };
+            drop(tasks.spawn(info_span!("notify"), notifier.run()));
+        }
+        let upkeep = Upkeep {
+            database: Arc::clone(&database),
+            registry: Arc::clone(&registry),
+            meters,
+            settings: settings.clone(),
+            migrate: config.migrate,
+            ready,
+        };
+        let mut keeping = tasks.spawn(info_span!("database"), upkeep.run());
 
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -334,122 +419,20 @@ impl Server {
     }
 }
 
-fn services(
-    telemetry: Telemetry,
-    summary: Summary,
-    admin: Admin,
-    health: &HealthReporter,
-) -> Routes {
-    let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let built = "the descriptor sets are compiled in";
-    Routes::new(
-        TelemetryServiceServer::new(telemetry)
-            .max_decoding_message_size(MAX_FRAME_BYTES)
-            .max_encoding_message_size(MAX_FRAME_BYTES),
-    )
-    .add_service(SummaryServiceServer::new(summary).max_decoding_message_size(MAX_REQUEST_BYTES))
-    .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
-    .add_service(health)
-    .add_service(reflection().build_v1().expect(built))
-    .add_service(reflection().build_v1alpha().expect(built))
-}
-
-/// Opens the database, then keeps an eye on it.
-async fn keep(
-    database: Arc<Database>,
-    settings: Settings,
-    migrate: bool,
-    ready: watch::Sender<bool>,
-) -> Result<std::convert::Infallible, Error> {
-    database.open(&settings, migrate).await?;
-    info!("agents are welcome");
-    ready.send_replace(true);
-    let every = |period| {
-        let mut ticks = interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
-    let (mut looks, mut partitions) = (every(LOOK_INTERVAL), every(PARTITIONS_INTERVAL));
-    loop {
-        let Ok(store) = database.store() else { return Err(Error::Task("database")) };
-        tokio::select! {
-            _ = looks.tick() => {
-                let fault = store.ping().await.err().map(|error| error.to_string());
-                database.found(Finder::Look, fault);
-            }
-            _ = partitions.tick() => {
-                if let Err(error) = store.ensure_partitions().await {
-                    // Some are there for days ahead; the next hour may do better.
-                    warn!(%error, "cannot make partitions ahead");
-                }
-            }
-        }
-    }
-}
-
-/// Health follows the database; the empty name says that the process lives.
-async fn mirror(database: Arc<Database>, health: HealthReporter) {
-    let mut reachable = database.reachable();
-    loop {
-        let status = if *reachable.borrow_and_update() {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        for service in SERVICES {
-            health.set_service_status(service, status).await;
-        }
-        if reachable.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn certificates(
-    config: &Config,
-    clock: &SharedClock,
-) -> Result<(ServerConfig, TrustDomain), Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Certificates(error.to_string());
-    let material = Material::load(&config.files).map_err(|error| failed(&error))?;
-    if let Err(error) = material.check_dates(clock.wall()) {
-        // The clock may be wrong and be set later; peers decide by their own.
-        warn!(%error, "the server certificate is out of date");
-    }
-    let trust_domain = match &config.trust_domain {
-        Some(domain) => domain.clone(),
-        None => trust_domain_of(&config.files.authorities)?,
-    };
-    Ok((server_config(&material).map_err(|error| failed(&error))?, trust_domain))
-}
-
-/// The trust domain that the first client authority names.
-fn trust_domain_of(path: &std::path::Path) -> Result<TrustDomain, Error> {
-    let unnamed = |error: &dyn std::fmt::Display| {
-        Error::Certificates(format!(
-            "trust_domain is not set, and the first certificate in {} does not name one: {error}; \
-             set trust_domain to NAME, as in the spiffe://NAME/agent/... of the clients",
-            path.display()
-        ))
-    };
-    let der = CertificateDer::from_pem_file(path).map_err(|error| unnamed(&error))?;
-    TrustDomain::from_authority(&der).map_err(|error| unnamed(&error))
+/// Binds, and says which setting is to be changed where that fails.
+async fn bound(
+    setting: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |error| Error::Listen { setting, address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Starts the embedded server where there is to be one; and the settings to connect with.
 async fn embedded(config: &Config) -> Result<(Option<rowcall_postgres::Server>, Settings), Error> {
-    let settings = |url: String| Settings {
-        url,
-        ingest_connections: config.ingest_connections,
-        report_connections: config.report_connections,
-        statement_timeout: config.statement_timeout,
-        pool_wait: config.pool_wait,
-        ..Settings::default()
-    };
+    let settings = |url: String| store_settings(config, url);
     match &config.database {
         Which::Url(url) => Ok((None, settings(url.clone()))),
         Which::Embedded => {
@@ -460,5 +443,18 @@ async fn embedded(config: &Config) -> Result<(Option<rowcall_postgres::Server>, 
             let url = server.url(EMBEDDED_DATABASE);
             Ok((Some(server), settings(url)))
         }
+    }
+}
+
+fn store_settings(config: &Config, url: String) -> Settings {
+    Settings {
+        url,
+        ingest_connections: config.ingest_connections,
+        report_connections: config.report_connections,
+        statement_timeout: config.statement_timeout,
+        pool_wait: config.pool_wait,
+        retention: config.retention,
+        max_database_bytes: config.max_database_bytes,
+        ..Settings::default()
     }
 }

@@ -1,0 +1,394 @@
+//! How many connections there may be, of one certificate and in all, and how long one may be
+//! without a call.
+//!
+//! A connection on which no call comes within [`FIRST_CALL`] is dropped: TLS without an HTTP/2
+//! preface, a preface without a call. So is one that has been idle for long after its last call.
+//!
+//! One certificate may have [`MAX_OF_AGENT`] or [`MAX_OF_PERSON`] connections. An agent that comes
+//! back after its network was cut must always get in, although its dead connections live on until
+//! TCP gives them up, so a newcomer beyond the bound takes the place of the oldest connection that
+//! is idle, or else (agents only) of the oldest that is not a welcomed session. A person's
+//! newcomer that finds all others busy is let in to be told why its calls are refused, up to
+//! [`TURNED_AWAY`] of them; the rest is dropped without a word.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rowcall_core::id::HostName;
+use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::identity::Role;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tracing::{debug, info};
+
+use crate::refusals::{Reason, Refusals};
+
+/// Time from the finished handshake to the first call.
+pub(crate) const FIRST_CALL: Duration = Duration::from_secs(10);
+
+/// Longest that an agent's connection may be idle after a call: it has just one, its stream.
+pub(crate) const IDLE_AGENT: Duration = Duration::from_secs(10);
+
+/// Longest that a person's or a dashboard's connection may be idle after a call.
+pub(crate) const IDLE_PERSON: Duration = Duration::from_secs(600);
+
+/// Connections of one agent's certificate. It needs one, and another while it comes back.
+pub(crate) const MAX_OF_AGENT: usize = 8;
+
+/// Connections of one viewer's or operator's certificate. Each carries 8 calls at a time.
+pub(crate) const MAX_OF_PERSON: usize = 32;
+
+/// Connections that are let in beyond these only to be told so.
+const TURNED_AWAY: usize = 4;
+
+/// Descriptors for everything but connections and the database: logs, listeners, timers, room.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// How many files this process may have open, after raising the bound as far as it can be: it is
+/// mostly 1,024 only for the sake of programs that use `select`.
+pub(crate) fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(_) => limit,
+    };
+    // None is no limit.
+    limit.current.and_then(|files| usize::try_from(files).ok()).unwrap_or(1 << 20)
+}
+
+/// How many connections and handshakes at a time fit under a limit of open files, of which
+/// `database` are for connections to PostgreSQL. Handshakes get at most a quarter.
+pub(crate) fn budget(descriptors: usize, database: usize, handshakes: usize) -> (usize, usize) {
+    let free = descriptors.saturating_sub(RESERVED_DESCRIPTORS + database).max(8);
+    let handshakes = handshakes.min(free / 4);
+    (free - handshakes, handshakes)
+}
+
+/// Whose connections are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Named(Role, HostName),
+    /// All whose certificates name nobody.
+    Nobody,
+}
+
+impl Holder {
+    fn of(peer: &PeerInfo) -> Self {
+        match &peer.identity {
+            Ok(identity) => Self::Named(identity.role, identity.name.clone()),
+            Err(_) => Self::Nobody,
+        }
+    }
+
+    const fn is_agent(&self) -> bool {
+        matches!(self, Self::Named(Role::Agent, _))
+    }
+
+    const fn bound(&self) -> usize {
+        match self {
+            Self::Named(Role::Agent, _) => MAX_OF_AGENT,
+            Self::Named(Role::Viewer | Role::Operator, _) | Self::Nobody => MAX_OF_PERSON,
+        }
+    }
+
+    const fn idle(&self) -> Duration {
+        match self {
+            Self::Named(Role::Viewer | Role::Operator, _) => IDLE_PERSON,
+            Self::Named(Role::Agent, _) | Self::Nobody => IDLE_AGENT,
+        }
+    }
+}
+
+/// All connections that are served.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    bound: usize,
+    refusals: Arc<Refusals>,
+    /// Of each holder the oldest first. Never holds an empty list.
+    held: Mutex<HashMap<Holder, Vec<Arc<Visit>>>>,
+}
+
+impl Connections {
+    /// At most `bound` in all.
+    pub(crate) fn new(bound: usize, refusals: Arc<Refusals>) -> Arc<Self> {
+        Arc::new(Self { bound, refusals, held: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Holder, Vec<Arc<Visit>>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection, given back when the guest is dropped. None: there is none.
+    pub(crate) fn enter(self: &Arc<Self>, peer: &Arc<PeerInfo>) -> Option<Guest> {
+        let holder = Holder::of(peer);
+        let mut held = self.lock();
+        if held.values().map(Vec::len).sum::<usize>() >= self.bound {
+            drop(held);
+            self.say(Reason::TooManyConnections, peer, "dropped: as many as may be are open");
+            return None;
+        }
+        let visits = held.entry(holder.clone()).or_default();
+        let mut said = None;
+        let mut turned_away = false;
+        if visits.len() >= holder.bound() {
+            if let Some(place) = replaceable(visits, holder.is_agent()) {
+                visits.remove(place).evict();
+                said = Some("its certificate has too many: the oldest idle one was dropped for it");
+            } else if visits.len() < holder.bound() + TURNED_AWAY {
+                turned_away = true;
+                said = Some("its certificate has too many, all busy: its calls are refused");
+            } else {
+                drop(held);
+                self.say(Reason::TooManyOfIdentity, peer, "dropped: its certificate has too many");
+                return None;
+            }
+        }
+        let visit = Arc::new(Visit::new(Arc::clone(peer), &holder, turned_away));
+        visits.push(Arc::clone(&visit));
+        drop(held);
+        if let Some(what) = said {
+            self.say(Reason::TooManyOfIdentity, peer, what);
+        }
+        Some(Guest { connections: Arc::clone(self), holder, visit })
+    }
+
+    fn say(&self, reason: Reason, peer: &PeerInfo, what: &str) {
+        if let Some(held_back) = self.refusals.count(reason) {
+            let holder = peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
+            info!(
+                peer = %peer.address, certificate = holder, reason = reason.as_str(), held_back,
+                "connection {what}"
+            );
+        }
+    }
+
+    /// Connections now: of each role, and of certificates that name nobody.
+    pub(crate) fn by_role(&self) -> [(&'static str, usize); 4] {
+        let held = self.lock();
+        let count = |wanted: Option<Role>| {
+            held.iter()
+                .filter(|(holder, _)| match holder {
+                    Holder::Named(role, _) => wanted == Some(*role),
+                    Holder::Nobody => wanted.is_none(),
+                })
+                .map(|(_, visits)| visits.len())
+                .sum()
+        };
+        let [agent, viewer, operator] = Role::ALL;
+        [
+            (agent.as_str(), count(Some(agent))),
+            (viewer.as_str(), count(Some(viewer))),
+            (operator.as_str(), count(Some(operator))),
+            ("none", count(None)),
+        ]
+    }
+}
+
+/// Which of a holder's connections must make room for a new one, if any.
+fn replaceable(visits: &[Arc<Visit>], is_agent: bool) -> Option<usize> {
+    let idle = visits.iter().position(|visit| visit.is_idle());
+    if !is_agent {
+        return idle;
+    }
+    // Two can be sessions at a time at most: the host's, and the one that it just replaced.
+    idle.or_else(|| visits.iter().position(|visit| !visit.is_welcomed())).or(Some(0))
+}
+
+/// One connection, and what goes on there.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    pub(crate) peer: Arc<PeerInfo>,
+    idle_limit: Duration,
+    is_turned_away: bool,
+    welcomed: AtomicBool,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    calls: usize,
+    had_a_call: bool,
+    idle_since: Instant,
+    evicted: bool,
+}
+
+/// Why a connection ends before its peer wants it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// No call came within [`FIRST_CALL`].
+    NoCall,
+    /// It was idle for too long after its last call.
+    Idle,
+    /// A newer connection of the same certificate takes its place.
+    Evicted,
+}
+
+impl Visit {
+    fn new(peer: Arc<PeerInfo>, holder: &Holder, is_turned_away: bool) -> Self {
+        let idle_since = Instant::now();
+        Self {
+            peer,
+            // Whoever is turned away goes when its answer is read.
+            idle_limit: if is_turned_away { IDLE_AGENT } else { holder.idle() },
+            is_turned_away,
+            welcomed: AtomicBool::new(false),
+            state: Mutex::new(State { calls: 0, had_a_call: false, idle_since, evicted: false }),
+            changed: Notify::new(),
+        }
+    }
+
+    /// One that nobody counts.
+    #[cfg(test)]
+    pub(crate) fn alone(peer: Arc<PeerInfo>) -> Arc<Self> {
+        let holder = Holder::of(&peer);
+        Arc::new(Self::new(peer, &holder, false))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call began; it lasts until the value is dropped.
+    pub(crate) fn call(self: &Arc<Self>) -> Call {
+        let mut state = self.lock();
+        state.calls += 1;
+        state.had_a_call = true;
+        drop(state);
+        self.changed.notify_one();
+        Call(Arc::clone(self))
+    }
+
+    /// Why calls on this connection are not served, if they aren't.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        if self.is_turned_away {
+            return Err(Status::resource_exhausted(format!(
+                "this certificate has {MAX_OF_PERSON} connections open and all are busy, which is \
+                 the most for one certificate; close some, or use a certificate of its own for \
+                 each program"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Its stream was welcomed, and is the host's session until the value is dropped.
+    pub(crate) fn welcome(self: &Arc<Self>) -> Welcomed {
+        self.welcomed.store(true, Ordering::Relaxed);
+        Welcomed(Arc::clone(self))
+    }
+
+    fn is_welcomed(&self) -> bool {
+        self.welcomed.load(Ordering::Relaxed)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.lock().calls == 0
+    }
+
+    fn evict(&self) {
+        self.lock().evicted = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it must end.
+    pub(crate) async fn over(&self) -> Over {
+        loop {
+            let ends = {
+                let state = self.lock();
+                if state.evicted {
+                    return Over::Evicted;
+                }
+                let (limit, why) = if state.had_a_call {
+                    (self.idle_limit, Over::Idle)
+                } else {
+                    (FIRST_CALL, Over::NoCall)
+                };
+                (state.calls == 0).then_some((state.idle_since + limit, why))
+            };
+            let Some((at, why)) = ends else {
+                self.changed.notified().await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {}
+                () = sleep_until(at) => return why,
+            }
+        }
+    }
+}
+
+/// A call that goes on.
+#[derive(Debug)]
+pub(crate) struct Call(Arc<Visit>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.calls = state.calls.saturating_sub(1);
+        state.idle_since = Instant::now();
+        let is_idle = state.calls == 0;
+        drop(state);
+        if is_idle {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+/// The host's session is on this connection.
+#[derive(Debug)]
+pub(crate) struct Welcomed(Arc<Visit>);
+
+impl Drop for Welcomed {
+    fn drop(&mut self) {
+        self.0.welcomed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A place among the connections, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    connections: Arc<Connections>,
+    holder: Holder,
+    pub(crate) visit: Arc<Visit>,
+}
+
+impl Guest {
+    /// What becomes ready when the connection must end; says so in the log.
+    pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (visit, refusals) = (Arc::clone(&self.visit), Arc::clone(&self.connections.refusals));
+        async move {
+            let peer = visit.peer.address;
+            match visit.over().await {
+                Over::NoCall => {
+                    if let Some(held_back) = refusals.count(Reason::NoCall) {
+                        let reason = Reason::NoCall.as_str();
+                        info!(%peer, reason, held_back, "connection dropped: no call in {FIRST_CALL:?}");
+                    }
+                }
+                over @ (Over::Idle | Over::Evicted) => debug!(%peer, ?over, "connection dropped"),
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut held = self.connections.lock();
+        if let Some(visits) = held.get_mut(&self.holder) {
+            // Not there when it was evicted.
+            visits.retain(|visit| !Arc::ptr_eq(visit, &self.visit));
+            if visits.is_empty() {
+                held.remove(&self.holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Peers that come and go, with time paused.
+
+use rowcall_core::clock::SystemClock;
+use rowcall_tls::identity::Identity;
+
+use super::*;
+
+fn connections(bound: usize) -> Arc<Connections> {
+    Connections::new(bound, Refusals::new(SystemClock::shared()))
+}
+
+fn peer(uri: &str) -> Arc<PeerInfo> {
+    let identity = Identity::from_uri(uri);
+    Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity })
+}
+
+fn agent(name: &str) -> Arc<PeerInfo> {
+    peer(&format!("spiffe://d/agent/{name}"))
+}
+
+fn viewer() -> Arc<PeerInfo> {
+    peer("spiffe://d/viewer/alice")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_call_is_over_after_10_seconds_whoever_it_is() {
+    let connections = connections(10);
+    for peer in [agent("n"), viewer(), peer("spiffe://d/root/n")] {
+        let guest = connections.enter(&peer).unwrap();
+        let started = Instant::now();
+        assert_eq!(guest.visit.over().await, Over::NoCall);
+        assert_eq!(started.elapsed(), Duration::from_secs(10));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_keeps_a_connection_and_its_end_starts_the_time_anew() {
+    let connections = connections(10);
+    for (peer, limit) in [(agent("n"), 10), (viewer(), 600)] {
+        let guest = connections.enter(&peer).unwrap();
+        let visit = Arc::clone(&guest.visit);
+        let over = tokio::spawn(async move { visit.over().await });
+        let first = guest.visit.call();
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        let second = guest.visit.call();
+        drop(first);
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        assert!(!over.is_finished());
+        let ended = Instant::now();
+        drop(second);
+        assert_eq!(over.await.unwrap(), Over::Idle);
+        assert_eq!(ended.elapsed(), Duration::from_secs(limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_gets_in_and_its_oldest_dead_connection_goes() {
+    let connections = connections(100);
+    let guests: Vec<_> =
+        (0..MAX_OF_AGENT).map(|_| connections.enter(&agent("n")).unwrap()).collect();
+    // All look alive, since TCP has not given the dead ones up; one is the session.
+    let _calls: Vec<_> = guests.iter().map(|guest| guest.visit.call()).collect();
+    let _session = guests[0].visit.welcome();
+    let newcomer = connections.enter(&agent("n")).expect("an agent always gets in");
+    assert!(newcomer.visit.check().is_ok());
+    assert_eq!(guests[1].visit.over().await, Over::Evicted);
+    for kept in [&guests[0], &guests[2], &guests[MAX_OF_AGENT - 1], &newcomer] {
+        assert!(!kept.visit.lock().evicted);
+    }
+    assert_eq!(connections.by_role()[0], ("agent", MAX_OF_AGENT));
+    assert_eq!(connections.refusals.of(Reason::TooManyOfIdentity), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_identity_s_flood_costs_others_nothing() {
+    let connections = connections(MAX_OF_AGENT + 3);
+    let honest = connections.enter(&agent("honest")).unwrap();
+    let _stream = honest.visit.call();
+    let flood: Vec<_> = (0..1_000).filter_map(|_| connections.enter(&agent("flooder"))).collect();
+    assert!(!honest.visit.lock().evicted);
+    assert_eq!(flood.iter().filter(|guest| !guest.visit.lock().evicted).count(), MAX_OF_AGENT);
+    assert!(connections.enter(&agent("other")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_s_idle_connection_goes_first_and_a_busy_one_never() {
+    let connections = connections(1_000);
+    let guests: Vec<_> =
+        (0..MAX_OF_PERSON).map(|_| connections.enter(&viewer()).unwrap()).collect();
+    let mut calls: Vec<_> = guests.iter().map(|guest| guest.visit.call()).collect();
+    drop(calls.remove(5));
+    let newcomer = connections.enter(&viewer()).unwrap();
+    assert!(newcomer.visit.check().is_ok());
+    assert_eq!(guests[5].visit.over().await, Over::Evicted);
+    let _busy = newcomer.visit.call();
+    let told: Vec<_> = (0..TURNED_AWAY).map(|_| connections.enter(&viewer()).unwrap()).collect();
+    let _calls: Vec<_> = told.iter().map(|guest| guest.visit.call()).collect();
+    let status = told[0].visit.check().unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    assert!(status.message().starts_with("this certificate has 32 connections open"), "{status}");
+    assert!(connections.enter(&viewer()).is_none());
+    assert!(guests.iter().enumerate().all(|(n, guest)| n == 5 || !guest.visit.lock().evicted));
+    assert!(connections.enter(&peer("spiffe://d/viewer/bob")).is_some());
+}
+
+#[tokio::test]
+async fn there_is_a_bound_in_all_and_places_come_back() {
+    let connections = connections(2);
+    let first = connections.enter(&agent("a")).unwrap();
+    let _second = connections.enter(&agent("b")).unwrap();
+    assert!(connections.enter(&agent("c")).is_none());
+    assert_eq!(connections.refusals.of(Reason::TooManyConnections), 1);
+    drop(first);
+    assert!(connections.enter(&agent("c")).is_some());
+    assert_eq!(connections.lock().len(), 1, "nothing is left of who has gone");
+}
+
+#[test]
+fn connections_and_handshakes_share_the_open_files() {
+    assert_eq!(budget(20_000, 8, 4_096), (19_928 - 4_096, 4_096));
+    assert_eq!(budget(1_024, 8, 4_096), (714, 238));
+    assert_eq!(budget(1_024, 8, 100), (852, 100));
+    assert_eq!(budget(10, 8, 4_096), (6, 2), "even then somebody is served");
+}

@@ -1,0 +1,255 @@
+//! Metrics that are looked up where they are kept when somebody asks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use rowcall_core::id::UnixMicros;
+use rowcall_store::Store;
+use rowcall_tls::accept::{HandshakeCounts, Refusal};
+
+use super::process;
+use crate::connections::Connections;
+use crate::database::Database;
+use crate::refusals::{Reason, Refusals};
+use crate::registry::{Presence, Registry, State};
+use crate::telemetry::queue::{QUEUE_RECORDS, Queue};
+use crate::telemetry::writer::Counters;
+
+/// Hosts that get a series of their own. With more, those that were seen longest ago do, since
+/// they are what an alert asks for; `rowcall_host_series_left_out` counts the others.
+pub(crate) const MAX_HOST_SERIES: usize = 10_000;
+
+/// Ends of certificates' times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expiry {
+    /// Of our own certificate.
+    pub(crate) server: UnixMicros,
+    /// Of the first client authority to end.
+    pub(crate) client_ca: Option<UnixMicros>,
+}
+
+/// Where the values are kept.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) started_at: UnixMicros,
+    pub(crate) expiry: Expiry,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) handshakes: Arc<HandshakeCounts>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) database: Arc<Database>,
+    pub(crate) queue: Queue,
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut to = Families(encoder);
+        self.process(&mut to)?;
+        self.hosts(&mut to)?;
+        self.records(&mut to)?;
+        self.doors(&mut to)?;
+        self.database(&mut to)
+    }
+}
+
+impl Sources {
+    fn process(&self, to: &mut Families<'_>) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        to.0.encode_descriptor("build", "Version of rowcall-aggregator", None, MetricType::Info)?
+            .encode_info(&version)?;
+        to.gauge(
+            "process_start_time_seconds",
+            "When this process started, in seconds since 1970",
+            seconds(self.started_at),
+        )?;
+        if let Some(bytes) = process::resident_bytes() {
+            to.gauge("process_resident_memory_bytes", "Resident memory", number(bytes))?;
+        }
+        if let Some(files) = process::open_files() {
+            to.gauge("process_open_fds", "Open file descriptors", number(files))?;
+        }
+        to.gauges(
+            "certificate_expiry_timestamp_seconds",
+            "When our own certificate, and the first of the client authorities, ends",
+            [("server", Some(self.expiry.server)), ("client_ca", self.expiry.client_ca)]
+                .into_iter()
+                .filter_map(|(which, end)| Some(([("certificate", which)], seconds(end?)))),
+        )
+    }
+
+    fn hosts(&self, to: &mut Families<'_>) -> fmt::Result {
+        let mut hosts = self.registry.presence();
+        let count = |state| hosts.iter().filter(|host| host.state == state).count();
+        to.gauges(
+            "hosts",
+            "Hosts that said Hello since the start: live; silent: connected, and nothing heard \
+             for more than one and a half intervals; gone: not connected now",
+            State::ALL.map(|state| ([("state", state.as_str())], number(count(state)))),
+        )?;
+        hosts.sort_unstable_by(|a, b| (a.last_heard_at, &a.name).cmp(&(b.last_heard_at, &b.name)));
+        let left_out = hosts.len().saturating_sub(MAX_HOST_SERIES);
+        hosts.truncate(MAX_HOST_SERIES);
+        let series =
+            |host: &Presence| ([("host", host.name.to_string())], seconds(host.last_heard_at));
+        to.gauges(
+            "host_last_seen_timestamp_seconds",
+            "When the last frame of a host came, since the start; at most 10,000 hosts, those \
+             seen longest ago",
+            hosts.iter().map(series),
+        )?;
+        to.gauge(
+            "host_series_left_out",
+            "Hosts that rowcall_host_last_seen_timestamp_seconds leaves out",
+            number(left_out),
+        )
+    }
+
+    fn records(&self, to: &mut Families<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        for (name, help, counter) in [
+            ("samples_committed", "Rows of host_usage committed", &counters.samples),
+            ("samples_duplicate", "Records that were there already", &counters.duplicates),
+            (
+                "samples_quarantined",
+                "Records put aside with a reason, and acknowledged",
+                &counters.quarantined,
+            ),
+            ("gaps", "Records of samples that an agent missed or dropped", &counters.gaps),
+            (
+                "records_given_up",
+                "Records not committed at a shutdown; agents send them again",
+                &counters.uncommitted,
+            ),
+        ] {
+            to.counter(name, help, counter)?;
+        }
+        if let Some(at) = counters.last_commit() {
+            to.gauge(
+                "last_commit_timestamp_seconds",
+                "When records were last committed; absent if not since the start",
+                seconds(at),
+            )?;
+        }
+        to.gauge("queue_records", "Records that wait to be written", number(self.queue.records()))?;
+        to.gauge(
+            "queue_limit_records",
+            "Most records that may wait; then agents are not read from",
+            number(QUEUE_RECORDS),
+        )
+    }
+
+    fn doors(&self, to: &mut Families<'_>) -> fmt::Result {
+        let counts = &self.handshakes;
+        let results = Refusal::ALL.map(|refusal| (refusal.as_str(), counts.refused(refusal)));
+        to.counters(
+            "handshakes",
+            "TLS handshakes by result: accepted, or why not",
+            std::iter::once(("accepted", counts.accepted()))
+                .chain(results)
+                .map(|(result, count)| ([("result", result)], count)),
+        )?;
+        to.gauge(
+            "handshakes_in_flight",
+            "Connections whose TLS handshake is not finished",
+            number(counts.in_flight()),
+        )?;
+        to.gauges(
+            "connections",
+            "Connections by the role in their certificate; none: it names nobody",
+            self.connections.by_role().map(|(role, count)| ([("role", role)], number(count))),
+        )?;
+        let refused = Reason::ALL.map(|why| ([("reason", why.as_str())], self.refusals.of(why)));
+        to.counters(
+            "refused",
+            "Connections, calls and streams that were refused or ended for what they did",
+            refused,
+        )?;
+        to.counters(
+            "accept_errors",
+            "Failures of the listening socket itself, as for want of file descriptors",
+            [(NONE, counts.accept_errors())],
+        )
+    }
+
+    fn database(&self, to: &mut Families<'_>) -> fmt::Result {
+        to.gauge(
+            "database_up",
+            "1 while the database takes writes, else 0",
+            i64::from(self.database.error().is_none()),
+        )?;
+        self.database.store().map_or(Ok(()), |store| pools(store, to))
+    }
+}
+
+fn pools(store: &Store, to: &mut Families<'_>) -> fmt::Result {
+    let pools = store.pool_status();
+    let used = pools.iter().flat_map(|(pool, status)| {
+        let used = status.size.saturating_sub(status.available);
+        [("used", used), ("idle", status.available)]
+            .map(|(state, count)| ([("pool", *pool), ("state", state)], number(count)))
+    });
+    to.gauges("pool_connections", "Connections to the database, by pool and state", used)?;
+    let limit = pools.iter().map(|(pool, status)| ([("pool", *pool)], number(status.max)));
+    to.gauges("pool_limit_connections", "Most connections of a pool", limit)?;
+    let waiting = pools.iter().map(|(pool, status)| ([("pool", *pool)], number(status.waiting)));
+    to.gauges("pool_waiting", "Calls that wait for a connection of a pool", waiting)
+}
+
+/// For a metric without labels.
+const NONE: [(&str, &str); 0] = [];
+
+/// Writes families.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        values
+            .into_iter()
+            .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&counter.load(Ordering::Relaxed), None)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        values.into_iter().try_for_each(|(labels, value)| {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        })
+    }
+}
+
+/// Counts are far below 2^63.
+fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+/// Microseconds since 1970 in seconds; exact to the microsecond for the next 200 years.
+fn seconds(time: UnixMicros) -> f64 {
+    std::time::Duration::from_micros(u64::try_from(time.0).unwrap_or(0)).as_secs_f64()
+}

@@ -1,0 +1,170 @@
+//! What `/metrics` says: everything that is counted or measured in this process.
+//!
+//! [`Meters`] is what other parts count with; it costs an atomic or a short lock. What they keep
+//! anyway (who is connected, how full the queue is) is read when somebody asks. Nothing here asks
+//! PostgreSQL. The number of series is bounded: [`collect::MAX_HOST_SERIES`] hosts, and a hundred
+//! others.
+
+mod ack;
+mod collect;
+mod process;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use rowcall_store::DropReason;
+
+pub(crate) use ack::AckTimer;
+pub(crate) use collect::{Expiry, Sources};
+
+/// Every name begins with this.
+const PREFIX: &str = "rowcall";
+
+/// Upper bounds of latency buckets, in seconds. A commit takes a millisecond or more; an
+/// acknowledgement waits for `flush_after` too, and in an outage for the database.
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+type Label = [(&'static str, &'static str); 1];
+
+/// How a stream ended, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// By the agent.
+    Agent,
+    /// By a Drain that the agent followed.
+    Drained,
+    /// The connection broke.
+    Lost,
+    /// With an error, before or after Welcome.
+    Error,
+}
+
+impl StreamEnd {
+    const ALL: [Self; 4] = [Self::Agent, Self::Drained, Self::Lost, Self::Error];
+
+    const fn label(self) -> Label {
+        [(
+            "end",
+            match self {
+                Self::Agent => "agent",
+                Self::Drained => "drained",
+                Self::Lost => "lost",
+                Self::Error => "error",
+            },
+        )]
+    }
+}
+
+/// What other parts count with. Shared.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    commits: Histogram,
+    commit_failures: Counter,
+    acknowledgements: Histogram,
+    streams_ended: Family<Label, Counter>,
+    days_dropped: Family<Label, Counter>,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Arc<Self> {
+        let meters = Self {
+            commits: Histogram::new(LATENCY_BUCKETS),
+            commit_failures: Counter::default(),
+            acknowledgements: Histogram::new(LATENCY_BUCKETS),
+            streams_ended: Family::default(),
+            days_dropped: Family::default(),
+        };
+        // A series that begins with its first event hides that event from `rate()`.
+        for end in StreamEnd::ALL {
+            drop(meters.streams_ended.get_or_create(&end.label()));
+        }
+        for reason in [DropReason::Age, DropReason::Size] {
+            drop(meters.days_dropped.get_or_create(&[("reason", reason.as_str())]));
+        }
+        Arc::new(meters)
+    }
+
+    /// A flush is committed; how long its successful try took.
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commits.observe(took.as_secs_f64());
+    }
+
+    /// A try to commit failed; the same records are tried again.
+    pub(crate) fn commit_failed(&self) {
+        self.commit_failures.inc();
+    }
+
+    /// An acknowledgement was handed out; how long after its batch had come.
+    pub(crate) fn acknowledged(&self, took: Duration) {
+        self.acknowledgements.observe(took.as_secs_f64());
+    }
+
+    /// A stream ended.
+    pub(crate) fn stream_ended(&self, end: StreamEnd) {
+        self.streams_ended.get_or_create(&end.label()).inc();
+    }
+
+    /// A day of samples was dropped.
+    pub(crate) fn day_dropped(&self, reason: DropReason) {
+        self.days_dropped.get_or_create(&[("reason", reason.as_str())]).inc();
+    }
+}
+
+/// All metrics, to be read.
+#[derive(Debug)]
+pub(crate) struct Metrics(Registry);
+
+impl Metrics {
+    /// From what is counted and from where the rest is looked up.
+    pub(crate) fn new(meters: &Meters, sources: Sources) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register(
+            "commit_duration_seconds",
+            "Time of a transaction that wrote a flush of records, failed tries before it left out",
+            meters.commits.clone(),
+        );
+        registry.register(
+            "commit_failures",
+            "Tries to commit a flush that failed and were repeated",
+            meters.commit_failures.clone(),
+        );
+        registry.register(
+            "acknowledgement_duration_seconds",
+            "Time from the reception of a batch until its acknowledgement went to the agent",
+            meters.acknowledgements.clone(),
+        );
+        registry.register(
+            "streams_ended",
+            "Streams that ended: by the agent, drained by us, connection lost, or with an error",
+            meters.streams_ended.clone(),
+        );
+        registry.register(
+            "days_dropped",
+            "Days of samples dropped by this process, for their age or for the database's size",
+            meters.days_dropped.clone(),
+        );
+        registry.register_collector(Box::new(sources));
+        Self(registry)
+    }
+
+    /// The text that Prometheus reads, in OpenMetrics' format.
+    ///
+    /// # Errors
+    /// None that a [`String`] could cause.
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;
