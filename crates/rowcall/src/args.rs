@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use rowcall_core::id::HostName;
 
 /// Longest window, in seconds: a day.
 const MAX_WINDOW_S: u64 = 86_400;
@@ -135,15 +136,55 @@ pub(crate) fn selector(text: &str) -> Result<Selector, String> {
 fn condition(text: &str) -> Result<(String, String), String> {
     let (key, value) =
         text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
-    let (key, value) = (key.trim(), value.trim());
+    Ok((label_key(key)?, label_value(key, value)?))
+}
+
+fn label_key(key: &str) -> Result<String, String> {
+    let key = key.trim();
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-".contains(c);
     if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.chars().all(fits) {
         return Err(format!("{key:?} is no label key: 1 to 63 of a-z, 0-9, '.', '_', '/' and '-'"));
     }
+    Ok(key.to_owned())
+}
+
+fn label_value(key: &str, value: &str) -> Result<String, String> {
+    let value = value.trim();
     if value.len() > MAX_VALUE_BYTES {
         return Err(format!("the value of {key} has more than {MAX_VALUE_BYTES} bytes"));
     }
-    Ok((key.to_owned(), value.to_owned()))
+    Ok(value.to_owned())
+}
+
+/// What to do with a label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LabelChange {
+    /// Give it this value, whether it is there or not.
+    Set(String, String),
+    /// Take it away.
+    Remove(String),
+}
+
+/// A change of a label: `key=value` sets it, `key-` removes it.
+pub(crate) fn label_change(text: &str) -> Result<LabelChange, String> {
+    if let Some((key, value)) = text.split_once('=') {
+        if value.contains(',') {
+            // A selector could never ask for it.
+            return Err("a value has no comma; write several changes with blanks between".into());
+        }
+        return Ok(LabelChange::Set(label_key(key)?, label_value(key, value)?));
+    }
+    match text.strip_suffix('-') {
+        Some(key) => Ok(LabelChange::Remove(label_key(key)?)),
+        None => Err(format!(
+            "{text:?} is neither KEY=VALUE, which sets a label, nor KEY-, which removes one"
+        )),
+    }
+}
+
+/// A host's name.
+pub(crate) fn host_name(text: &str) -> Result<HostName, String> {
+    HostName::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -212,5 +253,19 @@ mod tests {
         for text in ["rack", "=x", "Rack=x", "a=b,"] {
             assert!(selector(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn labels_are_set_with_an_equals_sign_and_removed_with_a_minus_behind() {
+        let set = |key: &str, value: &str| Ok(LabelChange::Set(key.to_owned(), value.to_owned()));
+        assert_eq!(label_change("rack=a1"), set("rack", "a1"));
+        assert_eq!(label_change("note="), set("note", ""));
+        assert_eq!(label_change("a-b=c=d-"), set("a-b", "c=d-"));
+        assert_eq!(label_change("rack-"), Ok(LabelChange::Remove("rack".to_owned())));
+        assert_eq!(label_change("a-b-"), Ok(LabelChange::Remove("a-b".to_owned())));
+        for text in ["rack", "-", "=x", "Rack=x", "Rack-", "a=b,c=d", &"x".repeat(64)] {
+            assert!(label_change(text).is_err(), "{text}");
+        }
+        assert!(label_change(&format!("k={}", "v".repeat(256))).is_err());
     }
 }

@@ -3,6 +3,8 @@
 mod args;
 mod cli;
 mod client;
+mod generate;
+mod host;
 mod output;
 mod status;
 mod summary;
@@ -14,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, ConnectionArgs};
-use crate::client::{Client, Settings, Surroundings};
+use crate::cli::{Cli, Command};
+use crate::client::{Need, Surroundings};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -32,26 +34,24 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         root: Path::new("/"),
         is_root: rustix::process::geteuid().is_root(),
     };
-    match cli.command {
+    let answer = match cli.command {
         Command::Up(args) => return up::run(&args, &around),
         Command::Summary(args) => {
-            ask(&args.connection, &around, async |client| summary::run(&args, &client).await)?;
+            let question = async |client| summary::run(&args, &client).await;
+            client::ask(&args.connection, &around, Need::Read, question)
         }
         Command::Status(args) => {
-            ask(&args.connection, &around, async |client| status::run(&args, &client).await)?;
+            let question = async |client| status::run(&args, &client).await;
+            client::ask(&args.connection, &around, Need::Read, question)
         }
-    }
+        Command::Host(args) => {
+            let need = if args.command.changes() { Need::Change } else { Need::Read };
+            let question = async |client| host::run(&args, &client).await;
+            client::ask(args.command.connection(), &around, need, question)
+        }
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::manual(&args.dir),
+    };
+    output::print(&answer?)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Connects, asks, prints the answer.
-fn ask(
-    connection: &ConnectionArgs,
-    around: &Surroundings<'_>,
-    question: impl AsyncFnOnce(Client) -> anyhow::Result<String>,
-) -> anyhow::Result<()> {
-    let settings = Settings::find(connection, around)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let text = runtime.block_on(async { question(Client::connect(&settings).await?).await })?;
-    output::print(&text)
 }

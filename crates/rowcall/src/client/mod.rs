@@ -16,7 +16,22 @@ use rustls::pki_types::ServerName;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-pub(crate) use settings::{ClientFile, FILE_NAME, Settings, Surroundings, default_data_dir};
+use crate::cli::ConnectionArgs;
+use crate::text;
+
+pub(crate) use settings::{ClientFile, FILE_NAME, Need, Settings, Surroundings, default_data_dir};
+
+/// Connects and asks; gives back the answer's text.
+pub(crate) fn ask(
+    connection: &ConnectionArgs,
+    around: &Surroundings<'_>,
+    need: Need,
+    question: impl AsyncFnOnce(Client) -> anyhow::Result<String>,
+) -> anyhow::Result<String> {
+    let settings = Settings::find(connection, around, need)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { question(Client::connect(&settings).await?).await })
+}
 
 /// Why the command got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +60,12 @@ pub(crate) enum ClientError {
         error: tonic::transport::Error,
     },
     /// It answered with an error.
-    #[error("the aggregator at {server} answers {}: {}{}", code_name(.status.code()), .status.message(), code_remedy(.status.code()))]
+    #[error("the aggregator at {server} answers {}: {}{}", code_name(.status.code()), text::clean(.status.message()), code_remedy(.status.code(), *.need))]
     Answer {
         /// Its address.
         server: String,
+        /// What was asked for.
+        need: Need,
         /// The answer.
         status: Box<Status>,
     },
@@ -127,11 +144,16 @@ impl Client {
         AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_STATUS_BYTES)
     }
 
-    /// What an error that the server answered means.
+    /// What an error that the server answered to a question means.
     pub(crate) fn explain(&self, status: &Status) -> ClientError {
+        self.explain_for(status, Need::Read)
+    }
+
+    /// What an error that the server answered means.
+    pub(crate) fn explain_for(&self, status: &Status, need: Need) -> ClientError {
         let server = self.server.clone();
         let status = Box::new(status.clone());
-        ClientError::Answer { server, status }
+        ClientError::Answer { server, need, status }
     }
 }
 
@@ -169,11 +191,15 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-fn code_remedy(code: Code) -> &'static str {
-    match code {
-        Code::PermissionDenied => "; use a certificate of role viewer or operator",
-        Code::Unimplemented => "; it may be of another version than this command",
-        Code::Unavailable => "; `rowcall status` says whether its database takes writes",
+fn code_remedy(code: Code, need: Need) -> &'static str {
+    match (code, need) {
+        (Code::PermissionDenied, Need::Read) => "; use a certificate of role viewer or operator",
+        (Code::PermissionDenied, Need::Change) => {
+            "; give a certificate of role operator with --cert and --key"
+        }
+        (Code::NotFound, _) => "; `rowcall host list --retired` shows all names",
+        (Code::Unimplemented, _) => "; it may be of another version than this command",
+        (Code::Unavailable, _) => "; `rowcall status` says whether its database takes writes",
         _ => "",
     }
 }

@@ -1,12 +1,10 @@
 //! The status as JSON, in the same manner as the reports.
 
 use anyhow::Context as _;
-use jiff::tz::TimeZone;
 use rowcall_proto::v1;
 use serde::Serialize;
 
-use crate::summary::instant;
-use crate::text;
+use crate::summary::json_time as time;
 
 /// One JSON document on one line.
 pub(super) fn render(answer: &v1::StatusResponse) -> anyhow::Result<String> {
@@ -48,16 +46,6 @@ struct Spool {
     size_bytes: u64,
     oldest_unacknowledged_age_s: u64,
     dropped_records: u64,
-}
-
-fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
-    instant(time).map(|at| {
-        if at.subsec_nanosecond() == 0 {
-            text::timestamp(at, &TimeZone::UTC)
-        } else {
-            at.to_string()
-        }
-    })
 }
 
 impl<'a> From<&'a v1::StatusResponse> for Answer<'a> {

@@ -2,15 +2,16 @@
 
 mod json;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anstyle::Style;
 use jiff::Timestamp;
 use rowcall_proto::v1;
 
-use crate::args::Selector;
 use crate::cli::StatusArgs;
-use crate::client::{Client, ClientError};
+use crate::client::Client;
+use crate::host;
 use crate::summary::instant;
 use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, HEADING, ODD, Screen, Table};
 
@@ -21,14 +22,21 @@ const ODD_OFFSET_MS: u64 = 5_000;
 
 /// Asks, and gives back what to print.
 pub(crate) async fn run(args: &StatusArgs, client: &Client) -> anyhow::Result<String> {
-    let labels = Selector::merge(&args.select).map_err(ClientError::Usage)?;
-    let hosts = v1::HostSelector {
-        labels: labels.into_iter().collect(),
-        name_glob: args.name.clone().unwrap_or_default(),
+    let selector = host::selector(&args.select, args.name.as_deref())?;
+    // Status answers from memory, which knows no labels; the list of hosts does.
+    let names = if selector.labels.is_empty() {
+        None
+    } else {
+        let hosts = host::all(client, selector.clone(), false).await?;
+        Some(hosts.into_iter().map(|host| host.host_name).collect::<HashSet<String>>())
     };
+    let hosts = v1::HostSelector { name_glob: selector.name_glob, ..Default::default() };
     let request = v1::StatusRequest { hosts: Some(hosts) };
     let answer = client.admin().status(request).await.map_err(|status| client.explain(&status))?;
-    let answer = answer.into_inner();
+    let mut answer = answer.into_inner();
+    if let Some(names) = names {
+        answer.connected.retain(|host| names.contains(&host.host_name));
+    }
     if args.json {
         return json::render(&answer);
     }
@@ -90,12 +98,9 @@ fn connected(hosts: &[v1::ConnectedHost], now: Timestamp) -> Table {
     ]);
     for host in hosts {
         let every = Duration::from_millis(host.interval_ms.into());
-        let clock = format!("{:+} ms", host.clock_offset_ms);
         let off = host.clock_offset_ms.unsigned_abs() > ODD_OFFSET_MS;
-        let waiting = host
-            .spool
-            .as_ref()
-            .map_or_else(|| "-".to_owned(), |spool| text::count(spool.unacknowledged_records));
+        let clock = offset(host.clock_offset_ms);
+        let waiting = host.spool.as_ref().map_or_else(|| "-".to_owned(), waiting);
         let connected = instant(host.connected_at.as_ref());
         table.row([
             text::clean(&host.host_name).into(),
@@ -108,6 +113,21 @@ fn connected(hosts: &[v1::ConnectedHost], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// Records that wait besides the one that brought this news: it was not acknowledged yet when the
+/// agent told.
+fn waiting(spool: &v1::SpoolStatus) -> String {
+    text::count(spool.unacknowledged_records.saturating_sub(1))
+}
+
+/// A difference of clocks: in milliseconds where it is small, else as a span.
+fn offset(millis: i64) -> String {
+    if millis.unsigned_abs() < 10_000 {
+        return format!("{millis:+} ms");
+    }
+    let sign = if millis < 0 { '-' } else { '+' };
+    format!("{sign}{}", text::span(Duration::from_secs(millis.unsigned_abs() / 1_000)))
 }
 
 fn last_sample(host: &v1::ConnectedHost, every: Duration, now: Timestamp) -> Cell {
@@ -180,9 +200,9 @@ rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
   samples      1,234 committed, 0 sent again, 0 put aside
   hosts        2 connected; 1 gone since the start
 
-  HOST               CONNECTED  LAST SAMPLE  EVERY  WAITING      CLOCK  FROM
-  node1.example.org        2 h      3 s ago  1 min        1      -3 ms  10.0.0.1:40000
-  node2?[31m               0 s     none yet  10 ms        -  +90000 ms  10.0.0.1:40000
+  HOST               CONNECTED  LAST SAMPLE  EVERY  WAITING        CLOCK  FROM
+  node1.example.org        2 h      3 s ago  1 min        0        -3 ms  10.0.0.1:40000
+  node2?[31m               0 s     none yet  10 ms        -  +1 min 30 s  10.0.0.1:40000
 "
         );
     }

@@ -7,6 +7,8 @@ use crate::text::{self, Cell, Column, FAINT, HEADING, Screen, Table};
 
 /// Fewest characters of a CPU's model that say anything.
 const MIN_MODEL: usize = 12;
+/// Most characters of an architecture; the longest that there is has 11.
+const MAX_ARCHITECTURE: usize = 16;
 
 pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame, screen: &Screen) {
     text::heading(out, "HARDWARE", "hosts by number of CPUs, most memory first");
@@ -48,8 +50,8 @@ fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
             text::clean(&host.host_name).into(),
             known(host.total_mem_kib.map(text::kib)).into(),
             known(host.l2_cache_kib.map(text::kib)).into(),
-            known(host.cpu_mhz.map(|mhz| format!("{mhz:.0}"))).into(),
-            known(host.cpu_architecture.as_deref().map(text::clean)).into(),
+            known(host.cpu_mhz.map(|mhz| text::decimal(mhz.into(), 0))).into(),
+            known(host.cpu_architecture.as_deref().map(architecture)).into(),
         ]
     };
     let mut fixed = Table::new(columns());
@@ -69,11 +71,16 @@ fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
     let extra = with_change.then(|| Column::left("CHANGED"));
     let mut table = Table::new(columns().into_iter().chain([Column::left("MODEL")]).chain(extra));
     for (host, number) in rows() {
-        let model = if with_change { model(host) } else { cut(&model(host), room.max(MIN_MODEL)) };
+        let model =
+            if with_change { model(host) } else { text::cut(&model(host), room.max(MIN_MODEL)) };
         let extra = with_change.then(|| Cell::from(changed(host)));
         table.row(cells(host, number).into_iter().chain([model.into()]).chain(extra));
     }
     table
+}
+
+fn architecture(name: &str) -> String {
+    text::cut(&text::clean(name), MAX_ARCHITECTURE)
 }
 
 /// The model without what only lawyers need.
@@ -81,12 +88,4 @@ fn model(host: &v1::HardwareHost) -> String {
     let Some(model) = &host.cpu_model else { return "-".to_owned() };
     let model = text::clean(model).replace("(R)", "").replace("(TM)", "");
     model.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(room.saturating_sub(2)).collect();
-    format!("{}..", kept.trim_end())
 }

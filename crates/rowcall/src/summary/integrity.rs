@@ -2,13 +2,23 @@
 
 use rowcall_proto::v1::{self, IntegrityKind};
 
-use super::instant;
+use super::{Frame, instant};
 use crate::text::{self, Cell, Column, FAINT, GOOD, ODD, Screen, Table};
 
-pub(super) fn write(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
+pub(super) fn write(
+    out: &mut String,
+    report: &v1::IntegrityReport,
+    frame: &Frame,
+    screen: &Screen,
+) {
     text::heading(out, "INTEGRITY", "what does not add up");
     if report.findings.is_empty() {
-        text::paragraph(out, screen, GOOD, "Nothing found: everything adds up.");
+        // Nobody's rows add up to nothing.
+        if frame.no_match {
+            text::paragraph(out, screen, FAINT, &frame.no_hosts());
+        } else {
+            text::paragraph(out, screen, GOOD, "Nothing found: everything adds up.");
+        }
         return;
     }
     let titles = ["HOST", "WHAT"].map(Column::left);

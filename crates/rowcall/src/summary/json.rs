@@ -3,12 +3,10 @@
 //! not a number is `null`; reports that were not asked for are left out.
 
 use anyhow::Context as _;
-use jiff::tz::TimeZone;
 use rowcall_proto::v1;
 use serde::Serialize;
 
-use super::instant;
-use crate::text;
+use super::json_time as time;
 
 /// One JSON document on one line.
 pub(super) fn render(answer: &v1::SummaryResponse) -> anyhow::Result<String> {
@@ -135,17 +133,6 @@ struct Finding<'a> {
     from: Option<String>,
     to: Option<String>,
     detail: &'a str,
-}
-
-/// To the microsecond, as it is stored.
-fn time(time: Option<&prost_types::Timestamp>) -> Option<String> {
-    instant(time).map(|at| {
-        if at.subsec_nanosecond() == 0 {
-            text::timestamp(at, &TimeZone::UTC)
-        } else {
-            at.to_string()
-        }
-    })
 }
 
 /// `WINDOW_STATE_NOT_JUDGED` as `not_judged`.

@@ -63,7 +63,7 @@ pub(super) fn write(out: &mut String, report: &v1::MemoryReport, frame: &Frame, 
 }
 
 fn percent(value: Option<f32>) -> Cell {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")).into()
+    value.map_or_else(|| "-".to_owned(), |value| text::decimal(value.into(), 1)).into()
 }
 
 /// What the windows with a sample say together.

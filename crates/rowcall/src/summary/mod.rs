@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rowcall_core::clock::{Clock as _, SystemClock};
 use rowcall_proto::v1;
 use tonic::Code;
 
-use crate::args::Selector;
 use crate::cli::{ReportName, SummaryArgs};
-use crate::client::{Client, ClientError};
+use crate::client::Client;
+use crate::host;
 use crate::text::{self, FAINT, Screen};
 
 /// Windows of this length, in seconds, show something soon after a start: hosts sample once in
@@ -38,8 +39,31 @@ pub(crate) async fn run(args: &SummaryArgs, client: &Client) -> anyhow::Result<S
     if args.json {
         return json::render(&answer);
     }
+    let mut shown = Shown { all: args.all, no_match: false };
+    let unknown = Frame::of(&answer, &request, shown).selected && hosts_of(&answer).is_none();
+    if unknown && let Some(hosts) = &request.hosts {
+        // These reports name only hosts with samples: ask whether there are any at all.
+        shown.no_match = host::any(client, hosts.clone()).await == Some(false);
+    }
     let screen = Screen::detect(zone, &|name| std::env::var(name).ok());
-    Ok(render(&answer, &request, &screen))
+    Ok(render(&answer, &request, shown, &screen))
+}
+
+/// What the answer does not say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shown {
+    /// Every window of the balance report.
+    all: bool,
+    /// No host matches, as another question has found.
+    no_match: bool,
+}
+
+/// How many hosts match, where a report says it.
+fn hosts_of(answer: &v1::SummaryResponse) -> Option<usize> {
+    let roll = answer.roll.as_ref().map(|roll| usize::try_from(roll.hosts).unwrap_or(usize::MAX));
+    let hardware = || Some(answer.hardware.as_ref()?.groups.iter().map(|g| g.hosts.len()).sum());
+    let memory = || Some(answer.memory.as_ref()?.hosts.len()).filter(|hosts| *hosts > 0);
+    roll.or_else(hardware).or_else(memory)
 }
 
 /// The options as a request.
@@ -56,17 +80,13 @@ fn request(args: &SummaryArgs, now: Timestamp) -> anyhow::Result<v1::SummaryRequ
     };
     let mut reports: Vec<i32> = args.report.iter().map(|name| name.on_wire().into()).collect();
     reports.dedup();
-    let labels = Selector::merge(&args.select).map_err(ClientError::Usage)?;
     Ok(v1::SummaryRequest {
         reports,
         from: instant("--from", args.from)?,
         to: instant("--to", args.to)?,
         window_s: args.window,
         min_samples: args.min_samples,
-        hosts: Some(v1::HostSelector {
-            labels: labels.into_iter().collect(),
-            name_glob: args.name.clone().unwrap_or_default(),
-        }),
+        hosts: Some(host::selector(&args.select, args.name.as_deref())?),
     })
 }
 
@@ -92,9 +112,14 @@ async fn ask(client: &Client, request: v1::SummaryRequest) -> anyhow::Result<v1:
 }
 
 /// All reports of an answer as text.
-fn render(answer: &v1::SummaryResponse, request: &v1::SummaryRequest, screen: &Screen) -> String {
+fn render(
+    answer: &v1::SummaryResponse,
+    request: &v1::SummaryRequest,
+    shown: Shown,
+    screen: &Screen,
+) -> String {
     let mut out = String::new();
-    let frame = Frame::of(answer, request);
+    let frame = Frame::of(answer, request, shown);
     text::line(&mut out, &frame.title(screen));
     if let Some(report) = &answer.hardware {
         hardware::write(&mut out, report, &frame, screen);
@@ -106,10 +131,10 @@ fn render(answer: &v1::SummaryResponse, request: &v1::SummaryRequest, screen: &S
         roll::write(&mut out, report, &frame, screen);
     }
     if let Some(report) = &answer.balance {
-        balance::write(&mut out, report, &frame, screen);
+        balance::write(&mut out, report, shown.all, &frame, screen);
     }
     if let Some(report) = &answer.integrity {
-        integrity::write(&mut out, report, screen);
+        integrity::write(&mut out, report, &frame, screen);
     }
     out
 }
@@ -124,17 +149,20 @@ struct Frame {
     windows: u64,
     /// Only hosts with certain labels or names.
     selected: bool,
+    /// There are none of these.
+    no_match: bool,
 }
 
 impl Frame {
-    fn of(answer: &v1::SummaryResponse, request: &v1::SummaryRequest) -> Self {
+    fn of(answer: &v1::SummaryResponse, request: &v1::SummaryRequest, shown: Shown) -> Self {
         let (from, to) = (instant(answer.from.as_ref()), instant(answer.to.as_ref()));
         let seconds = from.zip(to).map_or(0, |(from, to)| to.duration_since(from).as_secs());
         let windows = u64::try_from(seconds).unwrap_or(0) / u64::from(answer.window_s.max(1));
         let hosts = request.hosts.as_ref();
         let selected = hosts.is_some_and(|h| !h.labels.is_empty() || !h.name_glob.is_empty());
         let made = instant(answer.generated_at.as_ref());
-        Self { from, to, made, window_s: answer.window_s, windows, selected }
+        let no_match = selected && (shown.no_match || hosts_of(answer) == Some(0));
+        Self { from, to, made, window_s: answer.window_s, windows, selected, no_match }
     }
 
     fn window(&self) -> String {
@@ -168,11 +196,15 @@ impl Frame {
 
     /// In words: nothing was measured in this time.
     fn no_sample(&self, screen: &Screen) -> String {
+        if self.no_match {
+            return self.no_hosts();
+        }
         let recent = self.made.zip(self.to).is_some_and(|(made, to)| {
             made.duration_since(to).as_secs() < i64::from(self.window_s).saturating_mul(2)
         });
         let next = if recent { self.next_window(screen) } else { String::new() };
-        format!("No sample in this time.{next}")
+        let whose = if self.selected { " of the hosts selected" } else { "" };
+        format!("No sample{whose} in this time.{next}")
     }
 
     /// In words: when there will be more, and how to see it sooner.
@@ -198,6 +230,17 @@ impl Frame {
 /// A time on the wire, if it is one.
 pub(crate) fn instant(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+}
+
+/// The same for JSON: RFC 3339 in UTC, to the microsecond where it has some.
+pub(crate) fn json_time(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    instant(time).map(|at| {
+        if at.subsec_nanosecond() == 0 {
+            text::timestamp(at, &TimeZone::UTC)
+        } else {
+            at.to_string()
+        }
+    })
 }
 
 fn wire_micros(micros: i64) -> Result<Timestamp, jiff::Error> {

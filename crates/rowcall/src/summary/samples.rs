@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rowcall_proto::v1::{self, WindowState};
 
-use super::render;
+use super::{Shown, render};
 use crate::text::Screen;
 use crate::text::tests::{plain, screen};
 
@@ -124,7 +124,7 @@ pub(super) fn answer() -> v1::SummaryResponse {
 fn shown(screen: &Screen, only: impl Fn(&mut v1::SummaryResponse)) -> String {
     let mut answer = answer();
     only(&mut answer);
-    plain(&render(&answer, &v1::SummaryRequest::default(), screen))
+    plain(&render(&answer, &v1::SummaryRequest::default(), Shown::default(), screen))
 }
 
 /// Only this report.
@@ -200,7 +200,7 @@ fn a_fleet_without_hosts_is_told_how_they_join() {
     empty(&mut answer);
     let hosts = v1::HostSelector { name_glob: "x*".to_owned(), ..v1::HostSelector::default() };
     let request = v1::SummaryRequest { hosts: Some(hosts), ..v1::SummaryRequest::default() };
-    let text = plain(&render(&answer, &request, &screen()));
+    let text = plain(&render(&answer, &request, Shown::default(), &screen()));
     assert!(text.contains("No host matches --select and --name."), "{text}");
 }
 
@@ -238,7 +238,7 @@ fn text_from_hosts_cannot_send_escape_sequences() {
     let evil = "\x1b]0;owned\x07";
     answer.hardware.as_mut().unwrap().groups[0].hosts[0].cpu_model = Some(evil.to_owned());
     answer.integrity.as_mut().unwrap().findings[0].detail = evil.to_owned();
-    let text = render(&answer, &v1::SummaryRequest::default(), &screen());
+    let text = render(&answer, &v1::SummaryRequest::default(), Shown::default(), &screen());
     assert!(!text.contains("\x1b]") && text.contains("?]0;owned?"), "{text}");
 }
 
@@ -258,4 +258,80 @@ fn json_has_the_contracts_names_and_null_for_what_is_missing() {
     assert_eq!(value["roll"]["incomplete"][1]["states"][0], "not_judged");
     assert_eq!(value["integrity"]["findings"][0]["kind"], "dropped");
     assert!(value.get("balance").is_none());
+}
+
+/// Three days in windows of 5 minutes, which one is least even known.
+fn three_days() -> v1::SummaryResponse {
+    let mut answer = answer();
+    keep(&mut answer, v1::Report::Balance);
+    let first: Timestamp = "2026-11-19T16:00:00Z".parse().unwrap();
+    let windows = &mut answer.balance.as_mut().unwrap().windows;
+    let pattern = windows[0];
+    windows.clear();
+    for number in 0..864_u16 {
+        let mut window = pattern;
+        let start = first.as_second() + i64::from(number) * 300;
+        window.start = Some(prost_types::Timestamp { seconds: start, nanos: 0 });
+        let spread = window.cpu_busy_percent.as_mut().unwrap();
+        spread.standard_deviation = Some(if number == 100 { 44.0 } else { 10.0 });
+        windows.push(window);
+    }
+    answer
+}
+
+#[test]
+fn of_many_windows_the_least_even_ones_are_shown_under_a_line_over_all() {
+    let text = plain(&render(
+        &three_days(),
+        &v1::SummaryRequest::default(),
+        Shown::default(),
+        &Screen { width: 100, ..screen() },
+    ));
+    insta::assert_snapshot!(text);
+    let all = Shown { all: true, ..Shown::default() };
+    let text = plain(&render(&three_days(), &v1::SummaryRequest::default(), all, &screen()));
+    assert_eq!(text.lines().filter(|line| line.starts_with("  2026-")).count(), 2 * 864);
+    assert!(!text.contains("--all"), "{text}");
+}
+
+#[test]
+fn a_selector_that_no_host_matches_is_said_by_every_report() {
+    let hosts = v1::HostSelector { name_glob: "x*".to_owned(), ..v1::HostSelector::default() };
+    let request = v1::SummaryRequest { hosts: Some(hosts), ..v1::SummaryRequest::default() };
+    let empty = |with_roll: bool| v1::SummaryResponse {
+        hardware: with_roll.then(v1::HardwareReport::default),
+        memory: Some(v1::MemoryReport::default()),
+        roll: with_roll.then(v1::RollReport::default),
+        balance: Some(v1::BalanceReport::default()),
+        integrity: Some(v1::IntegrityReport::default()),
+        window_s: 600,
+        ..v1::SummaryResponse::default()
+    };
+    let shown = |answer: &v1::SummaryResponse, no_match| {
+        plain(&render(answer, &request, Shown { no_match, all: false }, &screen()))
+    };
+    let said = |text: &str| text.matches("No host matches --select and --name.").count();
+    assert_eq!(said(&shown(&empty(true), false)), 5);
+    assert_eq!(said(&shown(&empty(false), true)), 3);
+    // Hosts match, or nobody knows: then it is the samples that are missing.
+    let text = shown(&empty(false), false);
+    assert_eq!(text.matches("No sample of the hosts selected in this time.").count(), 2, "{text}");
+    assert!(text.contains("everything adds up"), "{text}");
+}
+
+#[test]
+fn absurd_values_keep_the_tables_narrow() {
+    let text = shown(&screen(), |answer| {
+        let host = &mut answer.hardware.as_mut().unwrap().groups[0].hosts[0];
+        host.cpu_mhz = Some(f32::MAX);
+        host.total_mem_kib = Some(u64::MAX);
+        host.cpu_architecture = Some("x".repeat(64 * 1024));
+        answer.memory.as_mut().unwrap().hosts[0].used_percent[0] = f32::INFINITY;
+        let window = &mut answer.balance.as_mut().unwrap().windows[0];
+        let spread = window.cpu_busy_percent.as_mut().unwrap();
+        spread.max = Some(f32::MAX);
+        spread.min = Some(f32::NEG_INFINITY);
+    });
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(!text.contains("inf"), "{text}");
 }

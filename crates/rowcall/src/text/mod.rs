@@ -15,7 +15,9 @@ use jiff::tz::TimeZone;
 
 pub(crate) use strip::{SPARK_NONE_ASCII, fold, spark};
 pub(crate) use table::{Cell, Column, Table};
-pub(crate) use value::{age, clean, count, kib, milliseconds, plural, span, timestamp};
+pub(crate) use value::{
+    age, clean, count, cut, decimal, kib, milliseconds, plural, span, timestamp,
+};
 
 /// Width of lines where nothing tells.
 const DEFAULT_WIDTH: usize = 80;

@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
+/// Longer than this, in seconds, is no span that a clock has measured.
+const MAX_SPAN_S: u64 = 36_525 * 86_400;
+
 /// Text from outside, fit for a terminal: control and direction characters become `?`.
 pub(crate) fn clean(text: &str) -> String {
     let strange = |c: char| {
@@ -34,15 +37,36 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{s}", count(number))
 }
 
+/// A measured number with so many digits behind the point. What no instrument measures keeps the
+/// table narrow: from ten million on it is a power of ten, and what is no number is a dash.
+pub(crate) fn decimal(value: f64, digits: usize) -> String {
+    if !value.is_finite() {
+        "-".to_owned()
+    } else if value.abs() < 1e7 {
+        format!("{value:.digits$}")
+    } else {
+        format!("{value:.0e}")
+    }
+}
+
+/// Text of at most so many characters; what is left out is two points.
+pub(crate) fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(2)).collect();
+    format!("{}..", kept.trim_end())
+}
+
 /// KiB in the largest unit that leaves at least 1, with one digit behind the point.
 pub(crate) fn kib(kib: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    const UNITS: [&str; 7] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB"];
     let (mut tenths, mut unit) = (u128::from(kib) * 10, 0);
     while tenths >= 10_240 && unit + 1 < UNITS.len() {
         tenths = (tenths + 512) / 1024;
         unit += 1;
     }
-    let name = UNITS.get(unit).copied().unwrap_or("PiB");
+    let name = UNITS.get(unit).copied().unwrap_or("ZiB");
     if unit == 0 {
         format!("{kib} {name}")
     } else {
@@ -73,6 +97,9 @@ pub(crate) fn span(span: Duration) -> String {
     let (seconds, millis) = (span.as_secs(), span.subsec_millis());
     if seconds == 0 {
         return format!("{millis} ms");
+    }
+    if seconds > MAX_SPAN_S {
+        return "over 100 years".to_owned();
     }
     let parts = [
         (seconds / 86_400, "d"),
@@ -128,7 +155,26 @@ mod tests {
         assert_eq!(kib(1024), "1.0 MiB");
         assert_eq!(kib(8_026_000), "7.7 GiB");
         assert_eq!(kib(24 * 1024 * 1024 * 1024), "24.0 TiB");
-        assert!(kib(u64::MAX).ends_with(" PiB"));
+        assert_eq!(kib(u64::MAX), "16.0 ZiB");
+    }
+
+    #[test]
+    fn absurd_numbers_stay_short() {
+        assert_eq!(decimal(99.95, 1), "100.0");
+        assert_eq!(decimal(-3300.4, 0), "-3300");
+        assert_eq!(decimal(1e300, 1), "1e300");
+        assert_eq!(decimal(-2.5e7, 1), "-2e7");
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(decimal(value, 1), "-");
+        }
+        assert!(span(Duration::MAX).len() < 16, "{}", span(Duration::MAX));
+    }
+
+    #[test]
+    fn long_texts_are_cut_where_the_room_ends() {
+        assert_eq!(cut("as it is", 8), "as it is");
+        assert_eq!(cut("a b c d e", 8), "a b c..");
+        assert_eq!(cut("ÄÖÜßéèê", 5), "ÄÖÜ..");
     }
 
     #[test]

@@ -75,10 +75,10 @@ impl Dir {
         write(&self.0.join(LISTEN), &address.to_string())
     }
 
-    /// Writes what `rowcall summary` and `rowcall status` need. Paths are relative, so that the
+    /// Writes what `rowcall summary`, `rowcall status` and `rowcall host` need. Paths are relative, so that the
     /// directory may be moved.
     pub(super) fn write_client_file(&self, address: SocketAddr, pki: &Pki) -> anyhow::Result<()> {
-        let files = pki.viewer();
+        let (files, operator) = (pki.viewer(), pki.operator());
         let relative = |path: &Path| Some(path.strip_prefix(&self.0).unwrap_or(path).to_owned());
         let file = ClientFile {
             server: Some(address.to_string()),
@@ -86,10 +86,12 @@ impl Dir {
             ca: relative(&files.authorities),
             cert: relative(&files.certificate),
             key: relative(&files.key),
+            operator_cert: relative(&operator.certificate),
+            operator_key: relative(&operator.key),
         };
         let text = toml::to_string(&file).context("write TOML")?;
         let about =
-            "# Written by `rowcall up` at each start, for `rowcall summary` and `rowcall status`.";
+            "# Written by `rowcall up` at each start, for `rowcall summary`, `status` and `host`.";
         write(&self.0.join(FILE_NAME), format!("{about}\n{text}").trim_end())
     }
 }

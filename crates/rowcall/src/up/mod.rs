@@ -12,6 +12,7 @@
 //! Started in this order and stopped in reverse: the agent says Bye, the aggregator drains,
 //! PostgreSQL writes everything out. A second signal ends the process at once, and as after any
 //! other sudden death PostgreSQL's guard stops PostgreSQL; nothing acknowledged is lost by that.
+//! When the reader of its standard output goes (`| head`), it stops in order too.
 
 mod advice;
 mod database;
@@ -35,7 +36,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::UpArgs;
-use crate::client::Surroundings;
+use crate::client::{ClientError, Surroundings};
 use crate::text;
 
 use database::Database;
@@ -73,8 +74,11 @@ pub(crate) fn run(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<Ex
 fn log(args: &UpArgs, around: &Surroundings<'_>, line: &OpenLine) -> anyhow::Result<()> {
     let filter = args.log.clone().or_else(|| (around.env)("ROWCALL_LOG"));
     let filter = filter.unwrap_or_else(|| "warn".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
-        .with_context(|| format!("read the log filter {filter:?}"))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| {
+        ClientError::Usage(format!(
+            "{filter:?} is no log filter: {error}; write for instance info or rowcall_agent=debug"
+        ))
+    })?;
     let line = line.clone();
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let log = tracing_subscriber::fmt()
@@ -85,8 +89,8 @@ fn log(args: &UpArgs, around: &Surroundings<'_>, line: &OpenLine) -> anyhow::Res
 }
 
 async fn up(args: &UpArgs, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
-    let stop = signals::watch()?;
     let clock = SystemClock::shared();
+    let stop = signals::watch(SharedClock::clone(&clock))?;
     let mut steps = Steps::new(SharedClock::clone(&clock), line);
     steps.title(dir);
 
@@ -165,6 +169,10 @@ async fn with_database(
                 }
             },
             () = database.watch() => {}
+        }
+        if steps.reader_gone() {
+            tracing::warn!("nobody reads standard output any more; stopping");
+            break Over::Asked;
         }
     };
 

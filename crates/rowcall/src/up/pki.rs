@@ -189,6 +189,11 @@ impl Pki {
         self.files(Role::Viewer.as_str())
     }
 
+    /// For people who change something.
+    pub(super) fn operator(&self) -> Files {
+        self.files(Role::Operator.as_str())
+    }
+
     /// In words: new or kept, and until when.
     pub(super) fn describe(&self) -> String {
         let until = Timestamp::from_microsecond(self.until.0).unwrap_or(Timestamp::MAX);

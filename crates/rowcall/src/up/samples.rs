@@ -72,8 +72,9 @@ impl Samples {
 }
 
 fn values(sample: &Sample) -> [String; 5] {
-    let percent =
-        |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1} %"));
+    let percent = |value: Option<f64>| {
+        value.map_or_else(|| "-".into(), |value| format!("{} %", text::decimal(value, 1)))
+    };
     let size = |kib: Option<i64>| {
         kib.and_then(|kib| u64::try_from(kib).ok()).map_or_else(|| "-".into(), text::kib)
     };

@@ -1,10 +1,13 @@
-//! What `up` says while it works. Output that nobody takes is no reason to stop.
+//! What `up` says while it works. When the reader of a pipe has gone (`| head`), nothing more is
+//! said, and [`Steps::reader_gone`] tells; other trouble with the output is no reason to stop.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use rowcall_core::clock::SharedClock;
 
@@ -59,18 +62,42 @@ pub(super) struct Steps {
     step: &'static str,
     begun: Duration,
     stopping: bool,
+    gone: AtomicBool,
 }
 
 impl Steps {
     /// Nothing is printed yet.
     pub(super) fn new(clock: SharedClock, line: OpenLine) -> Self {
-        Self { clock, line, step: "", begun: Duration::ZERO, stopping: false }
+        Self {
+            clock,
+            line,
+            step: "",
+            begun: Duration::ZERO,
+            stopping: false,
+            gone: AtomicBool::new(false),
+        }
     }
 
     /// Prints text as it is.
     pub(super) fn say(&self, text: &str) {
         let break_line = if self.line.take() { "\n" } else { "" };
-        write(&format!("{break_line}{text}"));
+        self.write(&format!("{break_line}{text}"));
+    }
+
+    /// Whether standard output was a pipe whose reader has gone.
+    pub(super) fn reader_gone(&self) -> bool {
+        if !self.gone.load(Ordering::Relaxed) && hung_up(&io::stdout()) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, text: &str) {
+        let mut out = anstream::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Says where it all happens.
@@ -93,7 +120,7 @@ impl Steps {
         let took = text::paint(FAINT, &format!("({took:.1} s)"));
         // A log line may have come between.
         let name = if self.line.take() { String::new() } else { name(self.step) };
-        write(&format!("{name}{what} {took}\n"));
+        self.write(&format!("{name}{what} {took}\n"));
     }
 
     /// Says once that the end has begun, and how to hurry.
@@ -116,7 +143,24 @@ fn name(step: &str) -> String {
     format!("  {step:<NAME$} ")
 }
 
-fn write(text: &str) {
-    let mut out = anstream::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+/// A pipe without a reader is in error; a file or a terminal never is.
+fn hung_up(output: &impl std::os::fd::AsFd) -> bool {
+    let mut asked = [PollFd::new(output, PollFlags::empty())];
+    let at_once = Timespec::default();
+    poll(&mut asked, Some(&at_once)).is_ok()
+        && asked.iter().any(|asked| asked.revents().contains(PollFlags::ERR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_hangs_up_with_its_reader_and_a_file_never() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!hung_up(&writer));
+        drop(reader);
+        assert!(hung_up(&writer));
+        assert!(!hung_up(&tempfile::tempfile().unwrap()));
+    }
 }

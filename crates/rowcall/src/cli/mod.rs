@@ -1,29 +1,55 @@
 //! Commands, options and exit codes.
+//!
+//! The texts after the options are in paragraphs with a title (`Exit codes:`, `Environment:`,
+//! `Files:`), which become sections of the manual pages.
+
+mod host;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::args::{self, Selector, When};
 
+pub(crate) use host::{HostArgs, HostCommand, LabelArgs, ListArgs, RetireArgs, ShowArgs};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed, or declined at a question
   2  an option, or the connection's settings, are missing or make no sense
   3  the aggregator cannot be reached, or does not answer now
   4  a certificate is refused, unreadable, out of date, or of the wrong role
   130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
 
 const CONNECTION: &str = "\
-How the aggregator is found: each option, else its variable (ROWCALL_SERVER, \
-ROWCALL_SERVER_NAME, ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY), else client.toml in --data-dir or \
-ROWCALL_DATA_DIR, else the first there is of ./.rowcall/client.toml, \
-~/.config/rowcall/client.toml, /etc/rowcall/client.toml and the one in `rowcall up`'s default \
-data directory.";
+Environment:
+  ROWCALL_SERVER, ROWCALL_SERVER_NAME, ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY  stand for the \
+options under Connection, which go before them
+  ROWCALL_DATA_DIR  stands for --data-dir
+
+Files:
+  client.toml  says what neither option nor variable says: the one in --data-dir, else the first \
+there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml and \
+the one in `rowcall up`'s default data directory";
+
+const COMPLETIONS: &str = "\
+Examples:
+  rowcall completions bash > /etc/bash_completion.d/rowcall
+  rowcall completions zsh > ~/.zfunc/_rowcall
+  rowcall completions fish > ~/.config/fish/completions/rowcall.fish";
+
+const UP_NOTES: &str = "\
+Environment:
+  ROWCALL_DATA_DIR  stands for --data-dir
+  ROWCALL_LOG  stands for --log
+
+Files:
+  pki/  certificates in the data directory, valid for a year; a start renews those that have \
+less than 30 days left, so start it again at least every 11 months";
 
 /// Calls the roll of a Linux cluster: every node's minute is a row in PostgreSQL
 #[derive(Debug, Parser)]
@@ -37,6 +63,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run everything on this machine: PostgreSQL, aggregator and agent
+    #[command(after_help = UP_NOTES)]
     Up(Box<UpArgs>),
     /// Show the reports: hardware, memory, roll, balance, integrity
     #[command(after_help = CONNECTION)]
@@ -44,6 +71,19 @@ pub(crate) enum Command {
     /// Show who is connected and when the last commit was
     #[command(after_help = CONNECTION)]
     Status(Box<StatusArgs>),
+    /// List, show, label and retire hosts
+    #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+    Host(Box<HostArgs>),
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write manual pages of all of Rowcall's programs
+    Man(ManArgs),
+}
+
+/// The whole command line, for completions and manual pages.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// How to reach the aggregator.
@@ -94,6 +134,9 @@ pub(crate) struct SummaryArgs {
     /// Only hosts with such a name; * stands for any characters, ? for one
     #[arg(long, value_name = "GLOB")]
     pub(crate) name: Option<String>,
+    /// Every window of the balance report, not only the least even ones
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,
@@ -159,10 +202,43 @@ pub(crate) struct UpArgs {
     pub(crate) log: Option<String>,
 }
 
+/// Options of `rowcall completions`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+    /// The program whose commands to complete
+    #[arg(long, value_name = "PROGRAM", default_value = "rowcall")]
+    pub(crate) program: Program,
+}
+
+/// Shells that completions are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Rowcall's programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Program {
+    Rowcall,
+    RowcallAgent,
+    RowcallAggregator,
+}
+
+/// Options of `rowcall man`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ManArgs {
+    /// Where to write the pages; made if it is not there. `man -l DIR/rowcall.1` shows one
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn summary(args: &[&str]) -> Result<SummaryArgs, clap::Error> {

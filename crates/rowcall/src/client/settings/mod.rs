@@ -5,10 +5,14 @@
 //! first there is of `./.rowcall/`, `$XDG_CONFIG_HOME/rowcall/` (`~/.config/rowcall/`),
 //! `/etc/rowcall/` and `rowcall up`'s default data directory.
 
-use std::fs;
-use std::io::ErrorKind;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use rowcall_agent::config::Endpoint;
 use rowcall_tls::load::Files;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +23,20 @@ use crate::text;
 /// The file's name, in a data directory or a folder of settings.
 pub(crate) const FILE_NAME: &str = "client.toml";
 
+/// Largest file that is read, in bytes. Ours has 300.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
 /// What the flags say.
 type Given = ConnectionArgs;
+
+/// What a command does, which decides the certificate that it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It reads: roles viewer and operator.
+    Read,
+    /// It changes something: role operator.
+    Change,
+}
 
 /// What to connect to, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +63,10 @@ pub(crate) struct ClientFile {
     pub(crate) cert: Option<PathBuf>,
     /// Its key.
     pub(crate) key: Option<PathBuf>,
+    /// The certificate for what changes something, where that is another.
+    pub(crate) operator_cert: Option<PathBuf>,
+    /// Its key.
+    pub(crate) operator_key: Option<PathBuf>,
 }
 
 /// What stands around the command.
@@ -97,7 +117,11 @@ impl Settings {
     ///
     /// # Errors
     /// Says everything that is missing at once, and how to give it.
-    pub(crate) fn find(given: &Given, around: &Surroundings<'_>) -> Result<Self, ClientError> {
+    pub(crate) fn find(
+        given: &Given,
+        around: &Surroundings<'_>,
+        need: Need,
+    ) -> Result<Self, ClientError> {
         let path = |flag: &Option<PathBuf>, name| {
             flag.clone().or_else(|| around.var(name).map(PathBuf::from))
         };
@@ -108,8 +132,11 @@ impl Settings {
             ca: path(&given.ca, "ROWCALL_CA"),
             cert: path(&given.cert, "ROWCALL_CERT"),
             key: path(&given.key, "ROWCALL_KEY"),
+            operator_cert: None,
+            operator_key: None,
         };
-        if let Some(settings) = own.complete() {
+        own.paired()?;
+        if let Some(settings) = own.complete()? {
             return Ok(settings);
         }
         let mut searched = Vec::new();
@@ -120,27 +147,50 @@ impl Settings {
                 own.server_name = own.server_name.or(file.server_name);
             }
             // A certificate and its key come from one place, or they would not fit.
-            if own.cert.is_none() && own.key.is_none() {
-                own.cert = file.cert;
-                own.key = file.key;
+            if own.cert.is_none() {
+                let operator = file.operator_cert.zip(file.operator_key);
+                let operator = operator.filter(|_| need == Need::Change);
+                (own.cert, own.key) = match operator {
+                    Some((cert, key)) => (Some(cert), Some(key)),
+                    None => (file.cert, file.key),
+                };
             }
             own.ca = own.ca.or(file.ca);
         }
-        own.complete().ok_or_else(|| ClientError::Settings(own.missing(&searched)))
+        own.complete()?.ok_or_else(|| ClientError::Settings(own.missing(&searched)))
     }
 }
 
 impl ClientFile {
-    fn complete(&self) -> Option<Settings> {
-        Some(Settings {
-            server: self.server.clone()?,
-            server_name: self.server_name.clone(),
-            files: Files {
-                certificate: self.cert.clone()?,
-                key: self.key.clone()?,
-                authorities: self.ca.clone()?,
-            },
-        })
+    /// A certificate without its key, or the reverse, is a slip that says its own remedy.
+    fn paired(&self) -> Result<(), ClientError> {
+        let (there, missing) = match (&self.cert, &self.key) {
+            (Some(_), None) => ("certificate (--cert or ROWCALL_CERT)", "its key: --key FILE"),
+            (None, Some(_)) => ("key (--key or ROWCALL_KEY)", "its certificate: --cert FILE"),
+            _ => return Ok(()),
+        };
+        Err(ClientError::Settings(format!("a {there} is given; give also {missing}")))
+    }
+
+    /// The settings, if all is there.
+    ///
+    /// # Errors
+    /// When the server's address is none.
+    fn complete(&self) -> Result<Option<Settings>, ClientError> {
+        let (Some(server), Some(certificate), Some(key), Some(authorities)) =
+            (&self.server, &self.cert, &self.key, &self.ca)
+        else {
+            return Ok(None);
+        };
+        let endpoint = Endpoint::parse(server)
+            .map_err(|error| ClientError::Settings(format!("the aggregator's address {error}")))?;
+        let files = Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            authorities: authorities.clone(),
+        };
+        let server = format!("{}:{}", endpoint.host, endpoint.port);
+        Ok(Some(Settings { server, server_name: self.server_name.clone(), files }))
     }
 
     fn missing(&self, searched: &[PathBuf]) -> String {
@@ -169,7 +219,7 @@ impl ClientFile {
     /// Reads a file; none if there is no such file.
     fn read(path: &Path) -> Result<Option<Self>, ClientError> {
         let bad = |what: &str| ClientError::Settings(format!("{}: {what}", path.display()));
-        let text = match fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -181,11 +231,30 @@ impl ClientFile {
         let mut file: Self =
             toml::from_str(&text).map_err(|error| bad(error.to_string().trim()))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        for path in [&mut file.ca, &mut file.cert, &mut file.key].into_iter().flatten() {
+        let (operator_cert, operator_key) = (&mut file.operator_cert, &mut file.operator_key);
+        let paths = [&mut file.ca, &mut file.cert, &mut file.key, operator_cert, operator_key];
+        for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         Ok(Some(file))
     }
+}
+
+/// A settings file, which is small and no device.
+fn read(path: &Path) -> std::io::Result<String> {
+    let wrong = |why: String| std::io::Error::new(ErrorKind::InvalidData, why);
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(wrong("is no file".to_owned()));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(wrong(format!(
+            "is larger than {MAX_FILE_BYTES} bytes; it is no settings file"
+        )));
+    }
+    Ok(text)
 }
 
 /// The file to use, and where it was looked for.
@@ -221,130 +290,4 @@ fn find_file(
         searched.push(path);
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    struct World {
-        root: tempfile::TempDir,
-        env: HashMap<&'static str, String>,
-        is_root: bool,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let root = tempfile::tempdir().unwrap();
-            let home = root.path().join("home").display().to_string();
-            Self { root, env: HashMap::from([("HOME", home)]), is_root: false }
-        }
-
-        fn file(&self, folder: &str, text: &str) -> PathBuf {
-            let folder = self.root.path().join(folder);
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join(FILE_NAME), text).unwrap();
-            folder
-        }
-
-        fn find(&self, given: &Given) -> Result<Settings, ClientError> {
-            Settings::find(
-                given,
-                &Surroundings {
-                    env: &|name| self.env.get(name).cloned(),
-                    working_dir: &self.root.path().join("work"),
-                    root: self.root.path(),
-                    is_root: self.is_root,
-                },
-            )
-        }
-    }
-
-    /// A whole file that names its server so.
-    fn naming(server: &str) -> String {
-        format!(
-            "server = \"{server}\"\nserver_name = \"localhost\"\nca = \"pki/ca.pem\"\n\
-             cert = \"pki/viewer.pem\"\nkey = \"/abs/viewer.key\"\n"
-        )
-    }
-
-    #[test]
-    fn flags_go_before_variables_before_the_file() {
-        let mut world = World::new();
-        let folder = world.file("work/.rowcall", &naming("file:1"));
-        let settings = world.find(&Given::default()).unwrap();
-        assert_eq!(settings.server, "file:1");
-        assert_eq!(settings.server_name.as_deref(), Some("localhost"));
-        assert_eq!(settings.files.authorities, folder.join("pki/ca.pem"));
-        assert_eq!(settings.files.key, Path::new("/abs/viewer.key"));
-
-        world.env.insert("ROWCALL_SERVER", "env:2".to_owned());
-        world.env.insert("ROWCALL_CA", "/env/ca.pem".to_owned());
-        let settings = world.find(&Given::default()).unwrap();
-        assert_eq!((settings.server.as_str(), settings.server_name), ("env:2", None));
-        assert_eq!(settings.files.authorities, Path::new("/env/ca.pem"));
-        assert_eq!(settings.files.certificate, folder.join("pki/viewer.pem"));
-
-        let given = Given { server: Some("flag:3".to_owned()), ..Given::default() };
-        assert_eq!(world.find(&given).unwrap().server, "flag:3");
-    }
-
-    #[test]
-    fn files_are_looked_for_from_the_nearest_to_the_most_general() {
-        let mut world = World::new();
-        let expect = |world: &mut World, folder: &str| {
-            world.file(folder, &naming(folder.rsplit('/').nth(1).unwrap_or("x")));
-            world.find(&Given::default()).unwrap().server
-        };
-        assert_eq!(expect(&mut world, "home/.local/share/rowcall"), "share");
-        assert_eq!(expect(&mut world, "etc/rowcall"), "etc");
-        assert_eq!(expect(&mut world, "home/.config/rowcall"), ".config");
-        assert_eq!(expect(&mut world, "work/.rowcall"), "work");
-        let dir = world.file("named/dir", &naming("variable"));
-        world.env.insert("ROWCALL_DATA_DIR", dir.display().to_string());
-        assert_eq!(world.find(&Given::default()).unwrap().server, "variable");
-        let dir = world.file("flag/dir", &naming("flag"));
-        let given = Given { data_dir: Some(dir), ..Given::default() };
-        assert_eq!(world.find(&given).unwrap().server, "flag");
-    }
-
-    #[test]
-    fn roots_default_is_under_var() {
-        let mut world = World::new();
-        world.is_root = true;
-        world.file("var/lib/rowcall", &naming("root"));
-        assert_eq!(world.find(&Given::default()).unwrap().server, "root");
-    }
-
-    #[test]
-    fn what_is_missing_is_said_at_once_with_the_places_searched() {
-        let world = World::new();
-        let given = Given { ca: Some("ca.pem".into()), ..Given::default() };
-        let message = world.find(&given).unwrap_err().to_string();
-        for part in ["--server HOST:PORT, --cert FILE, --key FILE", ".rowcall/client.toml", "etc"] {
-            assert!(message.contains(part), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_named_directory_without_the_file_and_a_damaged_file_are_errors() {
-        let world = World::new();
-        let given = Given { data_dir: Some("/nowhere".into()), ..Given::default() };
-        let message = world.find(&given).unwrap_err().to_string();
-        assert!(message.contains("rowcall up --data-dir /nowhere"), "{message}");
-        world.file("work/.rowcall", "servr = \"x\"\n");
-        let message = world.find(&Given::default()).unwrap_err().to_string();
-        assert!(message.contains("servr") && message.contains(FILE_NAME), "{message}");
-    }
-
-    #[test]
-    fn a_key_from_a_flag_is_never_paired_with_the_files_certificate() {
-        let world = World::new();
-        world.file("work/.rowcall", &naming("file:1"));
-        let given = Given { key: Some("other.key".into()), ..Given::default() };
-        let message = world.find(&given).unwrap_err().to_string();
-        assert!(message.contains("missing --cert FILE\n"), "{message}");
-    }
 }

@@ -1,0 +1,133 @@
+//! `rowcall host`: lists, shows, labels and retires hosts, through AdminService.
+
+mod json;
+mod retire;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+use jiff::tz::TimeZone;
+use rowcall_proto::v1;
+
+use crate::args::{LabelChange, Selector};
+use crate::cli::{HostArgs, HostCommand, LabelArgs, ListArgs, ShowArgs};
+use crate::client::{Client, ClientError, Need};
+use crate::text::Screen;
+
+/// Hosts that are asked for at once.
+const PAGE_HOSTS: u32 = 1_000;
+
+/// Does what was asked for, and gives back what to print.
+pub(crate) async fn run(args: &HostArgs, client: &Client) -> anyhow::Result<String> {
+    match &args.command {
+        HostCommand::List(args) => list(args, client).await,
+        HostCommand::Show(args) => show(args, client).await,
+        HostCommand::Label(args) => label(args, client).await,
+        HostCommand::Retire(args) => retire::run(args, client).await,
+    }
+}
+
+fn screen(zone: &TimeZone) -> Screen {
+    Screen::detect(zone.clone(), &|name| std::env::var(name).ok())
+}
+
+async fn list(args: &ListArgs, client: &Client) -> anyhow::Result<String> {
+    let selector = selector(&args.select, args.name.as_deref())?;
+    let selected = !selector.labels.is_empty() || !selector.name_glob.is_empty();
+    let hosts = all(client, selector, args.retired).await?;
+    if args.json {
+        return json::list(&hosts);
+    }
+    Ok(view::list(&hosts, selected, &screen(&args.tz)))
+}
+
+async fn show(args: &ShowArgs, client: &Client) -> anyhow::Result<String> {
+    let host = get(client, args.host.as_str()).await?;
+    if args.json { json::show(&host) } else { Ok(view::show(&host, &screen(&args.tz))) }
+}
+
+async fn label(args: &LabelArgs, client: &Client) -> anyhow::Result<String> {
+    let request = changes(args)?;
+    let answer = client.admin().label_host(request).await;
+    let answer = answer.map_err(|status| client.explain_for(&status, Need::Change))?;
+    let host = answer.into_inner().host.unwrap_or_default();
+    Ok(view::labelled(&host, &screen(&TimeZone::UTC)))
+}
+
+/// The changes as a request.
+fn changes(args: &LabelArgs) -> Result<v1::LabelHostRequest, ClientError> {
+    let mut request =
+        v1::LabelHostRequest { host_name: args.host.to_string(), ..Default::default() };
+    let mut named = BTreeSet::new();
+    for change in &args.changes {
+        let (LabelChange::Set(key, _) | LabelChange::Remove(key)) = change;
+        if !named.insert(key) {
+            return Err(ClientError::Usage(format!("label {key} is named twice")));
+        }
+        match change {
+            LabelChange::Set(key, value) => drop(request.set.insert(key.clone(), value.clone())),
+            LabelChange::Remove(key) => request.remove.push(key.clone()),
+        }
+    }
+    Ok(request)
+}
+
+async fn get(client: &Client, name: &str) -> anyhow::Result<v1::Host> {
+    let request = v1::GetHostRequest { host_name: name.to_owned() };
+    let answer = client.admin().get_host(request).await;
+    let answer = answer.map_err(|status| client.explain(&status))?;
+    Ok(answer.into_inner().host.unwrap_or_default())
+}
+
+/// The options `--select` and `--name`.
+pub(crate) fn selector(
+    select: &[Selector],
+    name: Option<&str>,
+) -> Result<v1::HostSelector, ClientError> {
+    let labels = Selector::merge(select).map_err(ClientError::Usage)?;
+    let name_glob = name.unwrap_or_default().to_owned();
+    Ok(v1::HostSelector { labels: labels.into_iter().collect(), name_glob })
+}
+
+/// All hosts that match, page by page.
+pub(crate) async fn all(
+    client: &Client,
+    hosts: v1::HostSelector,
+    include_retired: bool,
+) -> anyhow::Result<Vec<v1::Host>> {
+    let mut request = v1::ListHostsRequest {
+        hosts: Some(hosts),
+        include_retired,
+        page_size: PAGE_HOSTS,
+        page_token: String::new(),
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = client.admin().list_hosts(request.clone()).await;
+        let page = page.map_err(|status| client.explain(&status))?.into_inner();
+        let empty = page.hosts.is_empty();
+        found.extend(page.hosts);
+        if page.next_page_token.is_empty() {
+            return Ok(found);
+        }
+        if empty || page.next_page_token == request.page_token {
+            bail!("the aggregator at {} answers pages of hosts without end", client.server());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// Whether any host matches, retired ones included; `None` where the aggregator cannot tell.
+pub(crate) async fn any(client: &Client, hosts: v1::HostSelector) -> Option<bool> {
+    let request = v1::ListHostsRequest {
+        hosts: Some(hosts),
+        include_retired: true,
+        page_size: 1,
+        page_token: String::new(),
+    };
+    let page = client.admin().list_hosts(request).await.ok()?;
+    Some(!page.into_inner().hosts.is_empty())
+}

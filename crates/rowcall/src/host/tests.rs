@@ -1,0 +1,323 @@
+//! The commands against a server made for the test, and what hosts look like.
+
+use std::collections::HashMap;
+
+use clap::Parser as _;
+use rowcall_proto::v1;
+use rowcall_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+use super::{all, any, retire, run, view};
+use crate::cli::{Cli, Command, HostArgs};
+use crate::client::{Client, ClientError};
+use crate::text::Screen;
+use crate::text::tests::{plain, screen};
+
+fn at(text: &str) -> Option<prost_types::Timestamp> {
+    let at: jiff::Timestamp = text.parse().unwrap();
+    Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+fn host(name: &str) -> v1::Host {
+    v1::Host {
+        id: 7,
+        host_name: name.to_owned(),
+        host_info: Some(v1::HostInfo {
+            cpu_number: Some(56),
+            cpu_architecture: Some("x86_64".to_owned()),
+            cpu_model: Some("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz".to_owned()),
+            cpu_mhz: Some(3300.0),
+            l2_cache_kib: Some(256),
+            total_mem_kib: Some(264_000_000),
+            os: Some("Debian GNU/Linux 12 (bookworm)".to_owned()),
+            kernel: Some("6.1.0-18-amd64".to_owned()),
+            kernel_host_name: None,
+            booted_unix_us: Some(1_795_000_000_000_000),
+        }),
+        labels: HashMap::from([("rack", "a1"), ("env", "prod")].map(|(k, v)| (k.into(), v.into()))),
+        joined_at: at("2026-11-01T08:00:00Z"),
+        retired_at: None,
+        last_sample_at: at("2026-11-22T15:59:57Z"),
+        agent_version: "0.1.0".to_owned(),
+    }
+}
+
+fn newcomer() -> v1::Host {
+    v1::Host { id: 8, host_name: "node2".to_owned(), ..v1::Host::default() }
+}
+
+fn retired() -> v1::Host {
+    let labels: HashMap<String, String> =
+        (0..30).map(|number| (format!("key{number:02}"), "value".to_owned())).collect();
+    v1::Host { labels, retired_at: at("2026-11-20T08:00:00Z"), ..host("old\x1b[31m") }
+}
+
+/// A fleet of `hosts` in pages of two. A viewer's connection may only read.
+struct Fake {
+    hosts: Vec<v1::Host>,
+    endless: bool,
+    viewer: bool,
+}
+
+impl Fake {
+    fn may_change(&self) -> Result<(), Status> {
+        let words = "certificate of spiffe://x/viewer/ann has role viewer, this call is for role \
+                     operator";
+        if self.viewer { Err(Status::permission_denied(words)) } else { Ok(()) }
+    }
+
+    fn find(&self, name: &str) -> Result<v1::Host, Status> {
+        let found = self.hosts.iter().find(|host| host.host_name == name);
+        found.cloned().ok_or_else(|| Status::not_found(format!("there is no host {name}")))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Fake {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let name = request.into_inner().hosts.unwrap().name_glob;
+        let connected = vec![v1::ConnectedHost {
+            host_name: name,
+            peer_address: "10.0.0.1:40000".to_owned(),
+            ..v1::ConnectedHost::default()
+        }];
+        Ok(Response::new(v1::StatusResponse { connected, ..v1::StatusResponse::default() }))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<v1::ListHostsRequest>,
+    ) -> Result<Response<v1::ListHostsResponse>, Status> {
+        let request = request.into_inner();
+        let glob = request.hosts.unwrap_or_default().name_glob;
+        let matching = |host: &&v1::Host| {
+            (request.include_retired || host.retired_at.is_none())
+                && (glob.is_empty() || host.host_name == glob)
+        };
+        let from: usize = request.page_token.parse().unwrap_or(0);
+        let hosts: Vec<v1::Host> = self.hosts.iter().filter(matching).skip(from).cloned().collect();
+        let more = self.endless || hosts.len() > 2;
+        let to = if self.endless { 0 } else { from + 2 };
+        Ok(Response::new(v1::ListHostsResponse {
+            hosts: hosts.into_iter().take(2).collect(),
+            next_page_token: if more { to.to_string() } else { String::new() },
+        }))
+    }
+
+    async fn get_host(
+        &self,
+        request: Request<v1::GetHostRequest>,
+    ) -> Result<Response<v1::GetHostResponse>, Status> {
+        let host = self.find(&request.into_inner().host_name)?;
+        Ok(Response::new(v1::GetHostResponse { host: Some(host) }))
+    }
+
+    async fn label_host(
+        &self,
+        request: Request<v1::LabelHostRequest>,
+    ) -> Result<Response<v1::LabelHostResponse>, Status> {
+        self.may_change()?;
+        let request = request.into_inner();
+        let mut host = self.find(&request.host_name)?;
+        host.labels.extend(request.set);
+        host.labels.retain(|key, _| !request.remove.contains(key));
+        Ok(Response::new(v1::LabelHostResponse { host: Some(host) }))
+    }
+
+    async fn retire_host(
+        &self,
+        request: Request<v1::RetireHostRequest>,
+    ) -> Result<Response<v1::RetireHostResponse>, Status> {
+        self.may_change()?;
+        let mut host = self.find(&request.into_inner().host_name)?;
+        host.retired_at = at("2026-11-22T16:00:00Z");
+        Ok(Response::new(v1::RetireHostResponse { host: Some(host) }))
+    }
+}
+
+/// A client of such a server, for as long as the runtime runs.
+async fn client(fake: Fake) -> Client {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let server = Server::builder().add_service(AdminServiceServer::new(fake));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    Client::over(endpoint.connect().await.unwrap())
+}
+
+fn fleet() -> Fake {
+    let hosts = vec![host("node1"), newcomer(), host("node3"), host("node4"), retired()];
+    Fake { hosts, endless: false, viewer: false }
+}
+
+fn args(line: &[&str]) -> Result<HostArgs, clap::Error> {
+    match Cli::try_parse_from(["rowcall", "host"].iter().chain(line))?.command {
+        Command::Host(args) => Ok(*args),
+        other => panic!("not about hosts: {other:?}"),
+    }
+}
+
+async fn said(fake: Fake, line: &[&str]) -> anyhow::Result<String> {
+    run(&args(line).unwrap(), &client(fake).await).await
+}
+
+#[test]
+fn a_list_is_a_table_with_the_labels_that_fit() {
+    let hosts = [host("node1.example.org"), newcomer(), retired()];
+    let wide = Screen { width: 100, ..screen() };
+    let text = plain(&view::list(&hosts, false, &wide));
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    insta::assert_snapshot!(text);
+    let text = plain(&view::list(&hosts[..2], false, &wide));
+    assert!(!text.contains("RETIRED"), "{text}");
+}
+
+#[test]
+fn an_empty_list_says_why() {
+    let text = plain(&view::list(&[], true, &screen()));
+    assert_eq!(text, "  No host matches --select and --name.\n");
+    assert!(plain(&view::list(&[], false, &screen())).contains("No host has joined yet."));
+}
+
+#[test]
+fn a_host_is_shown_with_all_its_facts_in_the_zone_asked_for() {
+    let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+    let text = [host("node1"), newcomer(), retired()]
+        .iter()
+        .map(|host| plain(&view::show(host, &Screen { zone: zone.clone(), ..screen() })))
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(!text.contains('\x1b'), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn all_pages_are_fetched_and_retired_hosts_only_when_asked_for() {
+    let names = async |line: &[&str]| -> Vec<String> {
+        let text = said(fleet(), line).await.unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let hosts = value["hosts"].as_array().unwrap();
+        hosts.iter().map(|host| host["host_name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&["list", "--json"]).await, ["node1", "node2", "node3", "node4"]);
+    assert_eq!(names(&["list", "--json", "--retired"]).await.len(), 5);
+    assert_eq!(names(&["list", "--json", "--name", "node3"]).await, ["node3"]);
+}
+
+#[tokio::test]
+async fn pages_without_end_are_an_error() {
+    let client = client(Fake { endless: true, ..fleet() }).await;
+    let error = all(&client, v1::HostSelector::default(), false).await.unwrap_err();
+    assert!(error.to_string().contains("without end"), "{error}");
+}
+
+#[tokio::test]
+async fn whether_any_host_matches_can_be_asked() {
+    let client = client(fleet()).await;
+    let named = |name: &str| v1::HostSelector { name_glob: name.to_owned(), ..Default::default() };
+    assert_eq!(any(&client, named("node4")).await, Some(true));
+    assert_eq!(any(&client, named("node5")).await, Some(false));
+}
+
+#[tokio::test]
+async fn json_has_the_contracts_names() {
+    let text = said(fleet(), &["show", "NODE1", "--json"]).await.unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["host"]["host_name"], "node1");
+    assert_eq!(value["host"]["labels"]["rack"], "a1");
+    assert_eq!(value["host"]["host_info"]["total_mem_kib"], 264_000_000);
+    assert_eq!(value["host"]["host_info"]["booted_at"], "2026-11-18T11:06:40Z");
+    assert!(value["host"]["retired_at"].is_null());
+    let text = said(fleet(), &["show", "node2", "--json"]).await.unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(value["host"]["host_info"]["cpu_number"].is_null());
+    assert!(value["host"]["agent_version"].is_null());
+}
+
+#[tokio::test]
+async fn labels_are_set_and_removed_and_what_is_there_now_is_said() {
+    let text = said(fleet(), &["label", "node1", "room=b 2", "rack-"]).await.unwrap();
+    assert_eq!(text, "node1: env=prod, room=b 2\n");
+    let text = said(fleet(), &["label", "node1", "env-", "rack-"]).await.unwrap();
+    assert_eq!(text, "node1: no labels\n");
+    let error = said(fleet(), &["label", "node1", "rack=a", "rack-"]).await.unwrap_err();
+    assert_eq!(error.to_string(), "label rack is named twice");
+    assert!(args(&["label", "node1"]).is_err());
+    assert!(args(&["label", "node 1", "a=b"]).is_err());
+}
+
+#[tokio::test]
+async fn a_retired_host_is_said_to_come_back_with_its_agent() {
+    let text = said(fleet(), &["retire", "node1", "--yes"]).await.unwrap();
+    assert_eq!(
+        text,
+        "node1 is out of the roll since 2026-11-22T16:00:00Z; its rows stay. If its agent still \
+         runs, its next Hello brings it back.\n"
+    );
+    let name = "gone.example.org";
+    let gone = v1::Host { retired_at: at("2026-11-20T08:00:00Z"), ..host(name) };
+    let fake = Fake { hosts: vec![gone], ..fleet() };
+    let text = said(fake, &["retire", name, "--yes"]).await.unwrap();
+    assert_eq!(text, format!("{name} is retired already, since 2026-11-20T08:00:00Z.\n"));
+}
+
+#[test]
+fn a_connected_host_is_warned_about() {
+    let status = v1::StatusResponse {
+        now: at("2026-11-22T16:00:00Z"),
+        connected: vec![v1::ConnectedHost {
+            host_name: "node1".to_owned(),
+            last_sample_at: at("2026-11-22T15:59:57Z"),
+            peer_address: "10.0.0.1:40000".to_owned(),
+            ..v1::ConnectedHost::default()
+        }],
+        ..v1::StatusResponse::default()
+    };
+    assert_eq!(
+        plain(&retire::warning("node1", Some(&status))),
+        "warning: node1 is connected now, from 10.0.0.1:40000, last sample 3 s ago: stop its agent \
+         first, or it comes back with its next connection\n"
+    );
+    assert_eq!(retire::warning("node2", Some(&status)), "");
+    assert_eq!(retire::warning("node1", None), "");
+}
+
+#[test]
+fn only_a_yes_is_a_yes() {
+    assert!(retire::is_yes("y\n") && retire::is_yes(" YES \n"));
+    for answer in ["", "\n", "n\n", "yess\n", "ja\n"] {
+        assert!(!retire::is_yes(answer), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_is_told_which_certificate_changes_need() {
+    for line in [&["label", "node1", "a=b"][..], &["retire", "node1", "--yes"]] {
+        let error = said(Fake { viewer: true, ..fleet() }, line).await.unwrap_err();
+        let error = error.downcast_ref::<ClientError>().unwrap();
+        assert_eq!(error.exit_code(), 4);
+        let words = error.to_string();
+        assert!(
+            words.contains("PERMISSION_DENIED: certificate of spiffe://x/viewer/ann"),
+            "{words}"
+        );
+        assert!(
+            words.ends_with("give a certificate of role operator with --cert and --key"),
+            "{words}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_host_is_named_with_the_way_to_the_known_ones() {
+    let error = said(fleet(), &["show", "node9"]).await.unwrap_err();
+    let error = error.downcast_ref::<ClientError>().unwrap();
+    assert_eq!(error.exit_code(), 1);
+    let words = error.to_string();
+    assert!(words.contains("there is no host node9; `rowcall host list"), "{words}");
+}

@@ -1,0 +1,153 @@
+//! Hosts as text.
+
+use std::collections::BTreeMap;
+
+use rowcall_proto::v1;
+
+use crate::summary::instant;
+use crate::text::{self, BAD, Cell, Column, FAINT, HEADING, ODD, Screen, Table};
+
+/// Fewest characters of the labels that say anything.
+const MIN_LABELS: usize = 20;
+
+/// A table of hosts.
+pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> String {
+    let mut out = String::new();
+    if hosts.is_empty() {
+        let words = if selected {
+            "No host matches --select and --name."
+        } else {
+            "No host has joined yet. A host joins with its agent's first handshake."
+        };
+        text::paragraph(&mut out, screen, FAINT, words);
+        return out;
+    }
+    let any_retired = hosts.iter().any(|host| host.retired_at.is_some());
+    let retired = any_retired.then(|| Column::left("RETIRED"));
+    let columns = || {
+        let first = [
+            Column::left("HOST"),
+            Column::right("CPUS"),
+            Column::right("MEMORY"),
+            Column::left("AGENT"),
+            Column::left("LAST SAMPLE"),
+        ];
+        first.into_iter().chain(retired.clone())
+    };
+    let cells = |host: &v1::Host| -> Vec<Cell> {
+        let info = host.host_info.as_ref();
+        let last = instant(host.last_sample_at.as_ref());
+        let mut cells: Vec<Cell> = vec![
+            text::clean(&host.host_name).into(),
+            known(info.and_then(|info| info.cpu_number).map(|n| text::count(n.into()))).into(),
+            known(info.and_then(|info| info.total_mem_kib).map(text::kib)).into(),
+            known(Some(text::cut(&text::clean(&host.agent_version), 16))).into(),
+            last.map_or_else(
+                || Cell::styled(BAD, "never"),
+                |at| text::timestamp(at, &screen.zone).into(),
+            ),
+        ];
+        if any_retired {
+            // The day says enough, and leaves room for the labels.
+            let at = instant(host.retired_at.as_ref());
+            let day = at.map(|at| text::timestamp(at, &screen.zone).chars().take(10).collect());
+            cells.push(day.map_or_else(|| "-".into(), |day: String| Cell::styled(ODD, &day)));
+        }
+        cells
+    };
+    let mut fixed = Table::new(columns());
+    for host in hosts {
+        fixed.row(cells(host));
+    }
+    let room = fixed.room(screen.width).max(MIN_LABELS);
+    let mut table = Table::new(columns().chain([Column::left("LABELS")]));
+    for host in hosts {
+        let labels = text::cut(&labels(host), room);
+        table.row(cells(host).into_iter().chain([labels.into()]));
+    }
+    table.write(&mut out);
+    let number = u64::try_from(hosts.len()).unwrap_or(u64::MAX);
+    text::paragraph(&mut out, screen, FAINT, &text::plural(number, "host"));
+    out
+}
+
+/// All facts of a host.
+pub(super) fn show(host: &v1::Host, screen: &Screen) -> String {
+    let mut out = String::new();
+    text::line(&mut out, &text::paint(HEADING, &text::clean(&host.host_name)));
+    let mut fact = |name: &str, value: String| {
+        let name = text::paint(FAINT, &format!("{name:<13}"));
+        let value = text::cut(&value, screen.width.saturating_sub(16).max(MIN_LABELS));
+        text::line(&mut out, &format!("  {name} {value}"));
+    };
+    let at = |time: &Option<prost_types::Timestamp>| {
+        instant(time.as_ref()).map(|at| text::timestamp(at, &screen.zone))
+    };
+    fact("id", host.id.to_string());
+    fact(
+        "in the roll",
+        match (at(&host.joined_at), at(&host.retired_at)) {
+            (_, Some(retired)) => format!("no, retired since {retired}"),
+            (Some(joined), None) => format!("since {joined}"),
+            (None, None) => "no: it has not joined".to_owned(),
+        },
+    );
+    fact("last sample", at(&host.last_sample_at).unwrap_or_else(|| "never".to_owned()));
+    fact("agent", known(Some(text::clean(&host.agent_version))));
+    let info = host.host_info.clone().unwrap_or_default();
+    let words = |text: &Option<String>| known(text.as_deref().map(text::clean));
+    fact("CPUs", known(info.cpu_number.map(|number| text::count(number.into()))));
+    fact("architecture", words(&info.cpu_architecture));
+    fact("CPU model", words(&info.cpu_model));
+    fact("CPU clock", known(info.cpu_mhz.map(|mhz| format!("{} MHz", text::decimal(mhz, 0)))));
+    fact("L2 cache", known(info.l2_cache_kib.map(text::kib)));
+    fact("memory", known(info.total_mem_kib.map(text::kib)));
+    fact("system", words(&info.os));
+    fact("kernel", words(&info.kernel));
+    fact("kernel name", words(&info.kernel_host_name));
+    let booted = info.booted_unix_us.and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+    fact("booted", known(booted.map(|at| text::timestamp(at, &screen.zone))));
+    // One a line: there may be many, and each must be seen whole.
+    let mut name = "labels";
+    for (key, value) in sorted(host) {
+        fact(name, format!("{key}={value}"));
+        name = "";
+    }
+    if name == "labels" {
+        fact(name, "-".to_owned());
+    }
+    out
+}
+
+/// A host's labels after a change.
+pub(super) fn labelled(host: &v1::Host, screen: &Screen) -> String {
+    let labels = labels(host);
+    let labels = if labels == "-" { "no labels".to_owned() } else { labels };
+    let mut out = String::new();
+    let name = text::clean(&host.host_name);
+    let words = format!("{name}: {labels}");
+    if words.chars().count() <= screen.width {
+        text::line(&mut out, &words);
+    } else {
+        text::line(&mut out, &format!("{name}:"));
+        for (key, value) in sorted(host) {
+            text::line(&mut out, &format!("  {key}={value}"));
+        }
+    }
+    out
+}
+
+/// By key.
+fn sorted(host: &v1::Host) -> BTreeMap<String, String> {
+    host.labels.iter().map(|(key, value)| (text::clean(key), text::clean(value))).collect()
+}
+
+fn labels(host: &v1::Host) -> String {
+    let labels: Vec<String> =
+        sorted(host).iter().map(|(key, value)| format!("{key}={value}")).collect();
+    known(Some(labels.join(", ")))
+}
+
+fn known(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
