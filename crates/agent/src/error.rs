@@ -47,3 +47,10 @@ pub enum Error {
     #[error(transparent)]
     Reader(#[from] Unread),
 }
+
+impl Error {
+    /// Whether people have to change a setting or a file before the next start.
+    pub(crate) fn is_configuration(&self) -> bool {
+        !matches!(self, Self::Thread(_) | Self::Reader(_))
+    }
+}

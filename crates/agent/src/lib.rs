@@ -14,6 +14,7 @@ pub mod queue;
 mod random;
 pub mod sample;
 mod sampler;
+mod service;
 mod ticks;
 
 use std::path::Path;
@@ -28,13 +29,15 @@ use rowcall_core::record::HostFacts;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use cli::command;
 use config::{Config, DEFAULT_INTERVAL};
 pub use error::Error;
-use link::{Dialer, Link};
+use link::{Dialer, Journal, Link};
 use queue::{MemoryQueue, Queue};
 use sample::host_facts::{FactsReader, MachineIds};
 use sample::{Reader, Reading, Sampler};
 use sampler::{Facts, Sampling};
+use service::{Health, Notifier, Service};
 
 /// Where the running system's /proc, /sys and /etc are.
 const ROOT: &str = "/";
@@ -50,12 +53,23 @@ pub async fn run(
     clock: SharedClock,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    Box::pin(run_as_service(config, clock, shutdown, None)).await
+}
+
+/// The same for the process of its own that a service manager started.
+async fn run_as_service(
+    config: Config,
+    clock: SharedClock,
+    shutdown: CancellationToken,
+    notifier: Option<Notifier>,
+) -> Result<(), Error> {
     let dialer = Dialer::load(&config, Arc::clone(&clock))?;
     let backoff = Backoff::new(config.backoff_min, config.backoff_max)?;
     let name = dialer.name().clone();
     let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
     let epoch = Epoch::from_random(random::bits());
     let queue = Arc::new(Queue::new(MemoryQueue::new(epoch, config.queue)));
+    let health = Arc::new(Health::default());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), host = %name, aggregator = %config.aggregator, %epoch,
         "agent starts"
@@ -64,6 +78,12 @@ pub async fn run(
     let Some(facts) = shutdown.run_until_cancelled(first_facts).await else { return Ok(()) };
     let facts = Arc::new(facts);
     let (interval, interval_seen) = watch::channel(DEFAULT_INTERVAL.max(config.min_interval));
+    let service = notifier.map(|notifier| Service {
+        notifier,
+        health: Arc::clone(&health),
+        queue: Arc::clone(&queue),
+        aggregator: config.aggregator.to_string(),
+    });
     let sampling = Sampling {
         reader,
         queue: Arc::clone(&queue),
@@ -72,6 +92,7 @@ pub async fn run(
         interval: interval_seen,
         name,
         align: config.align,
+        health: Arc::clone(&health),
     };
     let link = Link {
         config,
@@ -84,12 +105,21 @@ pub async fn run(
         run: RunId::from_random(random::bits()),
         backoff,
         renewed: false,
+        health,
+        journal: Journal::default(),
+    };
+    let service = async {
+        match service {
+            Some(service) => service.run(shutdown.clone()).await,
+            None => std::future::pending().await,
+        }
     };
     let link = Box::pin(link.run(shutdown.clone()));
     let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run()));
     tokio::select! {
         biased;
         Some(Err(gone)) = sampling => Err(gone.into()),
+        never = Box::pin(service) => match never {},
         () = link => Ok(()),
     }
 }
@@ -113,7 +143,15 @@ pub fn spawn_thread(
 ) -> io::Result<thread::JoinHandle<Result<(), Error>>> {
     thread::Builder::new()
         .name("rowcall-agent".into())
-        .spawn(move || runtime().map_err(Error::Thread)?.block_on(run(config, clock, shutdown)))
+        .spawn(move || block_on(run(config, clock, shutdown)).map_err(Error::Thread)?)
+}
+
+/// Runs a future to its end, and leaves behind what hangs in a name lookup or a file system.
+fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// The runtime that an agent is happy with.

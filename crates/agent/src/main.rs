@@ -1,13 +1,10 @@
-//! Entry point; see `rowcall_agent::cli` for the commands and exit codes.
+//! Entry point; see `rowcall_agent::cli` for what it does.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use rowcall_agent::cli::{self, Cli};
-
 fn main() -> ExitCode {
-    match cli::main(Cli::parse()) {
+    match rowcall_agent::cli::main(&rowcall_agent::command().get_matches()) {
         Ok(code) => code,
         Err(error) => {
             // Nothing is left to do when even this cannot be written.

@@ -1,5 +1,6 @@
 //! The task that takes a sample at each tick and puts it into the queue.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use crate::queue::{Queue, Spool};
 use crate::sample::host_facts::differ;
 use crate::sample::{Reader, Unread};
+use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
 
 /// Facts of the host are read again on every connect, and this often.
@@ -71,6 +73,7 @@ pub(crate) struct Sampling<S> {
     pub(crate) interval: watch::Receiver<Duration>,
     pub(crate) name: HostName,
     pub(crate) align: bool,
+    pub(crate) health: Arc<Health>,
 }
 
 impl<S: Spool> Sampling<S> {
@@ -79,7 +82,7 @@ impl<S: Spool> Sampling<S> {
     /// # Errors
     /// [`Unread::Gone`] when there is nobody to read.
     pub(crate) async fn run(mut self) -> Result<std::convert::Infallible, Unread> {
-        self.reader.prime().await?;
+        self.prime().await?;
         let primed = Instant::now(self.clock.as_ref());
         let interval = *self.interval.borrow_and_update();
         let mut ticks = Ticks::new(interval, self.name.clone(), self.align, primed);
@@ -88,6 +91,7 @@ impl<S: Spool> Sampling<S> {
         facts_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wait = ticks.wait(Instant::now(self.clock.as_ref()));
+            self.health.sampling.back_within(wait.max(FACTS_DEADLINE));
             tokio::select! {
                 biased;
                 () = sleep(wait) => self.take(&mut ticks).await?,
@@ -102,7 +106,23 @@ impl<S: Spool> Sampling<S> {
         }
     }
 
+    /// A first read that hangs makes no agent that has not started: what it reads is unknown, and
+    /// the rest goes on.
+    async fn prime(&self) -> Result<(), Unread> {
+        let mut primed = pin!(self.reader.prime());
+        let in_time = timeout(FACTS_DEADLINE, &mut primed).await;
+        self.health.has_started();
+        match in_time {
+            Ok(primed) => primed,
+            Err(_) => {
+                tracing::warn!("the first reading of the kernel's counters hangs");
+                primed.await
+            }
+        }
+    }
+
     async fn take(&self, ticks: &mut Ticks) -> Result<(), Unread> {
+        self.health.sampling.waits_for_others();
         let reading = match self.reader.sample().await {
             Ok(reading) => reading,
             // The next sample tells this tick as missed.

@@ -1,9 +1,9 @@
 //! Where an aggregator listens.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use rustls::pki_types::ServerName;
-use tonic::codegen::http::Uri;
 
 /// The port of an endpoint that names none.
 const DEFAULT_PORT: u16 = 7443;
@@ -23,27 +23,53 @@ impl Endpoint {
     /// # Errors
     /// A text that says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?} {why}; write https://HOST:{DEFAULT_PORT}");
-        let rest = match text.trim().split_once("://") {
-            None => text.trim(),
-            Some(("https", rest)) => rest,
-            Some(_) => return Err(wrong("is not reached over TLS")),
+        let wrong = |why: &str| Err(format!("{text:?} {why}; write https://HOST:{DEFAULT_PORT}"));
+        let trimmed = text.trim();
+        let rest = match trimmed.split_once("://") {
+            None => trimmed,
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => {
+                return wrong("would not be encrypted");
+            }
+            Some((scheme, _)) => return wrong(&format!("has the unknown scheme {scheme:?}")),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let uri: Uri =
-            format!("https://{rest}/").parse().map_err(|_| wrong("is no address of a server"))?;
-        let host = uri.host().filter(|host| !host.is_empty());
-        match host {
-            Some(host) if !rest.contains(['@', '/', '?', '#']) => {
-                let port = match uri.port_u16() {
-                    None if rest == host => DEFAULT_PORT,
-                    None | Some(0) => return Err(wrong("names no port from 1 to 65535")),
-                    Some(port) => port,
-                };
-                Ok(Self { host: host.to_owned(), port })
-            }
-            _ => Err(wrong("is no address of a server")),
+        if rest.is_empty() {
+            return wrong("names no host");
         }
+        if rest.contains('@') {
+            return wrong("names a user, but the certificate says who this agent is");
+        }
+        if rest.contains(['/', '?', '#']) {
+            return wrong("has something after host and port");
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            _ if rest.ends_with(']') => (rest, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        };
+        let port = match port.map(str::parse) {
+            None => DEFAULT_PORT,
+            Some(Ok(port)) if port > 0 => port,
+            Some(_) if host.contains(':') && !host.ends_with(']') => {
+                return wrong("needs brackets around an IPv6 address");
+            }
+            Some(_) => return wrong("names no port from 1 to 65535"),
+        };
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        match (bare, bare.unwrap_or(host).parse::<Ipv6Addr>()) {
+            (None, Ok(_)) => return wrong("needs brackets around an IPv6 address"),
+            (None, Err(_)) if host.matches(':').count() > 0 => {
+                return wrong("needs brackets around an IPv6 address");
+            }
+            (Some(_), Err(_)) => return wrong("has no IPv6 address in its brackets"),
+            (Some(_), Ok(_)) => {}
+            (None, Err(_)) if ServerName::try_from(host).is_err() => {
+                return wrong("names no host: neither a DNS name nor an address");
+            }
+            (None, Err(_)) => {}
+        }
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 
@@ -89,25 +115,45 @@ mod tests {
             assert_eq!(parsed(text), ("db1.example".into(), 7443), "{text}");
         }
         assert_eq!(parsed("[::1]:9"), ("[::1]".into(), 9));
+        assert_eq!(parsed("[::1]"), ("[::1]".into(), 7443));
         assert_eq!(parsed("10.0.0.1:9"), ("10.0.0.1".into(), 9));
+        assert_eq!(parsed("HTTPS://db_1"), ("db_1".into(), 7443));
+        assert_eq!(parsed("db1.example."), ("db1.example.".into(), 7443));
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_with_a_remedy() {
-        for text in [
-            "",
-            "http://a:1",
-            "a:0",
-            "a:",
-            "a:99999",
-            "a b",
-            "user@a:1",
-            "https://a/path",
-            "a?x",
-            "://",
+    fn what_is_no_endpoint_is_refused_with_the_reason_and_a_remedy() {
+        for (text, reason) in [
+            ("", "names no host"),
+            ("https://", "names no host"),
+            ("://", "unknown scheme \"\""),
+            ("http://a:1", "would not be encrypted"),
+            ("HTTP://a", "would not be encrypted"),
+            ("grpc://a:1", "unknown scheme \"grpc\""),
+            ("a:0", "names no port from 1 to 65535"),
+            ("a:", "names no port from 1 to 65535"),
+            ("a:99999", "names no port from 1 to 65535"),
+            ("a:7443x", "names no port from 1 to 65535"),
+            ("https://a:-1", "names no port from 1 to 65535"),
+            ("a b", "names no host: neither"),
+            ("a:7443 junk", "names no port"),
+            ("-a-.example", "names no host: neither"),
+            (&"a".repeat(300), "names no host: neither"),
+            ("user@a:1", "names a user"),
+            ("https://a/path", "something after host and port"),
+            ("https://a:7443/x/", "something after host and port"),
+            ("a?x", "something after host and port"),
+            ("a#x", "something after host and port"),
+            ("::1", "needs brackets"),
+            ("fe80::1:7443", "needs brackets"),
+            ("https://::1:7443", "needs brackets"),
+            ("[a]:1", "no IPv6 address in its brackets"),
+            ("[::1", "needs brackets"),
+            ("a\0b", "names no host: neither"),
         ] {
             let problem = Endpoint::parse(text).unwrap_err();
-            assert!(problem.contains("write https://HOST:7443"), "{text}: {problem}");
+            assert!(problem.contains(reason), "{text}: {problem}");
+            assert!(problem.contains("; write https://HOST:7443"), "{text}: {problem}");
         }
     }
 }

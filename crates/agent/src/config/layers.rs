@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::KEYS;
+use super::settings::{SETTINGS, Setting, meant};
+
+/// A file above this size is no configuration; a device may have no end at all.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Values by key, the last source on top, and what was wrong with the sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Layers {
     values: BTreeMap<&'static str, Value>,
     problems: Vec<String>,
@@ -21,19 +26,33 @@ struct Value {
 
 #[derive(Clone, Debug)]
 enum Origin {
-    File(PathBuf, &'static str),
+    Default,
+    File(PathBuf),
     Environment(String),
     Flag(String),
 }
 
 impl Layers {
+    /// The defaults alone.
+    pub(super) fn defaults() -> Self {
+        let values = SETTINGS.iter().filter_map(|setting| {
+            let text = setting.default?.to_owned();
+            Some((setting.key, Value { text, origin: Origin::Default }))
+        });
+        Self { values: values.collect(), problems: Vec::new() }
+    }
+
     /// Adds a TOML file.
     pub(super) fn file(&mut self, path: &Path, may_be_missing: bool) {
-        let text = match std::fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
-            Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) if may_be_missing && error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                let advice = "name another file or make it readable";
+                let advice = match error.kind() {
+                    io::ErrorKind::NotFound => "check the path",
+                    io::ErrorKind::PermissionDenied => "make it readable for the agent's user",
+                    _ => "name a TOML file",
+                };
                 return self
                     .problem(format!("{}: cannot be read: {error}; {advice}", path.display()));
             }
@@ -53,38 +72,42 @@ impl Layers {
 
     fn table(&mut self, path: &Path, table: toml::Table) {
         for (name, value) in table {
-            let Some((key, _)) = KEYS.iter().find(|(key, _)| *key == name) else {
-                let known: Vec<_> = KEYS.iter().map(|(key, _)| *key).collect();
+            let Some(setting) = Setting::find(&name) else {
+                let known: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+                let guess =
+                    meant(&name).map_or_else(String::new, |key| format!("did you mean {key}? "));
                 self.problem(format!(
-                    "{}: unknown key {name:?}; remove it or write one of {}",
+                    "{}: unknown key {name:?}; {guess}remove it or write one of {}",
                     path.display(),
                     known.join(", ")
                 ));
                 continue;
             };
-            let origin = Origin::File(path.to_owned(), key);
+            let origin = Origin::File(path.to_owned());
             let text = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(truth) => truth.to_string(),
                 other => {
-                    let kind = other.type_str();
+                    let (key, kind) = (setting.key, other.type_str());
                     self.problem(format!(
-                        "{origin}: a {kind} cannot stand here; write a text in quotes"
+                        "{}: a {kind} cannot stand here; write a text in quotes",
+                        origin.place(key)
                     ));
                     continue;
                 }
             };
-            self.values.insert(key, Value { text, origin });
+            self.values.insert(setting.key, Value { text, origin });
         }
     }
 
     /// Adds `ROWCALL_*` of the environment. Variables that are no key of ours belong to others.
     pub(super) fn environment(&mut self, look_up: impl Fn(&str) -> Option<String>) {
-        for (key, _) in &KEYS {
-            let variable = format!("ROWCALL_{}", key.to_ascii_uppercase());
+        for setting in &SETTINGS {
+            let variable = setting.variable();
             if let Some(text) = look_up(&variable) {
-                self.values.insert(key, Value { text, origin: Origin::Environment(variable) });
+                let origin = Origin::Environment(variable);
+                self.values.insert(setting.key, Value { text, origin });
             }
         }
     }
@@ -97,27 +120,32 @@ impl Layers {
         }
     }
 
-    /// The value of a key, or its default where no source has it or it is wrong.
+    /// The value of a key that has a default; the default where it is wrong, so that the others
+    /// can be looked at.
     pub(super) fn value<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> T {
-        self.optional(key, parse).unwrap_or(default)
+        self.optional(key, &parse).unwrap_or_else(|| {
+            let default = Setting::find(key).and_then(|setting| setting.default);
+            default
+                .and_then(|text| parse(text).ok())
+                .expect("the table gives every such setting a default that can be read")
+        })
     }
 
     /// The value of a key, if any source has it.
     pub(super) fn optional<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let value = self.values.get(key)?;
-        match parse(&value.text) {
+        match parse(value.text.trim()) {
             Ok(parsed) => Some(parsed),
             Err(problem) => {
-                let problem = format!("{}: {problem}", value.origin);
+                let problem = format!("{}: {problem}", value.origin.place(key));
                 self.problem(problem);
                 None
             }
@@ -128,7 +156,7 @@ impl Layers {
     pub(super) fn required<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         if !self.values.contains_key(key) {
             let variable = key.to_ascii_uppercase();
@@ -138,6 +166,18 @@ impl Layers {
             ));
         }
         self.optional(key, parse)
+    }
+
+    /// What is in force as a settings file, each line with where it comes from.
+    pub(super) fn show(&self) -> String {
+        let line = |setting: &Setting| match self.values.get(setting.key) {
+            Some(value) => {
+                let text = toml::Value::String(value.text.clone());
+                format!("{} = {text} # {}\n", setting.key, value.origin)
+            }
+            None => format!("# {} is not set\n", setting.key),
+        };
+        SETTINGS.iter().map(line).collect()
     }
 
     /// Something else is wrong.
@@ -151,12 +191,36 @@ impl Layers {
     }
 }
 
+impl Origin {
+    /// Where a key's value stands.
+    fn place(&self, key: &str) -> String {
+        match self {
+            Self::Default => format!("default of {key}"),
+            Self::File(path) => format!("{}: {key}", path.display()),
+            Self::Environment(variable) => format!("environment variable {variable}"),
+            Self::Flag(flag) => format!("--{flag}"),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path, key) => write!(f, "{}: {key}", path.display()),
-            Self::Environment(variable) => write!(f, "environment variable {variable}"),
-            Self::Flag(flag) => write!(f, "--{flag}"),
+            Self::Default => f.write_str("default"),
+            // A name may hold a line break, which would end the comment.
+            Self::File(path) => write!(f, "file {path:?}"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::Flag(flag) => write!(f, "flag --{flag}"),
         }
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"))
 }

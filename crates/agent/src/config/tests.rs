@@ -23,7 +23,7 @@ fn load(
         environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     };
     let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    Config::load(Some(&file.path()), look_up, &flags)
+    Config::load(Some(&file.path()), look_up, &flags).map(|(config, _)| config)
 }
 
 #[test]
@@ -76,23 +76,86 @@ fn the_environment_can_name_the_file() {
     let file = File::of("aggregator = 'from-file'");
     let path = file.path().display().to_string();
     let look_up = |name: &str| (name == "ROWCALL_CONFIG").then(|| path.clone());
-    let config = Config::load(None, look_up, &[]).unwrap();
+    let (config, _) = Config::load(None, look_up, &[]).unwrap();
     assert_eq!(config.aggregator.host, "from-file");
 }
 
 #[test]
-fn what_is_printed_reads_back_the_same() {
+fn what_is_printed_names_its_sources_and_reads_back_the_same() {
     let file = File::of(
-        "aggregator = 'https://[::1]:7'\nserver_name = 'db1'\nalign = true\nmin_interval = '1500ms'\nlog_level = 'info,rowcall_agent=debug'\nlog_format = 'json'",
+        "aggregator = 'https://[::1]:7'\nserver_name = 'db1'\nalign = true\nlog_level = 'info,rowcall_agent=debug'\nlog_format = 'json'\nca = 'a\"b # c'",
     );
-    let config = load(&file, &[], &[]).unwrap();
-    assert_eq!(load(&File::of(&config.to_toml()), &[], &[]).unwrap(), config);
+    let look_up = |name: &str| (name == "ROWCALL_QUEUE_BYTES").then(|| "2MiB".to_owned());
+    let flags = [("min_interval", "1500ms".to_owned())];
+    let (config, shown) = Config::load(Some(&file.path()), look_up, &flags).unwrap();
+    assert_eq!(load(&File::of(&shown), &[], &[]).unwrap(), config);
+    let path = file.path();
+    for line in [
+        format!("aggregator = \"https://[::1]:7\" # file {path:?}"),
+        "queue_bytes = \"2MiB\" # environment ROWCALL_QUEUE_BYTES".into(),
+        "min_interval = \"1500ms\" # flag --min-interval".into(),
+        "ack_timeout = \"90s\" # default".into(),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line:?} is missing in:\n{shown}");
+    }
+    let (_, shown) =
+        Config::load(Some(&File::of("aggregator = 'a'").path()), |_| None, &[]).unwrap();
+    assert!(shown.contains("# server_name is not set\n"), "{shown}");
 }
 
 #[test]
-fn the_readme_names_every_key() {
+fn a_slip_in_a_key_is_guessed() {
+    let file = File::of("agregator = 'a'");
+    let said = load(&file, &[], &[]).unwrap_err().to_string();
+    assert!(said.contains("unknown key \"agregator\"; did you mean aggregator? remove"), "{said}");
+}
+
+#[test]
+fn values_out_of_range_are_told_with_the_range() {
+    let no_time = "18446744073709551615ms";
+    let text = ["min_interval", "backoff_min", "backoff_max", "refused_wait", "ack_timeout"]
+        .map(|key| format!("{key} = '{no_time}'\n"))
+        .concat();
+    let rest =
+        "aggregator = 'a'\nstop_wait = '301s'\nqueue_records = 10000001\nqueue_bytes = '2GiB'";
+    let said = load(&File::of(&(text + rest)), &[], &[]).unwrap_err().to_string();
+    for part in [
+        "8 problems",
+        "min_interval: \"18446744073709551615ms\" is too long; the most is 1d",
+        "ack_timeout: \"18446744073709551615ms\" is too long; the most is 1h",
+        "stop_wait: \"301s\" is too long; the most is 5m",
+        "queue_records: \"10000001\" is no number of records; write a whole number between 2 and",
+        "queue_bytes: \"2GiB\" is too much; the most is 1GiB",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_none_is_told_and_not_read_to_its_end() {
+    let said = |path: &Path| Config::load(Some(path), |_| None, &[]).unwrap_err().to_string();
+    let endless = said(Path::new("/dev/zero"));
+    assert!(
+        endless.contains("/dev/zero: cannot be read: it has more than 1 MiB; name a TOML file"),
+        "{endless}"
+    );
+    let file = File::of("");
+    let folder = said(file.0.path());
+    assert!(folder.contains("cannot be read: ") && folder.contains("name a TOML file"), "{folder}");
+    std::fs::write(file.path(), b"\xff\xfe").unwrap();
+    let binary = said(&file.path());
+    assert!(binary.contains("it is no UTF-8 text"), "{binary}");
+}
+
+#[test]
+fn the_readme_names_every_key_and_its_default() {
     let readme = include_str!("../../README.md");
-    for (key, _) in KEYS {
-        assert!(readme.contains(&format!("`{key}`")), "{key}");
+    for setting in SETTINGS {
+        assert!(readme.contains(&format!("`{}`", setting.key)), "{}", setting.key);
+        let folder = "/etc/rowcall/";
+        let default = setting.default.filter(|default| !default.starts_with(folder));
+        if let Some(default) = default {
+            assert!(readme.contains(&format!("`{default}`")), "{} = {default}", setting.key);
+        }
     }
 }

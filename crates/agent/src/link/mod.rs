@@ -3,10 +3,14 @@
 //! - After a failure it waits with full jitter, longer each time; only an acknowledgement starts
 //!   over. After a refusal that only people can change it waits minutes. After a clean Drain it
 //!   comes back at a random moment within the span it was given.
+//! - Each reason for having no stream is logged at once and then every ten minutes; one that only
+//!   people can change as a warning.
 //! - Nothing is released but by an acknowledgement on the present stream, see
 //!   [`rowcall_core::session`].
 
 mod dial;
+mod end;
+mod journal;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -18,17 +22,20 @@ use rowcall_core::backoff::{Backoff, jitter};
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{Epoch, RunId};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tracing::Level;
 
 use crate::config::Config;
 use crate::queue::{Queue, Spool};
 use crate::random;
 use crate::sample::host_facts::MachineIds;
 use crate::sampler::Facts;
+use crate::service::{Health, LinkState};
 
 pub(crate) use dial::Dialer;
+use end::End;
+pub(crate) use journal::Journal;
 
 /// An aggregator can't send agents away for longer than this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(300);
@@ -47,21 +54,8 @@ pub(crate) struct Link<S> {
     pub(crate) backoff: Backoff,
     /// A new epoch was begun since the last acknowledgement.
     pub(crate) renewed: bool,
-}
-
-/// How a stream ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    /// We were told to stop.
-    Stopped,
-    /// The aggregator asks us to come back within this span.
-    Drained(Duration),
-    /// Our queue was rolled back or copied: it goes on under a new epoch.
-    NewEpoch,
-    /// Only people can change the reason.
-    Refused(String),
-    /// Anything else: it may work the next time.
-    Failed(String),
+    pub(crate) health: Arc<Health>,
+    pub(crate) journal: Journal,
 }
 
 impl<S: Spool> Link<S> {
@@ -76,6 +70,7 @@ impl<S: Spool> Link<S> {
                 return;
             }
             let wait = self.wait_after(end);
+            self.health.link.back_within(wait);
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return;
             }
@@ -106,33 +101,45 @@ impl<S: Spool> Link<S> {
             }
             End::Drained(within) => {
                 let wait = jitter(within.min(LONGEST_DRAIN), random::share());
-                tracing::info!(?wait, "the aggregator asked to come back later");
+                self.tell(Level::INFO, "the aggregator asked to come back later", wait);
                 wait
             }
             End::Refused(reason) => {
                 let least = self.config.refused_wait / 5;
                 let wait = least + jitter(self.config.refused_wait - least, random::share());
-                tracing::warn!(reason, ?wait, "the aggregator refuses this agent");
+                self.tell(
+                    Level::WARN,
+                    &format!("the aggregator refuses this agent: {reason}"),
+                    wait,
+                );
+                wait
+            }
+            End::NeedsPeople(reason) => {
+                let wait = self.backoff.next(random::share());
+                self.tell(Level::WARN, &format!("no connection: {reason}"), wait);
                 wait
             }
             End::Failed(reason) => {
                 let wait = self.backoff.next(random::share());
-                tracing::info!(reason, ?wait, aggregator = %self.config.aggregator, "no connection");
+                self.tell(Level::INFO, &format!("no connection: {reason}"), wait);
                 wait
             }
         }
     }
-}
 
-impl From<Status> for End {
-    fn from(status: Status) -> Self {
-        let reason = format!("{:?}: {}", status.code(), status.message());
-        match status.code() {
-            Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::PermissionDenied
-            | Code::Unauthenticated => Self::Refused(reason),
-            _ => Self::Failed(reason),
+    /// Tells why there is no stream. What goes on for long is worth a warning whatever it is.
+    fn tell(&mut self, level: Level, text: &str, wait: Duration) {
+        self.health.link_is(LinkState::NotConnected(text.to_owned()));
+        let Some(repeated) = self.journal.note(text, Instant::now()) else {
+            tracing::debug!("{text}");
+            return;
+        };
+        let aggregator = &self.config.aggregator;
+        let next_try_s = wait.as_millis().div_ceil(1000);
+        if level == Level::WARN || repeated.goes_on() {
+            tracing::warn!(%aggregator, next_try_s, "{text}{repeated}");
+        } else {
+            tracing::info!(%aggregator, next_try_s, "{text}{repeated}");
         }
     }
 }

@@ -18,9 +18,13 @@ use tonic::Streaming;
 
 use super::{End, Link};
 use crate::queue::Spool;
+use crate::service::LinkState;
 
 /// From the call to Welcome.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
+
+/// From the first step to Welcome.
+const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Records of one batch, in encoded bytes; well below the 256 KiB that a frame may have.
 const BATCH_BYTES: usize = 200 * 1024;
@@ -34,6 +38,9 @@ const STATUS_BYTES: usize = 64;
 
 /// Frames between the link and HTTP/2: enough to keep it busy.
 const WAITING_FRAMES: usize = 2;
+
+/// A stream that still acknowledges after this long is no flapping one.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// At most this often the aggregator is told what the queue holds.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
@@ -54,10 +61,10 @@ impl<S: Spool> Link<S> {
         }
     }
 
-    async fn open(&self) -> Result<Stream, End> {
-        let mut client = self.dialer.connect().await.map_err(|error| {
-            if error.is_refusal { End::Refused(error.reason) } else { End::Failed(error.reason) }
-        })?;
+    async fn open(&mut self) -> Result<Stream, End> {
+        // Each step has a deadline of its own, all below this.
+        self.health.link.back_within(OPEN_DEADLINE);
+        let mut client = self.dialer.connect().await?;
         let facts = self.facts.refresh().await;
         let hello = self.hello(&facts);
         let (frames, outbox) = mpsc::channel(WAITING_FRAMES);
@@ -71,7 +78,11 @@ impl<S: Spool> Link<S> {
             Ok::<_, tonic::Status>((inbox, first))
         });
         let (inbox, first) = opened.await.map_err(|_| {
-            End::Failed(format!("no Welcome within {} s", WELCOME_DEADLINE.as_secs()))
+            End::Failed(format!(
+                "the aggregator did not answer Hello within {} s; it may be overloaded or without \
+                 its database",
+                WELCOME_DEADLINE.as_secs()
+            ))
         })??;
         let welcome = match first.and_then(|response| response.frame) {
             Some(pb::stream_response::Frame::Welcome(welcome)) => welcome,
@@ -105,7 +116,7 @@ impl<S: Spool> Link<S> {
     }
 
     fn welcomed(
-        &self,
+        &mut self,
         welcome: &pb::Welcome,
         frames: mpsc::Sender<pb::StreamRequest>,
         inbox: Streaming<pb::StreamResponse>,
@@ -125,22 +136,28 @@ impl<S: Spool> Link<S> {
         let asked = Duration::from_millis(welcome.interval_ms.into());
         let interval = asked.max(self.config.min_interval);
         if interval > asked {
-            tracing::warn!(
-                ?asked,
-                ?interval,
-                "the aggregator asks for a shorter interval than min_interval allows"
+            let text = format!(
+                "the aggregator asks for a sample every {asked:?}, min_interval allows one every \
+                 {interval:?}: its reports will find this host incomplete; raise its interval or \
+                 lower min_interval"
             );
+            if let Some(repeated) = self.journal.note(&text, Instant::now()) {
+                tracing::warn!("{text}{repeated}");
+            }
         }
         self.interval.send_if_modified(|held| std::mem::replace(held, interval) != interval);
-        tracing::info!(
-            aggregator = %self.config.aggregator,
-            version = welcome.aggregator_version,
-            host_id = welcome.host_id,
-            ?interval,
-            from_sequence = %next,
-            clock_behind_us = UnixMicros(welcome.clock_unix_us).since(self.clock.wall()),
-            "connected"
-        );
+        self.health.link_is(LinkState::Connected);
+        if let Some(repeated) = self.journal.note("connected", Instant::now()) {
+            tracing::info!(
+                aggregator = %self.config.aggregator,
+                version = welcome.aggregator_version,
+                host_id = welcome.host_id,
+                interval_ms = interval.as_millis(),
+                from_sequence = %next,
+                clock_behind_us = UnixMicros(welcome.clock_unix_us).since(self.clock.wall()),
+                "connected{repeated}"
+            );
+        }
         Ok(Stream {
             session,
             next,
@@ -148,6 +165,7 @@ impl<S: Spool> Link<S> {
             frames: Some(frames),
             inbox,
             status_sent: None,
+            opened: Instant::now(),
             beat_every: (interval > asked).then_some(asked),
             sent_at: Instant::now(),
             quiet_since: Instant::now(),
@@ -168,6 +186,7 @@ struct Stream {
     frames: Option<mpsc::Sender<pb::StreamRequest>>,
     inbox: Streaming<pb::StreamResponse>,
     status_sent: Option<Instant>,
+    opened: Instant,
     /// Where we sample less often than the aggregator asks: an empty batch this often keeps the
     /// stream from being taken for silent.
     beat_every: Option<Duration>,
@@ -210,6 +229,10 @@ impl Stream {
                 }
             };
             let deadline = self.deadline(link.config.ack_timeout);
+            match deadline {
+                Some(deadline) => link.health.link.back_by(deadline),
+                None => link.health.link.waits_for_others(),
+            }
             tokio::select! {
                 biased;
                 response = self.inbox.message() => match response {
@@ -289,7 +312,11 @@ impl Stream {
         }
         let quiet = now.saturating_duration_since(self.quiet_since);
         (!self.session.is_settled() && quiet >= link.config.ack_timeout).then(|| {
-            End::Failed(format!("nothing acknowledged and nothing heard for {} s", quiet.as_secs()))
+            End::Failed(format!(
+                "nothing acknowledged and nothing heard for {} s; the aggregator may be without \
+                 its database",
+                quiet.as_secs()
+            ))
         })
     }
 
@@ -323,6 +350,10 @@ impl Stream {
                     link.queue.with(|spool| spool.release(through));
                     link.backoff.reset();
                     link.renewed = false;
+                    link.health.acknowledged(link.clock.wall());
+                    if self.opened.elapsed() >= HEALTHY_AFTER {
+                        link.journal.forget();
+                    }
                     tracing::debug!(%through, "acknowledged");
                 }
                 Ok(())

@@ -134,6 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn an_old_kernel_with_fourteen_columns_and_virtual_disks_is_read() {
+        let tree = Tree::with_disks(&["vda", "sr0"]);
+        let lines = "   2       0 fd0 0 0 0 0 0 0 0 0 0 0 0\n  11       0 sr0 1 0 8 1 0 0 0 0 0 1 1\n 253       0 vda 5021 2 300 9 712 3 99 8 0 77 88\n 253       1 vda1 5000 2 300 9 712 3 99 8 4294967295 77 88\n 253       0 dm-0 1 0 1 1 1 0 1 1 0 1 1\n";
+        let counts = tree.counts(lines).unwrap();
+        assert_eq!(counts.0.len(), 2, "{counts:?}");
+        let (reads, writes) = counts.0.values().fold((0, 0), |(reads, writes), completed| {
+            (reads + completed.reads, writes + completed.writes)
+        });
+        assert_eq!((reads, writes), (5022, 712));
+    }
+
+    #[test]
     fn newer_kernels_with_discards_and_flushes_are_read() {
         let tree = Tree::with_disks(&["nvme0n1"]);
         let line = " 259 0 nvme0n1 11 0 1 1 22 0 1 1 0 1 1 4 0 1 1 5 1\n";

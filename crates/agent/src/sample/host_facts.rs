@@ -43,7 +43,9 @@ impl FactsReader {
     /// Reads below `root`; memory, architecture and what no file tells are always this machine's.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), memory: memory::Reader::new(), first_mhz: None }
+        let root = root.into();
+        let memory = memory::Reader::new(&root);
+        Self { root, memory, first_mhz: None }
     }
 
     /// The facts now.

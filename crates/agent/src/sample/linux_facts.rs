@@ -153,6 +153,28 @@ mod tests {
         assert_eq!((ids.machine_id.as_str(), ids.boot_id.as_str()), ("abc", "d-e-f"));
     }
 
+    /// In the forms of its kernel 3.10; a virtual machine, so without cpufreq.
+    #[test]
+    fn a_centos_7_machine_is_described() {
+        let tree = Tree::new()
+            .with("proc/cpuinfo", "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel(R) Xeon(R) CPU E5-2670 0 @ 2.60GHz\ncpu MHz\t\t: 2600.000\ncache size\t: 20480 KB\n")
+            .with("proc/stat", "cpu  10132153 290696 3084719 46828483 16683 0 25195 0 0 0\ncpu0 1393280 32966 572056 13343292 6130 0 17875 0 0 0\nintr 1\nctxt 1990473\nbtime 1062191376\nprocesses 2915\nprocs_running 1\nprocs_blocked 0\nsoftirq 183433 0\n")
+            .with("sys/devices/system/cpu/cpu0/cache/index2/level", "2\n")
+            .with("sys/devices/system/cpu/cpu0/cache/index2/size", "256K\n")
+            .with("etc/os-release", "NAME=\"CentOS Linux\"\nVERSION=\"7 (Core)\"\nID=\"centos\"\nPRETTY_NAME=\"CentOS Linux 7 (Core)\"\n")
+            .with("proc/sys/kernel/osrelease", "3.10.0-1160.el7.x86_64\n")
+            .with("proc/sys/kernel/random/boot_id", "b7cd0ef1-7c2c-4d2a-9a15-4de1b2ad5f37\n")
+            .with("etc/machine-id", "");
+        let facts = FactsReader::new(tree.0.path()).read();
+        assert_eq!((facts.cpu_number, facts.cpu_mhz), (Some(1), Some(2600.0)));
+        assert_eq!(facts.l2_cache_kib, Some(256));
+        assert_eq!(facts.os.as_deref(), Some("CentOS Linux 7 (Core)"));
+        assert_eq!(facts.kernel.as_deref(), Some("3.10.0-1160.el7.x86_64"));
+        let ids = MachineIds::read(tree.0.path());
+        assert_eq!(ids.machine_id, "", "an image that was never booted has an empty one");
+        assert!(ids.boot_id.starts_with("b7cd0ef1"));
+    }
+
     #[test]
     fn the_maximum_clock_wins_over_the_one_of_the_moment() {
         let tree = server();

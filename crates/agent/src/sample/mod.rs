@@ -71,7 +71,9 @@ impl Sampler {
     /// machine's.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), memory: memory::Reader::new(), previous: None }
+        let root = root.into();
+        let memory = memory::Reader::new(&root);
+        Self { root, memory, previous: None }
     }
 
     /// Reads the counters that the next sample's differences start from.

@@ -232,7 +232,7 @@ fn explain(error: &CertificateError) -> String {
         E::NotValidForNameContext { expected, presented } => format!(
             "it is not for {:?} but for {}; dial one of these names, or issue one for this name",
             expected.to_str(),
-            if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") }
+            names(presented)
         ),
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "it is not for TLS servers; issue one with the extended key usage serverAuth".to_owned()
@@ -245,7 +245,36 @@ fn explain(error: &CertificateError) -> String {
     }
 }
 
+/// A certificate's names as people write them. The verifier gives them as `DnsName("db1")`,
+/// `IpAddress(10.0.0.1)` and the like.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| {
+        let inner = name
+            .strip_prefix("DnsName(")
+            .or_else(|| name.strip_prefix("IpAddress("))
+            .and_then(|name| name.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    match presented {
+        [] => "no name at all".to_owned(),
+        names => names.iter().map(plain).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn instant(time: UnixTime) -> Rfc3339 {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     Rfc3339(UnixMicros(seconds.saturating_mul(1_000_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        let presented = ["DnsName(\"db1\")", "IpAddress(10.0.0.1)", "UniformResourceIdentifier(x)"];
+        let shown = names(&presented.map(str::to_owned));
+        assert_eq!(shown, "db1, 10.0.0.1, UniformResourceIdentifier(x)");
+        assert_eq!(names(&[]), "no name at all");
+    }
 }

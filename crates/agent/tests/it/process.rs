@@ -1,45 +1,10 @@
-//! The program as a process: what it prints, and how it ends.
+//! What it prints, and how it ends.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+use std::process::{Command, Stdio};
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
-
-use rowcall_testkit::ca::{Leaf, TestCa};
 use rowcall_testkit::poll::wait_for;
 
-/// Only reached when a test fails.
-const LONG: Duration = Duration::from_secs(60);
-
-fn agent() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcall-agent"));
-    // Settings of whoever runs the tests are none of ours.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCALL_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn output(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
-}
-
-/// A configuration file with certificates beside it, for an aggregator on this port.
-fn configured(folder: &Path, port: u16) -> std::path::PathBuf {
-    let ca = TestCa::root("test").unwrap();
-    let leaf = Leaf::client("spiffe://example.org/agent/node1");
-    let paths = ca.write(folder, "agent", &leaf).unwrap();
-    let file = folder.join("agent.toml");
-    let text = format!(
-        "aggregator = \"127.0.0.1:{port}\"\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n",
-        paths.certificate, paths.key, paths.authorities
-    );
-    std::fs::write(&file, text).unwrap();
-    file
-}
+use super::{LONG, agent, configured, output, slammed_port};
 
 #[test]
 fn a_sample_is_printed_as_json() {
@@ -80,7 +45,8 @@ fn a_configuration_can_be_printed_and_checked_without_running() {
     let (code, stdout, _) = output(command.env("ROWCALL_ALIGN", "true"));
     assert_eq!(code, Some(0));
     assert!(
-        stdout.contains("align = true") && stdout.contains("https://127.0.0.1:7443"),
+        stdout.contains("align = \"true\" # environment ROWCALL_ALIGN")
+            && stdout.contains("aggregator = \"127.0.0.1:7443\" # file "),
         "{stdout}"
     );
     let check = |command: &mut Command| {
@@ -98,13 +64,12 @@ fn a_configuration_can_be_printed_and_checked_without_running() {
 #[tokio::test]
 async fn it_outlives_an_aggregator_that_ends_every_connection_and_stops_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let slam = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let port = slammed_port().await;
     let log = folder.path().join("log");
     let mut command = agent();
     command.arg("run").arg("--config").arg(configured(folder.path(), port));
-    command.args(["--backoff-max", "1s", "--log-format", "json"]);
+    command.args(["--backoff-max", "100ms", "--backoff-min", "10ms"]);
+    command.args(["--log-format", "json", "--log-level", "info,rowcall_agent::link=debug"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let tried_twice = async || {
@@ -117,9 +82,31 @@ async fn it_outlives_an_aggregator_that_ends_every_connection_and_stops_on_a_sig
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let ended = || std::future::ready(child.try_wait().unwrap());
     assert_eq!(wait_for("the end", LONG, ended).await.code(), Some(0));
-    slam.abort();
     for line in std::fs::read_to_string(&log).unwrap().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["level"], "INFO", "{line}");
+        assert_ne!(line["level"], "WARN", "{line}");
     }
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.matches("\"INFO\"").count() <= 5, "the same reason is told once: {text}");
+}
+
+#[test]
+fn the_help_names_defaults_variables_and_exit_codes() {
+    let (code, stdout, _) = output(agent().args(["run", "--help"]));
+    assert_eq!(code, Some(0));
+    for part in ["[env: ROWCALL_MIN_INTERVAL, default: 1s]", "128 + N", "Type=notify"] {
+        assert!(stdout.contains(part), "{part:?} is missing in: {stdout}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_no_unset_one() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = agent();
+    command.arg("run").arg("--config").arg(configured(folder.path(), 1)).arg("--check-config");
+    command.env("ROWCALL_AGGREGATOR", std::ffi::OsString::from_vec(b"a\xffb".to_vec()));
+    let (code, _, stderr) = output(&mut command);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("environment variable ROWCALL_AGGREGATOR: "), "{stderr}");
 }

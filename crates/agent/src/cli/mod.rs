@@ -1,0 +1,123 @@
+//! The program: its commands, logs, signals, and what it ends with.
+
+mod command;
+mod json;
+mod signals;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use rowcall_core::clock::SystemClock;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::Error;
+use crate::config::{Config, Log, LogFormat};
+use crate::sample::host_facts::MachineIds;
+use crate::service::Notifier;
+
+pub use command::command;
+
+/// Exit code for a wrong command line, configuration or certificate; clap's own too.
+const WRONG_CONFIGURATION: u8 = 2;
+
+/// Does what the command line ([`command`]) says.
+///
+/// # Errors
+/// Whatever ends the program with code 1.
+pub fn main(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    match matches.subcommand() {
+        Some(("run", matches)) => run(matches),
+        _ => sample(),
+    }
+}
+
+fn sample() -> anyhow::Result<ExitCode> {
+    let (reading, facts) = crate::runtime()?.block_on(crate::sample_once(SystemClock::shared()));
+    let machine = MachineIds::read(Path::new("/"));
+    let shown = json!({ "sample": json::sample(&reading), "host": json::host(&facts, &machine) });
+    print(&serde_json::to_string_pretty(&shown)?)
+}
+
+fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let file = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    // What is no UTF-8 must not pass for unset: it is judged as the value that it is.
+    let environment =
+        |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
+    let (config, shown) = match Config::load(file, environment, &command::flags(matches)) {
+        Ok(loaded) => loaded,
+        Err(problems) => return wrong(&problems),
+    };
+    if matches.get_flag("print-config") {
+        return print(shown.trim_end());
+    }
+    log_to_stderr(&config.log)?;
+    if matches.get_flag("check-config") {
+        return match crate::check(&config, SystemClock::shared()) {
+            Ok(name) => print(&format!("the configuration is good; this agent is {name}")),
+            Err(error) => wrong(&error),
+        };
+    }
+    let ended = crate::block_on(serve(config))?;
+    match ended {
+        Err(Ended::Start(error)) if error.is_configuration() => wrong(&error),
+        Err(Ended::Start(error)) => Err(error.into()),
+        Err(Ended::Signals(error)) => Err(error.into()),
+        Ok(code) => Ok(code),
+    }
+}
+
+enum Ended {
+    Signals(io::Error),
+    Start(Error),
+}
+
+async fn serve(config: Config) -> Result<ExitCode, Ended> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).map_err(Ended::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Ended::Signals)?;
+    let next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        }
+    };
+    let signals = Box::pin(signals::watch(next, shutdown.clone()));
+    let notifier = Notifier::from_environment();
+    let agent = crate::run_as_service(config, SystemClock::shared(), shutdown, notifier);
+    tokio::select! {
+        result = Box::pin(agent) => result.map(|()| ExitCode::SUCCESS).map_err(Ended::Start),
+        code = signals => Ok(code),
+    }
+}
+
+fn log_to_stderr(log: &Log) -> anyhow::Result<()> {
+    let levels: Targets = log.level.parse()?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(levels);
+    match log.format {
+        LogFormat::Text => {
+            use std::io::IsTerminal as _;
+            registry.with(lines.with_ansi(io::stderr().is_terminal())).try_init()?;
+        }
+        LogFormat::Json => registry.with(lines.json()).try_init()?,
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what people have to change.
+fn wrong(problem: &dyn std::fmt::Display) -> anyhow::Result<ExitCode> {
+    writeln!(io::stderr().lock(), "rowcall-agent: {problem}")?;
+    Ok(ExitCode::from(WRONG_CONFIGURATION))
+}

@@ -1,0 +1,151 @@
+//! How a stream ends, in words for whoever runs the node.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::dial::{NotConnected, Remedy};
+
+/// Most of a text from the other side that is repeated.
+const MAX_TEXT_CHARS: usize = 600;
+
+/// How a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// We were told to stop.
+    Stopped,
+    /// The aggregator asks us to come back within this span.
+    Drained(Duration),
+    /// Our queue was rolled back or copied: it goes on under a new epoch.
+    NewEpoch,
+    /// The aggregator refuses us: only people can change the reason, and trying soon again only
+    /// burdens it.
+    Refused(String),
+    /// Only people can change the reason.
+    NeedsPeople(String),
+    /// Anything else: it may work the next time.
+    Failed(String),
+}
+
+impl From<NotConnected> for End {
+    fn from(NotConnected { reason, remedy }: NotConnected) -> Self {
+        match remedy {
+            Remedy::Time => Self::Failed(reason),
+            Remedy::People => Self::NeedsPeople(reason),
+            Remedy::Acceptance => Self::Refused(reason),
+        }
+    }
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        if let Some(cause) = std::error::Error::source(&status) {
+            return Self::Failed(format!("the connection was lost: {}", root(cause)));
+        }
+        let said = match one_line(status.message()) {
+            empty if empty.is_empty() => status.code().description().to_owned(),
+            said => said,
+        };
+        match status.code() {
+            Code::AlreadyExists => Self::Refused(said),
+            Code::FailedPrecondition => Self::Refused(format!(
+                "{said}; this is rowcall-agent {}",
+                env!("CARGO_PKG_VERSION")
+            )),
+            Code::PermissionDenied | Code::Unauthenticated => Self::Refused(format!(
+                "{said}; give this agent a certificate of its own, role agent, of the aggregator's \
+                 trust domain"
+            )),
+            Code::Unimplemented => Self::NeedsPeople(format!(
+                "the server there is no Rowcall aggregator, or one too old ({said}); check address \
+                 and port"
+            )),
+            Code::InvalidArgument | Code::OutOfRange => Self::NeedsPeople(format!(
+                "the aggregator takes nothing from this agent: {said}; run the same version on both \
+                 sides"
+            )),
+            _ => Self::Failed(format!("the aggregator ended the stream: {said}")),
+        }
+    }
+}
+
+/// A text from the other side on one line.
+fn one_line(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    text.trim().chars().map(clean).take(MAX_TEXT_CHARS).collect()
+}
+
+/// The cause of all causes, in a word.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    match deepest.downcast_ref::<std::io::Error>() {
+        Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the other side closed it".to_owned()
+        }
+        _ => one_line(&deepest.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(code: Code, message: &str) -> End {
+        Status::new(code, message).into()
+    }
+
+    #[test]
+    fn what_only_people_can_change_is_told_from_what_passes() {
+        for code in [
+            Code::AlreadyExists,
+            Code::FailedPrecondition,
+            Code::PermissionDenied,
+            Code::Unauthenticated,
+        ] {
+            assert!(
+                matches!(end(code, "x"), End::Refused(said) if said.starts_with('x')),
+                "{code}"
+            );
+        }
+        for code in [Code::InvalidArgument, Code::Unimplemented] {
+            assert!(matches!(end(code, "x"), End::NeedsPeople(_)), "{code}");
+        }
+        for code in [Code::Unavailable, Code::Internal, Code::Aborted, Code::ResourceExhausted] {
+            let told = End::Failed("the aggregator ended the stream: x".into());
+            assert_eq!(end(code, "x"), told, "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_of_the_other_side_stay_on_one_line_and_short() {
+        let End::Failed(said) =
+            end(Code::Unavailable, &format!("a\nb\u{1b}[31m{}", "x".repeat(9999)))
+        else {
+            panic!("not failed")
+        };
+        assert!(said.contains("a b [31mx") && said.len() < 700, "{said}");
+        let nothing = end(Code::Unavailable, "");
+        let told = "the aggregator ended the stream: The service is currently unavailable";
+        assert_eq!(nothing, End::Failed(told.into()));
+    }
+
+    #[test]
+    fn a_lost_connection_names_its_cause_without_the_layers_above() {
+        let lost = |kind| {
+            let status = Status::from_error(Box::new(std::io::Error::from(kind)));
+            let End::Failed(said) = End::from(status) else { panic!("not failed") };
+            said
+        };
+        assert_eq!(
+            lost(std::io::ErrorKind::UnexpectedEof),
+            "the connection was lost: the other side closed it"
+        );
+        assert_eq!(
+            lost(std::io::ErrorKind::ConnectionReset),
+            "the connection was lost: connection reset"
+        );
+    }
+}

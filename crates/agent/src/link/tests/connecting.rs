@@ -1,0 +1,289 @@
+//! Finding the way to an aggregator, again and again.
+
+use super::super::dial::Remedy;
+use super::*;
+
+#[tokio::test]
+async fn an_acknowledgement_beyond_what_was_sent_releases_nothing_and_ends_the_stream() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 2).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    call.batch().await;
+    call.ack(&hello, 3).await;
+    call.ended().await;
+    let (mut call, again) = peer.welcomed(None).await;
+    assert_eq!(again.oldest_sequence, 1);
+    assert_eq!(sequences(&call.batch().await), [1, 2]);
+    agent.unacknowledged(2).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_welcome_is_left_and_tried_again() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 1).await;
+    let wrong_protocol = pb::Welcome { protocol: 9, ..welcome(None) };
+    let no_interval = pb::Welcome { interval_ms: 0, ..welcome(None) };
+    for first in [
+        Response::Ack(pb::Ack { spool_epoch: 77, through_sequence: 1 }),
+        Response::Welcome(wrong_protocol),
+        Response::Welcome(no_interval),
+        Response::Drain(pb::Drain::default()),
+    ] {
+        let (mut call, _) = peer.call().await;
+        call.send(first).await;
+        call.ended().await;
+    }
+    let (call, _) = peer.call().await;
+    drop(call);
+    let (mut call, _) = peer.welcomed(None).await;
+    assert_eq!(sequences(&call.batch().await), [1]);
+    agent.unacknowledged(1).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn after_drain_nothing_more_is_sent_and_the_rest_comes_on_the_next_stream() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 2).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    assert_eq!(sequences(&call.batch().await), [1, 2]);
+    call.send(Response::Drain(pb::Drain { reconnect_within_ms: 1, reason: 1 })).await;
+    call.ack(&hello, 1).await;
+    // Frames come in order: whoever has read the Ack has read Drain.
+    agent.unacknowledged(1).await;
+    agent.sample(3);
+    call.ack(&hello, 2).await;
+    assert_eq!(call.next().await, None, "the stream ends and nothing more was sent");
+    drop(call);
+    let (mut call, hello) = peer.welcomed(Some((2, 2))).await;
+    assert_eq!(sequences(&call.batch().await), [3]);
+    call.ack(&hello, 3).await;
+    agent.unacknowledged(0).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_stream_without_acknowledgements_is_left() {
+    let mut peer = Peer::start().await;
+    let config = Config { ack_timeout: Duration::from_millis(50), ..peer.config() };
+    let agent = Agent::start(config, 100, 1).await;
+    let (mut call, _) = peer.welcomed(None).await;
+    call.batch().await;
+    let (mut call, _) = peer.welcomed(None).await;
+    assert_eq!(sequences(&call.batch().await), [1], "the same record again");
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (TestCa::root("ours").unwrap(), TestCa::root("theirs").unwrap());
+    let agent = ours.issue(&Leaf::client(AGENT)).unwrap();
+    agent.write(folder.path(), "agent", theirs.root_pem()).unwrap();
+    let peer = Peer::with_authority(folder, &theirs).await;
+    let link = link(peer.config(), 10).await;
+    let refused = link.dialer.connect().await.unwrap_err();
+    assert_eq!(refused.remedy, Remedy::Acceptance, "{}", refused.reason);
+    assert!(refused.reason.contains("unknown_ca"), "{}", refused.reason);
+    assert!(refused.reason.contains("agent.pem)"), "which file: {}", refused.reason);
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_role_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::root("test").unwrap();
+    let viewer = Leaf::client("spiffe://example.org/viewer/grafana");
+    let files = files(ca.write(folder.path(), "viewer", &viewer).unwrap());
+    let config = Config::new(Endpoint::default(), files);
+    let error = Dialer::load(&config, SystemClock::shared()).unwrap_err();
+    assert!(error.to_string().contains("role viewer; an agent needs one of role agent"), "{error}");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_at_the_next_connect_and_a_broken_one_is_not() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 1).await;
+    let (call, _) = peer.welcomed(None).await;
+    std::fs::write(peer.folder.path().join("agent.pem"), "cut off").unwrap();
+    drop(call);
+    let (mut call, _) = peer.welcomed(None).await;
+    call.batch().await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn waits_fit_what_happened() {
+    let peer = Peer::start().await;
+    let config = Config { backoff_max: Duration::from_secs(9), ..peer.config() };
+    let mut link = link(config, 10).await;
+    for _ in 0..50 {
+        let refused = link.wait_after(Status::already_exists("another runs").into());
+        assert!((60..=300).contains(&refused.as_secs()), "{refused:?}");
+        let drained = link.wait_after(End::Drained(Duration::from_secs(36_000)));
+        assert!(drained <= LONGEST_DRAIN);
+        assert!(link.wait_after(End::Failed("x".into())) <= Duration::from_secs(9));
+    }
+    assert_eq!(link.wait_after(End::NewEpoch), Duration::ZERO);
+    let epoch = link.queue.with(|spool| rowcall_core::session::agent::Holdings::epoch(spool));
+    assert_ne!(epoch.as_u64(), 77);
+}
+
+#[tokio::test]
+async fn the_whole_agent_samples_and_streams() {
+    let mut peer = Peer::start().await;
+    let config = Config { min_interval: Duration::from_millis(10), ..peer.config() };
+    let stop = CancellationToken::new();
+    let agent = crate::spawn_thread(config, SystemClock::shared(), stop.clone()).unwrap();
+    let (mut call, hello) = peer.call().await;
+    call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
+    let first = call.batch().await;
+    let Some(pb::record::Body::Sample(sample)) = &first.records[0].body else {
+        panic!("no sample but {first:?}")
+    };
+    assert!(sample.elapsed_us.unwrap() >= 1_000_000, "the first spans a second");
+    assert!(sample.cpu_idle_percent.is_some() && sample.memory_free_kib.is_some());
+    let second = call.batch().await;
+    assert_eq!(second.records[0].sequence, Sequence::FIRST.next().as_u64());
+    call.ack(&hello, 1).await;
+    stop.cancel();
+    while let Some(frame) = call.next().await {
+        if let Request::Batch(batch) = frame {
+            call.ack(&hello, batch.records.last().unwrap().sequence).await;
+        }
+    }
+    drop(call);
+    tokio::task::spawn_blocking(move || agent.join().unwrap().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_needs_people_and_the_reason_names_the_ca_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (TestCa::root("ours").unwrap(), TestCa::root("theirs").unwrap());
+    ours.write(folder.path(), "agent", &Leaf::client(AGENT)).unwrap();
+    let peer = Peer::with_authority(folder, &theirs).await;
+    let link = link(peer.config(), 10).await;
+    let untrusted = link.dialer.connect().await.unwrap_err();
+    assert_eq!(untrusted.remedy, Remedy::People, "{}", untrusted.reason);
+    for part in ["the server's certificate is not accepted", "agent-ca.pem)", "; give the CA"] {
+        assert!(untrusted.reason.contains(part), "{}", untrusted.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_server_under_another_name_needs_people_and_its_names_are_told_plainly() {
+    let peer = Peer::start().await;
+    let config = Config { server_name: Some("db7.example".into()), ..peer.config() };
+    let misnamed = link(config, 10).await.dialer.connect().await.unwrap_err();
+    assert_eq!(misnamed.remedy, Remedy::People, "{}", misnamed.reason);
+    let names = "it is not for \"db7.example\" but for localhost, 127.0.0.1, ";
+    assert!(misnamed.reason.contains(names), "{}", misnamed.reason);
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
+    let mut peer = Peer::start().await;
+    let mut link = link(peer.config(), 100).await;
+    link.dialer.reload_deadline = Duration::from_millis(10);
+    // Whoever opens it waits for a writer, as for a file server that is gone.
+    let certificate = peer.folder.path().join("agent.pem");
+    std::fs::remove_file(&certificate).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&certificate).status().unwrap();
+    assert!(made.success());
+    let agent = Agent::running(link);
+    // More often than there are threads for what blocks.
+    for _ in 0..4 {
+        drop(peer.welcomed(None).await);
+    }
+    agent.stopped().await;
+    // Lets the reading thread end, which this test's runtime waits for.
+    drop(std::fs::OpenOptions::new().read(true).write(true).open(&certificate).unwrap());
+}
+
+#[tokio::test]
+async fn connections_cut_anywhere_lose_nothing_and_the_queue_drains() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 0).await;
+    // Cut before Welcome, after it, with a batch unacknowledged, and with an Ack just sent.
+    for (time, cut) in (1..=8).zip([0, 1, 2, 3, 0, 1, 2, 3]) {
+        agent.sample(time);
+        let (mut call, hello) = peer.call().await;
+        if cut > 0 {
+            let mark = (time > 4).then_some((4, 4));
+            call.send(Response::Welcome(welcome(mark))).await;
+        }
+        if cut > 1 {
+            let batch = call.batch().await;
+            let last = batch.records.last().unwrap().sequence;
+            assert_eq!(last, u64::try_from(time).unwrap());
+            if cut > 2 {
+                call.ack(&hello, last).await;
+                agent.unacknowledged(0).await;
+            }
+        }
+        drop(call);
+    }
+    agent.unacknowledged(0).await;
+    agent.stopped().await;
+}
+
+/// What is logged on this thread, level first.
+fn logged(f: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::with_default(subscriber, f);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_logged_at_once_then_every_ten_minutes_and_each_new_reason_at_once() {
+    let peer = Peer::start().await;
+    let mut link = link(peer.config(), 10).await;
+    for minute in 0..21 {
+        let lines = logged(|| {
+            link.wait_after(End::Failed("10.0.0.1:7443 refuses connections".into()));
+        });
+        let expected = match minute {
+            0 => "INFO rowcall_agent::link: no connection: 10.0.0.1:7443 refuses connections a",
+            10 => {
+                "WARN rowcall_agent::link: no connection: 10.0.0.1:7443 refuses connections (for 10 min, 10 times since"
+            }
+            20 => {
+                "WARN rowcall_agent::link: no connection: 10.0.0.1:7443 refuses connections (for 20 min, 10 times since"
+            }
+            _ => "",
+        };
+        assert_eq!(lines.len(), usize::from(!expected.is_empty()), "{minute}: {lines:?}");
+        assert!(lines.concat().starts_with(expected), "{minute}: {lines:?}");
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    for (end, said) in [
+        (End::NeedsPeople("a".into()), "WARN rowcall_agent::link: no connection: a "),
+        (
+            End::Refused("b".into()),
+            "WARN rowcall_agent::link: the aggregator refuses this agent: b ",
+        ),
+        (End::Failed("c".into()), "INFO rowcall_agent::link: no connection: c "),
+    ] {
+        let lines = logged(|| {
+            link.wait_after(end);
+        });
+        assert!(lines.len() == 1 && lines.concat().starts_with(said), "{lines:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The link against a scripted peer over real TLS: what no real aggregator can be made to do.
+
+mod connecting;
+mod streaming;
+
+use std::path::Path;
+
+use prost::Message as _;
+use rowcall_core::clock::SystemClock;
+use rowcall_core::id::{Sequence, UnixMicros};
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::proto::v1::stream_request::Frame as Request;
+use rowcall_core::proto::v1::stream_response::Frame as Response;
+use rowcall_core::proto::v1::telemetry_service_server::{TelemetryService, TelemetryServiceServer};
+use rowcall_core::record::{Body, Sample};
+use rowcall_testkit::ca::{Leaf, Paths, TestCa};
+use rowcall_tls::accept::Acceptor;
+use rowcall_tls::config::server_config;
+use rowcall_tls::identity::TrustDomain;
+use rowcall_tls::load::{Files, Material};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, async_trait};
+
+use super::*;
+use crate::config::Endpoint;
+use crate::queue::{Limits, MemoryQueue};
+use crate::sample::Reader;
+
+/// Only reached when a test fails.
+const LONG: Duration = Duration::from_secs(60);
+
+const AGENT: &str = "spiffe://example.org/agent/node1";
+
+/// An aggregator whose every frame the test writes.
+struct Peer {
+    folder: tempfile::TempDir,
+    endpoint: Endpoint,
+    calls: mpsc::Receiver<Call>,
+    stop: CancellationToken,
+}
+
+/// One stream as the peer has it.
+struct Call {
+    inbox: Streaming<pb::StreamRequest>,
+    outbox: mpsc::Sender<Result<pb::StreamResponse, Status>>,
+}
+
+struct Service(mpsc::Sender<Call>);
+
+#[async_trait]
+impl TelemetryService for Service {
+    type StreamStream = ReceiverStream<Result<pb::StreamResponse, Status>>;
+
+    async fn stream(
+        &self,
+        request: tonic::Request<Streaming<pb::StreamRequest>>,
+    ) -> Result<tonic::Response<Self::StreamStream>, Status> {
+        let (outbox, frames) = mpsc::channel(64);
+        let call = Call { inbox: request.into_inner(), outbox };
+        self.0.send(call).await.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(tonic::Response::new(ReceiverStream::new(frames)))
+    }
+}
+
+fn files(paths: Paths) -> Files {
+    Files { certificate: paths.certificate, key: paths.key, authorities: paths.authorities }
+}
+
+impl Peer {
+    async fn start() -> Self {
+        let ca = TestCa::root("test").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        ca.write(folder.path(), "agent", &Leaf::client(AGENT)).unwrap();
+        Self::with_authority(folder, &ca).await
+    }
+
+    async fn with_authority(folder: tempfile::TempDir, ca: &TestCa) -> Self {
+        let paths = ca.write(folder.path(), "server", &Leaf::server()).unwrap();
+        let material = Material::load(&files(paths)).unwrap();
+        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(server_config(&material).unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let domain = TrustDomain::parse("example.org").unwrap();
+        let stop = CancellationToken::new();
+        let incoming = Acceptor::new(listener, tls, domain).start(&stop);
+        let (sender, calls) = mpsc::channel(8);
+        let server = tonic::transport::Server::builder()
+            .add_service(TelemetryServiceServer::new(Service(sender)))
+            .serve_with_incoming(incoming);
+        tokio::spawn(server);
+        Self { folder, endpoint: Endpoint { host: "127.0.0.1".into(), port }, calls, stop }
+    }
+
+    fn config(&self) -> Config {
+        let path = |name: &str| self.folder.path().join(name);
+        let files = Files {
+            certificate: path("agent.pem"),
+            key: path("agent-key.pem"),
+            authorities: path("agent-ca.pem"),
+        };
+        Config {
+            backoff_min: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(20),
+            stop_wait: Duration::from_millis(20),
+            ..Config::new(self.endpoint.clone(), files)
+        }
+    }
+
+    async fn call(&mut self) -> (Call, pb::Hello) {
+        let mut call = timeout(LONG, self.calls.recv()).await.unwrap().unwrap();
+        match call.next().await {
+            Some(Request::Hello(hello)) => (call, hello),
+            other => panic!("no Hello but {other:?}"),
+        }
+    }
+
+    /// The next call, welcomed.
+    async fn welcomed(&mut self, mark: Option<(u64, i64)>) -> (Call, pb::Hello) {
+        let (call, hello) = self.call().await;
+        call.send(Response::Welcome(welcome(mark))).await;
+        (call, hello)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Call {
+    async fn send(&self, frame: Response) {
+        self.outbox.send(Ok(pb::StreamResponse { frame: Some(frame) })).await.unwrap();
+    }
+
+    async fn ack(&self, hello: &pb::Hello, through_sequence: u64) {
+        let spool_epoch = hello.spool_epoch;
+        self.send(Response::Ack(pb::Ack { spool_epoch, through_sequence })).await;
+    }
+
+    /// The agent's next frame; `None` when it ended its half.
+    async fn next(&mut self) -> Option<Request> {
+        timeout(LONG, self.inbox.message()).await.unwrap().ok().flatten()?.frame
+    }
+
+    async fn batch(&mut self) -> pb::Batch {
+        match self.next().await {
+            Some(Request::Batch(batch)) => batch,
+            other => panic!("no Batch but {other:?}"),
+        }
+    }
+
+    async fn ended(&mut self) {
+        while self.next().await.is_some() {}
+    }
+}
+
+fn welcome(mark: Option<(u64, i64)>) -> pb::Welcome {
+    pb::Welcome {
+        protocol: 1,
+        host_id: 1,
+        interval_ms: 60_000,
+        mark: mark
+            .map(|(through_sequence, time_unix_us)| pb::Mark { through_sequence, time_unix_us }),
+        max_in_flight_bytes: 1 << 20,
+        ..Default::default()
+    }
+}
+
+fn sequences(batch: &pb::Batch) -> Vec<u64> {
+    batch.records.iter().map(|record| record.sequence).collect()
+}
+
+/// A link with a queue that the test fills.
+struct Agent {
+    queue: Arc<Queue>,
+    interval: watch::Receiver<Duration>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn link(config: Config, limit: usize) -> Link<MemoryQueue> {
+    let clock = SystemClock::shared();
+    let limits = Limits { records: limit, bytes: 1 << 22 };
+    let queue = Arc::new(Queue::new(MemoryQueue::new(Epoch::from_random(77 << 1), limits)));
+    let reader = Reader::start("/", Arc::clone(&clock)).unwrap();
+    let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock)).await;
+    Link {
+        dialer: Dialer::load(&config, Arc::clone(&clock)).unwrap(),
+        backoff: Backoff::new(config.backoff_min, config.backoff_max).unwrap(),
+        config,
+        queue,
+        facts: Arc::new(facts),
+        clock,
+        interval: watch::Sender::new(Duration::from_secs(60)),
+        machine: MachineIds::read(Path::new("/")),
+        run: RunId::from_random(9 << 1),
+        renewed: false,
+        health: Arc::default(),
+        journal: Journal::default(),
+    }
+}
+
+impl Agent {
+    async fn start(config: Config, limit: usize, samples: i64) -> Self {
+        let agent = Self::running(link(config, limit).await);
+        for time in 1..=samples {
+            agent.sample(time);
+        }
+        agent
+    }
+
+    fn running(link: Link<MemoryQueue>) -> Self {
+        let stop = CancellationToken::new();
+        let queue = Arc::clone(&link.queue);
+        let interval = link.interval.subscribe();
+        Self { queue, interval, stop: stop.clone(), task: tokio::spawn(link.run(stop)) }
+    }
+
+    fn sample(&self, time: i64) {
+        let sample = Sample {
+            elapsed_us: Some(60_000_000),
+            uptime_us: Some(86_400_000_000),
+            memory_free_kib: Some(16 << 20),
+            cpu_idle_percent: Some(97.5),
+            ..Sample::default()
+        };
+        self.queue.append(UnixMicros(time), Body::Sample(sample));
+    }
+
+    async fn unacknowledged(&self, records: u64) {
+        let look = async || {
+            let held = self.queue.with(|spool| spool.status().unacknowledged_records);
+            (held == records).then_some(())
+        };
+        rowcall_testkit::poll::wait_for(format!("{records} records"), LONG, look).await;
+    }
+
+    async fn stopped(self) {
+        self.stop.cancel();
+        timeout(LONG, self.task).await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,159 @@
+//! What goes over a stream, in which order, and when it ends.
+
+use super::*;
+
+#[tokio::test]
+async fn what_waits_goes_in_one_batch_and_live_samples_one_by_one() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 3).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    assert_eq!((hello.host_name.as_str(), hello.spool_epoch, hello.run_id), ("node1", 77, 9));
+    assert_eq!((hello.oldest_sequence, hello.next_sequence), (1, 4));
+    assert!(hello.host_info.as_ref().unwrap().total_mem_kib.is_some());
+    let first = call.batch().await;
+    assert_eq!(sequences(&first), [1, 2, 3]);
+    assert_eq!(first.spool.unwrap().unacknowledged_records, 3);
+    call.ack(&hello, 2).await;
+    agent.unacknowledged(1).await;
+    for time in 4..=6 {
+        agent.sample(time);
+        let live = call.batch().await;
+        assert_eq!(sequences(&live), [u64::try_from(time).unwrap()]);
+        assert_eq!(live.spool, None, "at most once a minute");
+    }
+    call.ack(&hello, 6).await;
+    agent.unacknowledged(0).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_lower_mark_makes_it_send_again_and_what_is_gone_is_told() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 4, 4).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    call.batch().await;
+    call.ack(&hello, 4).await;
+    agent.unacknowledged(0).await;
+    agent.sample(5);
+    drop(call);
+    // The database lost all but the first record, and the queue has dropped it since.
+    let (mut call, hello) = peer.welcomed(None).await;
+    assert_eq!((hello.oldest_sequence, hello.next_sequence), (2, 6));
+    let batch = call.batch().await;
+    assert_eq!(sequences(&batch), [1, 2, 3, 4, 5]);
+    let Some(pb::record::Body::Gap(gap)) = &batch.records[0].body else { panic!("no gap") };
+    assert_eq!((gap.through_sequence, gap.state()), (1, pb::GapState::Forgotten));
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_mark_that_knows_more_than_the_queue_starts_a_new_epoch() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 2).await;
+    let (_call, hello) = peer.welcomed(Some((2, 999))).await;
+    let (mut call, renewed) = peer.welcomed(None).await;
+    assert_ne!(renewed.spool_epoch, hello.spool_epoch);
+    assert_eq!(sequences(&call.batch().await), [1, 2]);
+    call.ack(&renewed, 2).await;
+    agent.unacknowledged(0).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn the_window_holds_a_backlog_back() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 5000, 3000).await;
+    let (mut call, hello) = peer.call().await;
+    let window = 10_000;
+    let narrow = pb::Welcome { max_in_flight_bytes: window, ..welcome(None) };
+    call.send(Response::Welcome(narrow)).await;
+    let (mut in_flight, mut through, mut batches) = (0, 0, 0);
+    while through < 3000 {
+        // Take what comes; acknowledge only when no more can come.
+        let batch = call.batch().await;
+        assert_eq!(batch.records[0].sequence, through + 1);
+        assert!(batch.encoded_len() >= 256, "no crumbs while there is a backlog");
+        through = batch.records.last().unwrap().sequence;
+        in_flight += batch.encoded_len();
+        batches += 1;
+        assert!(in_flight <= usize::try_from(window).unwrap(), "{in_flight} bytes in flight");
+        if usize::try_from(window).unwrap() - in_flight < 4096 {
+            // The agent shares this thread: give it every chance to send too much.
+            for _ in 0..2000 {
+                tokio::task::yield_now().await;
+            }
+            let early = timeout(Duration::ZERO, call.inbox.message()).await;
+            assert!(early.is_err(), "sent beyond the window");
+            call.ack(&hello, through).await;
+            in_flight = 0;
+        }
+    }
+    assert!(batches > 3);
+    call.ack(&hello, through).await;
+    agent.unacknowledged(0).await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_stop_sends_what_is_left_then_bye_and_waits_for_the_acknowledgement() {
+    let mut peer = Peer::start().await;
+    let config = Config { stop_wait: LONG, ..peer.config() };
+    let agent = Agent::start(config, 100, 1).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    call.batch().await;
+    call.ack(&hello, 1).await;
+    agent.unacknowledged(0).await;
+    let queue = Arc::clone(&agent.queue);
+    queue.append(UnixMicros(2), Body::Sample(Sample::default()));
+    let stopped = tokio::spawn(agent.stopped());
+    assert_eq!(sequences(&call.batch().await), [2]);
+    let Some(Request::Bye(bye)) = call.next().await else { panic!("no Bye") };
+    assert_eq!((bye.reason(), bye.unacknowledged_records), (pb::ByeReason::Stopped, 1));
+    assert_eq!(call.next().await, None, "Bye is the last frame");
+    assert!(!stopped.is_finished());
+    call.ack(&hello, 2).await;
+    let released = || queue.with(|spool| spool.status().unacknowledged_records) == 0;
+    rowcall_testkit::poll::wait_for("the release", LONG, || async { released().then_some(()) })
+        .await;
+    assert!(!stopped.is_finished(), "Bye is on its way until the aggregator ends the stream");
+    drop(call);
+    stopped.await.unwrap();
+    assert_eq!(queue.with(|spool| spool.status().unacknowledged_records), 0);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_forever_for_a_silent_peer() {
+    let mut peer = Peer::start().await;
+    let config = Config { stop_wait: Duration::from_millis(20), ..peer.config() };
+    let agent = Agent::start(config, 100, 1).await;
+    let (mut call, _) = peer.welcomed(None).await;
+    call.batch().await;
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn an_interval_below_the_agents_minimum_is_raised() {
+    let mut peer = Peer::start().await;
+    let config = Config { min_interval: Duration::from_secs(5), ..peer.config() };
+    let mut agent = Agent::start(config, 100, 0).await;
+    let (call, _) = peer.call().await;
+    call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
+    timeout(LONG, agent.interval.changed()).await.unwrap().unwrap();
+    assert_eq!(*agent.interval.borrow(), Duration::from_secs(5));
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn an_agent_slower_than_asked_shows_that_it_is_there() {
+    let mut peer = Peer::start().await;
+    let config = Config { min_interval: LONG, ..peer.config() };
+    let agent = Agent::start(config, 100, 0).await;
+    let (mut call, _) = peer.call().await;
+    call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
+    for _ in 0..3 {
+        let batch = call.batch().await;
+        assert!(batch.records.is_empty() && batch.spool.is_some(), "{batch:?}");
+    }
+    drop(call);
+    agent.stopped().await;
+}
