@@ -24,7 +24,7 @@ pub(crate) const QUERIES: &[&str] = &[DROP_DAY, TOO_LARGE, FORGET_REFUSED];
 /// Tries to drop days while others hold the table, in one call.
 const TRIES: u32 = 5;
 /// Pause between them, so that the others can go on.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
 /// Most days that one call drops; the next call goes on.
 const MOST_DAYS: usize = 100;
 /// Most deletions of 10,000 refused records in one call.

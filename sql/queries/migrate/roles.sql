@@ -43,10 +43,10 @@ BEGIN
         SELECT g.role, g.name, p.privilege
           FROM (
               -- The reports read the internal tables too, and run as they stand in psql.
-              SELECT 'rowcall_reader' AS role, c.oid::regclass::text AS name, 'SELECT' AS privileges
+              SELECT 'rowcall_reader' AS role, format('rowcall.%I', c.relname) AS name, 'SELECT' AS privileges
                 FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
                UNION ALL
-              SELECT 'rowcall_aggregator', c.oid::regclass::text, 'SELECT'
+              SELECT 'rowcall_aggregator', format('rowcall.%I', c.relname), 'SELECT'
                 FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
                UNION ALL VALUES
                   ('rowcall_reader', 'public.host_info', 'SELECT'),

@@ -7,6 +7,8 @@ use crate::testing::{Bench, facts, hello, minutes_before, record, sample};
 use crate::time::Time;
 use crate::{OpenedSession, Settings};
 
+mod refused;
+
 /// The mark of a host, and the time at it.
 async fn mark(bench: &Bench, session: &OpenedSession) -> (i64, Option<UnixMicros>) {
     let sql = "SELECT mark, mark_time FROM host_latest WHERE host_id = $1";
@@ -192,93 +194,6 @@ async fn nothing_of_a_superseded_epoch_is_stored_and_its_neighbours_are() {
     assert_eq!(bench.everything().await, untouched);
     assert_eq!(mark(&bench, &new).await.0, 4);
     assert_eq!(mark(&bench, &other).await.0, 2);
-}
-
-#[tokio::test]
-async fn times_out_of_range_are_put_aside_with_a_reason_and_acknowledged() {
-    let bench = Bench::new().await;
-    let session = bench.host("node1").await;
-    let now = bench.now().await;
-    let minute = |n: i64| minutes_before(now, n);
-    let year_2100 = UnixMicros(4_102_444_800_000_000);
-    let times = [
-        (minute(-11), "in the future"),
-        (minute(-9), ""),
-        (minute(30 * 1_440 + 1), "older than retention"),
-        (minute(30 * 1_440 - 5), ""),
-        (UnixMicros(0), "older than retention"),
-        (year_2100, "in the future"),
-        (UnixMicros(i64::MIN), "older than retention"),
-        (UnixMicros(i64::MAX), "in the future"),
-    ];
-    let records: Vec<_> =
-        (1..).zip(times).map(|(n, (time, _))| sample(&session, n, time)).collect();
-    let committed = bench.store.ingest(&records).await.unwrap();
-    assert_eq!(committed, Committed { samples: 2, quarantined: 6, ..Committed::default() });
-    for (n, (time, reason)) in (1_i64..).zip(times) {
-        let sql = "SELECT reason FROM rowcall.quarantine WHERE sequence = $1";
-        let found = bench.sql.query_opt(sql, &[&n]).await.unwrap();
-        let found = found.map(|row| row.get::<_, String>(0)).unwrap_or_default();
-        assert!(
-            found.contains(reason) && found.is_empty() == reason.is_empty(),
-            "{time:?}: {found}"
-        );
-    }
-    assert_eq!(mark(&bench, &session).await.0, 8);
-    let row = bench.sql.query_one("SELECT \"timestamp\", joined_at FROM host_latest", &[]);
-    let row = row.await.unwrap();
-    assert_eq!(row.get::<_, Time>(0).0, minute(-9), "only accepted ones are the newest");
-    assert_eq!(row.get::<_, Time>(1).0, minute(30 * 1_440 - 5), "or the oldest");
-}
-
-#[tokio::test]
-async fn one_bad_row_among_a_thousand_is_put_aside_and_the_rest_is_stored() {
-    let bench = Bench::new().await;
-    bench.sql.batch_execute("ALTER TABLE host_usage ADD CHECK (disk_io <> 666)").await.unwrap();
-    let sessions = join_all((0..10).map(|n| bench.host_named(n))).await;
-    let start = minutes_before(bench.now().await, 200);
-    let mut records = Vec::new();
-    for n in 1..=100_u64 {
-        for session in &sessions {
-            records.push(sample(session, n, minutes_before(start, -n.cast_signed())));
-        }
-    }
-    if let Body::Sample(sample) = &mut records[617].record.body {
-        sample.disk_io = Some(666);
-    }
-    let bad = records[617].record.sequence.as_i64();
-    let committed = bench.store.ingest(&records).await.unwrap();
-    assert_eq!(committed, Committed { samples: 999, quarantined: 1, ..Committed::default() });
-    let sql = "SELECT reason, sequence FROM rowcall.quarantine";
-    let row = bench.sql.query_one(sql, &[]).await.unwrap();
-    assert!(row.get::<_, &str>(0).contains("violates check constraint"), "{row:?}");
-    assert_eq!(row.get::<_, i64>(1), bad);
-    for session in &sessions {
-        assert_eq!(mark(&bench, session).await.0, 100);
-    }
-    let before = bench.everything().await;
-    let again = bench.store.ingest(&records).await.unwrap();
-    assert_eq!(again, Committed { duplicates: 1_000, ..Committed::default() });
-    assert_eq!(bench.everything().await, before);
-}
-
-#[tokio::test]
-async fn a_gap_or_facts_that_the_database_refuses_are_put_aside_too() {
-    let bench = Bench::new().await;
-    let refuse = "ALTER TABLE rowcall.gap ADD CHECK (ticks <> 3);
-        ALTER TABLE host_info ADD CHECK (cpu_number <> 8)";
-    bench.sql.batch_execute(refuse).await.unwrap();
-    let session = bench.host("node1").await;
-    let now = bench.now().await;
-    let records = [
-        sample(&session, 1, now),
-        record(&session, 2, now, gap(9, now)),
-        record(&session, 10, minutes_before(now, -1), Body::HostFacts(facts())),
-        sample(&session, 11, minutes_before(now, 1)),
-    ];
-    let committed = bench.store.ingest(&records).await.unwrap();
-    assert_eq!(committed, Committed { samples: 2, quarantined: 2, ..Committed::default() });
-    assert_eq!(mark(&bench, &session).await.0, 11);
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@ use futures_util::future::join_all;
 use super::*;
 use crate::testing::{Bench, sample};
 
+#[path = "rights.rs"]
+mod rights;
+
 fn settings(bench: &Bench) -> Settings {
     Settings::new(bench.database.url())
 }
@@ -132,10 +135,7 @@ async fn a_user_without_rights_is_told_what_to_do_and_needs_none_afterwards() {
     let bench = Bench::empty().await;
     let user = format!("plain_{}", bench.database.name());
     bench.sql.batch_execute(&format!("CREATE ROLE {user} LOGIN")).await.unwrap();
-    // The private server lets only its own role in; become the other one right at the start.
-    let mut settings = settings(&bench);
-    let separator = if settings.url.contains('?') { '&' } else { '?' };
-    settings.url = format!("{}{separator}options=-c%20role%3D{user}", settings.url);
+    let settings = rights::as_role(&bench.database.url(), &user);
     let error = migrate(&settings, STEPS).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     assert!(error.to_string().contains("run `rowcall-aggregator migrate` once"), "{error}");
@@ -157,9 +157,7 @@ async fn the_owner_without_createrole_migrates_and_the_missing_role_is_no_error(
     bench.sql.batch_execute(&script).await.unwrap();
     // Whether the role exists on this server already depends on the other tests; either way it
     // must not be an error.
-    let mut settings = settings(&bench);
-    let separator = if settings.url.contains('?') { '&' } else { '?' };
-    settings.url = format!("{}{separator}options=-c%20role%3D{user}", settings.url);
+    let settings = rights::as_role(&bench.database.url(), &user);
     assert_eq!(migrate(&settings, STEPS).await.unwrap().to, latest());
 }
 
@@ -177,7 +175,7 @@ async fn a_reader_can_select_and_nothing_else() {
 #[tokio::test]
 async fn every_query_can_be_prepared() {
     let bench = Bench::new().await;
-    let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER];
+    let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER, crate::IDENTITY];
     let sets: [&[&str]; 6] = [
         &own,
         crate::session::QUERIES,
@@ -210,4 +208,80 @@ async fn the_sql_in_the_readme_runs() {
     for sql in blocks.into_iter().flatten() {
         bench.sql.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
     }
+}
+
+#[tokio::test]
+async fn a_database_of_version_2_keeps_its_rows_and_goes_on() {
+    let bench = Bench::empty().await;
+    let mut client = connect_alone(&settings(&bench)).await.unwrap();
+    client.batch_execute(PREPARE).await.unwrap();
+    for step in &STEPS[..2] {
+        apply(&mut client, step).await.unwrap();
+    }
+    let rows = "SELECT rowcall.create_days(ARRAY(
+            SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(-40, 7) AS n));
+        INSERT INTO host_info (hostname, total_mem) VALUES ('a', 1024), ('b', 2048);
+        INSERT INTO rowcall.epoch (host_id, epoch) VALUES (1, 1), (2, 77);
+        INSERT INTO host_latest (host_id, epoch_id, mark) SELECT id, id, 4000 FROM host_info;
+        INSERT INTO rowcall.host_interval VALUES (1, now(), 60000);
+        INSERT INTO host_usage (\"timestamp\", host_id, sequence, epoch_id, delay_s)
+            SELECT now() - n * interval '1 day', 1, 100 - n, 1, 0 FROM generate_series(0, 39) AS n;
+        INSERT INTO rowcall.gap VALUES (1, 1, 1, 9, 9, 'dropped', 'age', now(), now());
+        INSERT INTO rowcall.quarantine
+            SELECT 2, 2, n, now(), now(), 'too old' FROM generate_series(1, 1200) AS n";
+    bench.sql.batch_execute(rows).await.unwrap();
+    let told = |error: Error| (error.kind(), error.to_string());
+    let (kind, words) = told(bench.store.check_schema().await.unwrap_err());
+    assert_eq!(kind, Kind::Schema);
+    assert!(
+        words.contains("has version 2, this program needs 3: run `rowcall-aggregator"),
+        "{words}"
+    );
+    let tables = ["host_info", "host_usage", "host_latest", "rowcall.epoch", "rowcall.quarantine"];
+    let mut before = Vec::new();
+    for table in tables {
+        before.push(bench.number(&format!("SELECT count(*) FROM {table}")).await);
+    }
+
+    assert_eq!(bench.store.migrate().await.unwrap(), Migration { from: 2, to: latest() });
+    bench.store.check_schema().await.unwrap();
+    for (table, before) in tables.into_iter().zip(before) {
+        assert_eq!(bench.number(&format!("SELECT count(*) FROM {table}")).await, before, "{table}");
+    }
+    // The days made before are known, and dropped when their time has come.
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0);
+    let session = bench.host("a").await;
+    assert_eq!(session.mark.map(|mark| mark.through.as_i64()), None, "its time is not known");
+    let stored = bench.store.ingest(&[sample(&session, 4_001, bench.now().await)]).await.unwrap();
+    assert_eq!(stored.samples, 1);
+    assert_eq!(bench.store.retain().await.unwrap().days.len(), 10);
+    // Its thousand of the day is used up.
+    let other = bench.open(&crate::testing::hello("b", 77)).await;
+    let refused = sample(&other, 4_001, rowcall_core::id::UnixMicros(0));
+    assert_eq!(bench.store.ingest(&[refused]).await.unwrap().quarantined, 1);
+    let state = "SELECT kept * 10000 + counted FROM rowcall.quarantine_day WHERE host_id = 2";
+    assert_eq!(bench.number(state).await, 12_000_001);
+}
+
+#[tokio::test]
+async fn the_schema_is_checked_without_changing_it() {
+    let bench = Bench::empty().await;
+    let error = bench.store.check_schema().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Schema);
+    assert!(error.to_string().contains("has version 0, this program needs 3"), "{error}");
+    assert_eq!(
+        bench.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'rowcall'").await,
+        0
+    );
+    bench.store.migrate().await.unwrap();
+    bench.store.check_schema().await.unwrap();
+    let newer = "UPDATE rowcall.schema SET version = 99, oldest_compatible = ";
+    bench.sql.batch_execute(&format!("{newer} 3")).await.unwrap();
+    bench.store.check_schema().await.unwrap();
+    bench.sql.batch_execute(&format!("{newer} 98")).await.unwrap();
+    let error = bench.store.check_schema().await.unwrap_err();
+    assert!(
+        error.to_string().contains("98 or later; this one knows 3: install a newer"),
+        "{error}"
+    );
 }
