@@ -128,6 +128,12 @@ fn key_file_without_a_key_and_with_an_encrypted_one_are_told_apart() {
     fs::copy(&case.files.certificate, &case.files.key).unwrap();
     assert_eq!(
         case.error(),
+        "key file node-key.pem holds no PEM block of PRIVATE KEY; it holds a certificate; are the \
+         paths of certificate and key swapped?"
+    );
+    fs::write(&case.files.key, "what is this?").unwrap();
+    assert_eq!(
+        case.error(),
         "key file node-key.pem holds no PEM block of PRIVATE KEY; give the private key that was \
          made with the certificate"
     );
