@@ -191,7 +191,13 @@ pub(crate) fn configure(layout: &Layout, user: &User, options: &Options) -> Resu
     }
     write_file(&layout.data.join(CONF), &settings, user)?;
 
-    let hba = format!("{HEADER}local all all peer map={ROLE}\n");
+    let mut hba = format!("{HEADER}local all all peer map={ROLE}\n");
+    for line in &options.hba {
+        if line.chars().any(char::is_control) {
+            return Err(Error::Setting { name: "pg_hba.conf line".to_owned() });
+        }
+        writeln!(hba, "{line}").expect("writing to a String cannot fail");
+    }
     write_file(&layout.data.join("pg_hba.conf"), &hba, user)?;
 
     let mut ident = HEADER.to_owned();

@@ -13,6 +13,9 @@ pub struct Options {
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) bin_dir: Option<PathBuf>,
     pub(crate) databases: Vec<String>,
+    pub(crate) hba: Vec<String>,
+    /// None: no TCP.
+    pub(crate) tcp_port: Option<u16>,
     pub(crate) start_timeout: Duration,
 }
 
@@ -23,6 +26,8 @@ impl Options {
             settings: Vec::new(),
             bin_dir: None,
             databases: Vec::new(),
+            hba: Vec::new(),
+            tcp_port: None,
             start_timeout: Duration::from_secs(120),
         }
     }
@@ -36,7 +41,7 @@ impl Options {
     /// Sets a server setting, for instance `.setting("fsync", "off")`.
     ///
     /// It is written to the configuration at each start; `ALTER SYSTEM` overrules it. Where the
-    /// server listens, and that it has no log collector, cannot be changed.
+    /// server listens, and that it has no log collector, cannot be changed this way.
     #[must_use]
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
@@ -56,6 +61,21 @@ impl Options {
     #[must_use]
     pub fn database(mut self, name: impl Into<String>) -> Self {
         self.databases.push(name.into());
+        self
+    }
+
+    /// Adds a line to `pg_hba.conf`, after the one that lets the server's users in by its socket.
+    #[must_use]
+    pub fn hba_line(mut self, line: impl Into<String>) -> Self {
+        self.hba.push(line.into());
+        self
+    }
+
+    /// Listens on this port of 127.0.0.1 as well, which is then also the number in the socket's
+    /// name. Nobody gets in that way without [`Options::hba_line`]. Meant for tests.
+    #[must_use]
+    pub fn tcp_port(mut self, port: u16) -> Self {
+        self.tcp_port = Some(port);
         self
     }
 

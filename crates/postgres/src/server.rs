@@ -224,7 +224,7 @@ impl Server {
     /// `postgresql://rowcall@%2Ftmp%2Frc-Ab12Cd:5432/host_agent`.
     pub fn url(&self, database: &str) -> String {
         let host = text::percent(self.socket.path().as_os_str().as_bytes());
-        format!("postgresql://{ROLE}@{host}:{PORT}/{}", text::percent(database.as_bytes()))
+        format!("postgresql://{ROLE}@{host}:{}/{}", self.port(), text::percent(database.as_bytes()))
     }
 
     /// A line for a shell that opens a database with `psql`:
@@ -240,7 +240,7 @@ impl Server {
         };
         let host = text::conninfo(&self.socket.path().to_string_lossy());
         let database = text::conninfo(database);
-        let info = format!("host={host} port={PORT} user={ROLE} dbname={database}");
+        let info = format!("host={host} port={} user={ROLE} dbname={database}", self.port());
         format!("{psql} {}", text::shell(&info))
     }
 
@@ -249,9 +249,9 @@ impl Server {
         self.socket.path()
     }
 
-    /// The number in the socket's name. No TCP port is opened.
+    /// The number in the socket's name; a TCP port only with [`Options::tcp_port`].
     pub fn port(&self) -> u16 {
-        PORT
+        self.options.tcp_port.unwrap_or(PORT)
     }
 
     /// PostgreSQL's major version.
@@ -289,14 +289,15 @@ impl Server {
         let mut sockets = OsString::from("unix_socket_directories=\"");
         sockets.push(self.socket.path());
         sockets.push("\"");
-        let port = format!("port={PORT}");
+        let port = format!("port={}", self.port());
+        let addresses = if self.options.tcp_port.is_some() { "127.0.0.1" } else { "" };
         // What is not the caller's to set. A log collector would close the server's standard
         // output, which tells us that it lives.
         let args: [OsString; 10] = [
             "-D".into(),
             self.layout.data.clone().into(),
             "-c".into(),
-            "listen_addresses=".into(),
+            format!("listen_addresses={addresses}").into(),
             "-c".into(),
             sockets,
             "-c".into(),

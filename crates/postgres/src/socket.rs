@@ -82,9 +82,12 @@ impl SocketDir {
 
     /// Removes sockets that a killed server left, so that it isn't taken for a live one.
     pub(crate) fn clear(&self) {
-        let name = socket_name();
-        for file in [self.path.join(&name), self.path.join(format!("{name}.lock"))] {
-            report("remove", &file, fs::remove_file(&file));
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_bytes().starts_with(b".s.PGSQL.") {
+                let file = entry.path();
+                report("remove", &file, fs::remove_file(&file));
+            }
         }
     }
 

@@ -108,11 +108,7 @@ impl Error {
     }
 
     /// An error while connecting, already explained.
-    pub(crate) fn connecting(
-        kind: Kind,
-        message: String,
-        source: tokio_postgres::Error,
-    ) -> Self {
+    pub(crate) fn connecting(kind: Kind, message: String, source: tokio_postgres::Error) -> Self {
         Self { discard: true, source: Some(source), ..Self::new(kind, message) }
     }
 

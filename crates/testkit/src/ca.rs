@@ -17,6 +17,7 @@ use rowcall_core::clock::{Clock as _, SystemClock};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Leaf {
+    common_name: String,
     uris: Vec<String>,
     dns_names: Vec<String>,
     addresses: Vec<IpAddr>,
@@ -36,6 +37,7 @@ impl Leaf {
     /// A client with this URI.
     pub fn client(uri: &str) -> Self {
         Self {
+            common_name: "test".to_owned(),
             uris: vec![uri.to_owned()],
             dns_names: Vec::new(),
             addresses: Vec::new(),
@@ -48,6 +50,7 @@ impl Leaf {
     /// A server on this machine: `localhost`, 127.0.0.1 and `::1`.
     pub fn server() -> Self {
         Self {
+            common_name: "test".to_owned(),
             uris: Vec::new(),
             dns_names: vec!["localhost".to_owned()],
             addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -55,6 +58,12 @@ impl Leaf {
             authority: false,
             age: Age::Valid,
         }
+    }
+
+    /// Its subject is this common name, and nothing else. Without: `test`.
+    pub fn common_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.common_name);
+        self
     }
 
     /// Its time ended an hour ago or more.
@@ -170,7 +179,7 @@ impl TestCa {
     pub fn issue(&self, leaf: &Leaf) -> Result<Issued> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "test");
+        params.distinguished_name.push(DnType::CommonName, &leaf.common_name);
         for uri in &leaf.uris {
             params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
         }

@@ -7,3 +7,4 @@ pub mod database;
 pub mod poll;
 pub mod process;
 pub mod proxy;
+pub mod remote;

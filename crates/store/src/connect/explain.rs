@@ -92,7 +92,8 @@ impl Attempt<'_> {
     }
 
     fn password_source(&self) -> String {
-        self.passfile.map_or_else(|| "the URL".into(), |path| format!("passfile {}", path.display()))
+        self.passfile
+            .map_or_else(|| "the URL".into(), |path| format!("passfile {}", path.display()))
     }
 
     /// What rustls found, on either side.

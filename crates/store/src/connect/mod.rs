@@ -132,8 +132,7 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<(Client, Link), Error> {
         let (tls, passfile) = (self.tls.clone(), self.passfile.clone());
         // A file may lie on a file system that hangs.
-        let files =
-            tokio::task::spawn_blocking(move || Files::load(&tls, passfile.as_ref())).await;
+        let files = tokio::task::spawn_blocking(move || Files::load(&tls, passfile.as_ref())).await;
         let files = files
             .map_err(|error| Error::new(Kind::Internal, format!("read TLS files: {error}")))??;
         let mut order: Vec<_> = self.servers.iter().collect();

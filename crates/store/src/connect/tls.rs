@@ -45,14 +45,8 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(super) const ALL: [Self; 6] = [
-        Self::Disable,
-        Self::Allow,
-        Self::Prefer,
-        Self::Require,
-        Self::VerifyCa,
-        Self::VerifyFull,
-    ];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Disable, Self::Allow, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
 
     pub(crate) fn word(self) -> &'static str {
         match self {

@@ -187,7 +187,9 @@ fn decode(text: &str) -> Result<String, Error> {
             continue;
         }
         let digits = [rest.next(), rest.next()].map(|digit| {
-            digit.and_then(|digit| char::from(digit).to_digit(16)).and_then(|d| u8::try_from(d).ok())
+            digit
+                .and_then(|digit| char::from(digit).to_digit(16))
+                .and_then(|d| u8::try_from(d).ok())
         });
         let [Some(high), Some(low)] = digits else {
             return Err(refuse("a '%' in a parameter must be followed by two hexadecimal digits"));
@@ -205,7 +207,9 @@ fn split_line(line: &str) -> Result<(Pairs, String), Error> {
         let Some((key, after)) = rest.split_once('=') else { return Err(refuse(LOOKS_LIKE)) };
         let key = key.trim();
         if key.contains(char::is_whitespace) {
-            return Err(refuse("a keyword is not followed by '='; quote a value with spaces in ''"));
+            return Err(refuse(
+                "a keyword is not followed by '='; quote a value with spaces in ''",
+            ));
         }
         let (value, after) = line_value(after.trim_start())?;
         rest = after.trim_start();
