@@ -1,8 +1,9 @@
 //! How many connections there may be, of one certificate and in all, and how long one may be
 //! without a call.
 //!
-//! A connection on which no call comes within [`FIRST_CALL`] is dropped: TLS without an HTTP/2
-//! preface, a preface without a call. So is one that has been idle for long after its last call.
+//! A connection on which no call comes soon (10 s unless told otherwise) is dropped: TLS without an
+//! HTTP/2 preface, a preface without a call. So is one that has been idle for long after its last
+//! call.
 //!
 //! One certificate may have [`MAX_OF_AGENT`] or [`MAX_OF_PERSON`] connections. An agent that comes
 //! back after its network was cut must always get in, although its dead connections live on until
@@ -26,9 +27,6 @@ use tonic::Status;
 use tracing::{debug, info};
 
 use crate::refusals::{Reason, Refusals};
-
-/// Time from the finished handshake to the first call.
-pub(crate) const FIRST_CALL: Duration = Duration::from_secs(10);
 
 /// Longest that an agent's connection may be idle after a call: it has just one, its stream.
 pub(crate) const IDLE_AGENT: Duration = Duration::from_secs(10);
@@ -108,15 +106,16 @@ impl Holder {
 #[derive(Debug)]
 pub(crate) struct Connections {
     bound: usize,
+    first_call: Duration,
     refusals: Arc<Refusals>,
     /// Of each holder the oldest first. Never holds an empty list.
     held: Mutex<HashMap<Holder, Vec<Arc<Visit>>>>,
 }
 
 impl Connections {
-    /// At most `bound` in all.
-    pub(crate) fn new(bound: usize, refusals: Arc<Refusals>) -> Arc<Self> {
-        Arc::new(Self { bound, refusals, held: Mutex::default() })
+    /// At most `bound` in all; on each a call must come within `first_call` of its handshake.
+    pub(crate) fn new(bound: usize, first_call: Duration, refusals: Arc<Refusals>) -> Arc<Self> {
+        Arc::new(Self { bound, first_call, refusals, held: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Holder, Vec<Arc<Visit>>>> {
@@ -148,7 +147,7 @@ impl Connections {
                 return None;
             }
         }
-        let visit = Arc::new(Visit::new(Arc::clone(peer), &holder, turned_away));
+        let visit = Arc::new(Visit::new(Arc::clone(peer), &holder, self.first_call, turned_away));
         visits.push(Arc::clone(&visit));
         drop(held);
         if let Some(what) = said {
@@ -203,6 +202,7 @@ fn replaceable(visits: &[Arc<Visit>], is_agent: bool) -> Option<usize> {
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) peer: Arc<PeerInfo>,
+    first_call: Duration,
     idle_limit: Duration,
     is_turned_away: bool,
     welcomed: AtomicBool,
@@ -221,7 +221,7 @@ struct State {
 /// Why a connection ends before its peer wants it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// No call came within [`FIRST_CALL`].
+    /// No call came in time.
     NoCall,
     /// It was idle for too long after its last call.
     Idle,
@@ -230,10 +230,16 @@ pub(crate) enum Over {
 }
 
 impl Visit {
-    fn new(peer: Arc<PeerInfo>, holder: &Holder, is_turned_away: bool) -> Self {
+    fn new(
+        peer: Arc<PeerInfo>,
+        holder: &Holder,
+        first_call: Duration,
+        is_turned_away: bool,
+    ) -> Self {
         let idle_since = Instant::now();
         Self {
             peer,
+            first_call,
             // Whoever is turned away goes when its answer is read.
             idle_limit: if is_turned_away { IDLE_AGENT } else { holder.idle() },
             is_turned_away,
@@ -247,7 +253,7 @@ impl Visit {
     #[cfg(test)]
     pub(crate) fn alone(peer: Arc<PeerInfo>) -> Arc<Self> {
         let holder = Holder::of(&peer);
-        Arc::new(Self::new(peer, &holder, false))
+        Arc::new(Self::new(peer, &holder, IDLE_AGENT, false))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -306,7 +312,7 @@ impl Visit {
                 let (limit, why) = if state.had_a_call {
                     (self.idle_limit, Over::Idle)
                 } else {
-                    (FIRST_CALL, Over::NoCall)
+                    (self.first_call, Over::NoCall)
                 };
                 (state.calls == 0).then_some((state.idle_since + limit, why))
             };
@@ -368,7 +374,8 @@ impl Guest {
                 Over::NoCall => {
                     if let Some(held_back) = refusals.count(Reason::NoCall) {
                         let reason = Reason::NoCall.as_str();
-                        info!(%peer, reason, held_back, "connection dropped: no call in {FIRST_CALL:?}");
+                        let waited = visit.first_call;
+                        info!(%peer, reason, held_back, "connection dropped: no call in {waited:?}");
                     }
                 }
                 over @ (Over::Idle | Over::Evicted) => debug!(%peer, ?over, "connection dropped"),

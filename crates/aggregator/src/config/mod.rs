@@ -96,7 +96,7 @@ pub struct Config {
     pub pool_wait: Duration,
     /// Longest that a shutdown may take.
     pub drain_deadline: Duration,
-    /// Longest that a TLS handshake may take.
+    /// Longest that a TLS handshake may take, and then the time until the first call.
     pub handshake_timeout: Duration,
     /// Handshakes at a time.
     pub max_handshakes: usize,

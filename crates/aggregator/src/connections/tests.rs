@@ -6,7 +6,7 @@ use rowcall_tls::identity::Identity;
 use super::*;
 
 fn connections(bound: usize) -> Arc<Connections> {
-    Connections::new(bound, Refusals::new(SystemClock::shared()))
+    Connections::new(bound, Duration::from_secs(10), Refusals::new(SystemClock::shared()))
 }
 
 fn peer(uri: &str) -> Arc<PeerInfo> {
@@ -93,9 +93,13 @@ async fn a_person_s_idle_connection_goes_first_and_a_busy_one_never() {
     assert!(newcomer.visit.check().is_ok());
     assert_eq!(guests[5].visit.over().await, Over::Evicted);
     let _busy = newcomer.visit.call();
-    let told: Vec<_> = (0..TURNED_AWAY).map(|_| connections.enter(&viewer()).unwrap()).collect();
-    let _calls: Vec<_> = told.iter().map(|guest| guest.visit.call()).collect();
-    let status = told[0].visit.check().unwrap_err();
+    let told = (0..TURNED_AWAY).map(|_| {
+        let guest = connections.enter(&viewer()).unwrap();
+        let call = guest.visit.call();
+        (guest, call)
+    });
+    let told: Vec<_> = told.collect();
+    let status = told[0].0.visit.check().unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(status.message().starts_with("this certificate has 32 connections open"), "{status}");
     assert!(connections.enter(&viewer()).is_none());

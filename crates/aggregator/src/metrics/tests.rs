@@ -33,7 +33,7 @@ fn parts() -> Parts {
         registry: Arc::clone(&hosts),
         counters: Counters::new(),
         handshakes: Arc::default(),
-        connections: Connections::new(10, Arc::clone(&refusals)),
+        connections: Connections::new(10, Duration::from_secs(10), Arc::clone(&refusals)),
         refusals: Arc::clone(&refusals),
         database: Database::new(),
         queue: Queue::new().0,

@@ -298,7 +298,8 @@ impl Server {
             database_connections,
             config.max_handshakes,
         );
-        let guests = Connections::new(max_connections, Arc::clone(&refusals));
+        let guests =
+            Connections::new(max_connections, config.handshake_timeout, Arc::clone(&refusals));
         let acceptor = Acceptor::new(listener, tls, trust_domain).with_limits(Limits {
             handshake_deadline: config.handshake_timeout,
             in_flight: max_handshakes,

@@ -79,8 +79,8 @@ async fn reports_that_take_every_connection_do_not_hold_up_ingest() {
         ..Default::default()
     };
     let mut stuck = Vec::new();
-    for _ in 0..2 {
-        let (mut client, request) = (rig.summary().await, request.clone());
+    for name in ["bob", "carol"] {
+        let (mut client, request) = (rig.summary_as(name).await, request.clone());
         stuck.push(tokio::spawn(async move { client.summary(request).await }));
     }
     let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted \

@@ -1,5 +1,6 @@
 //! An aggregator on a database of its own, and agents and readers that dial it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use rowcall_testkit::ca::{Leaf, Paths, TestCa};
 use rowcall_testkit::database::Database;
 use rowcall_testkit::poll::wait_for;
 use rowcall_tls::config::client_config;
-use rowcall_tls::connect::Connector;
+use rowcall_tls::connect::{Connector, ServerStream};
 use rowcall_tls::load::{Files, Material};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,6 +57,7 @@ impl Rig {
         let server = files(ca.write(folder.path(), "server", &Leaf::server()).unwrap());
         let mut config = Config::new(Which::Url(url.to_owned()), server);
         config.listen = ([127, 0, 0, 1], 0).into();
+        config.http_listen = Some(([127, 0, 0, 1], 0).into());
         config.trust_domain = Some("d".parse().unwrap());
         config.flush_after = Duration::from_millis(5);
         change(&mut config);
@@ -82,7 +86,31 @@ impl Rig {
     }
 
     pub(crate) async fn summary(&self) -> SummaryServiceClient<Channel> {
-        SummaryServiceClient::new(self.channel("viewer", "alice").await)
+        self.summary_as("alice").await
+    }
+
+    pub(crate) async fn summary_as(&self, name: &str) -> SummaryServiceClient<Channel> {
+        SummaryServiceClient::new(self.channel("viewer", name).await)
+    }
+
+    /// A connection with a certificate of this role and name, finished but for HTTP/2.
+    pub(crate) async fn tls(&self, role: &str, name: &str) -> ServerStream {
+        let leaf = Leaf::client(&format!("spiffe://d/{role}/{name}"));
+        let files = files(self.ca.write(self.folder.path(), "client", &leaf).unwrap());
+        let config = client_config(&Material::load(&files).unwrap()).unwrap();
+        let connector = Connector::new(Arc::new(arc_swap::ArcSwap::from_pointee(config)));
+        let address = self.handle.local_addr();
+        connector.connect(&address.ip().to_string(), address.port()).await.unwrap()
+    }
+
+    pub(crate) async fn admin(&self, role: &str) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel(role, "alice").await)
+    }
+
+    /// What its HTTP listener answers to a GET: status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = request(self.handle.http_addr().unwrap(), &format!("GET {path}")).await;
+        (answer.status, answer.body)
     }
 
     pub(crate) async fn status(&self) -> pb::StatusResponse {
@@ -228,6 +256,27 @@ impl Agent {
             }
         }
     }
+}
+
+/// An answer over HTTP.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// In lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Sends one request, such as `GET /livez`, on a connection of its own.
+pub(crate) async fn request(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let read = stream.read_to_string(&mut text);
+    tokio::time::timeout(PATIENCE, read).await.expect("no answer came").unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
 /// A number from the database.

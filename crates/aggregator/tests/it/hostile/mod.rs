@@ -1,0 +1,7 @@
+//! Peers with a valid certificate and bad manners.
+
+mod connections;
+mod frames;
+mod http2;
+mod readers;
+mod values;
