@@ -63,6 +63,10 @@ deny: ## Check licences, bans and sources of the dependencies
 	@if command -v cargo-deny >/dev/null; then cargo-deny --workspace --locked check --hide-inclusion-graph bans licenses sources; \
 	else echo 'cargo-deny is not installed (make deps): skipped'; fi
 
+.PHONY: check-units
+check-units: ## Check deploy/systemd: systemd reads the units, and they are as tight as documented
+	@.ci/check-units
+
 .PHONY: lint
 lint: ## clippy, warnings are errors
 	@cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
@@ -98,3 +102,18 @@ check-user: ## As root: `make test` and check-up in a clean clone, as an ordinar
 .PHONY: check-image
 check-image: ## As root: build the container image and run it against a PostgreSQL; no container engine needed
 	@.ci/check-image
+
+## Release it
+
+.PHONY: dist
+dist: ## Make dist/: archives of the programs for nodes and database host, for glibc 2.17, and checksums
+	@.ci/deps dist
+	@.ci/dist
+
+.PHONY: check-dist
+check-dist: dist ## Make dist/ and check it: checksums, glibc and kernel that the programs need, settings
+	@.ci/check-dist
+
+.PHONY: check-cluster
+check-cluster: deps dist ## As root: dist/ on a cluster of network namespaces, PostgreSQL with TLS, to a right Summary
+	@.ci/check-cluster
