@@ -168,6 +168,40 @@ async fn refused_records_are_counted_by_reason() {
 }
 
 #[tokio::test]
+async fn refused_records_that_were_only_counted_are_told_with_their_number() {
+    let world = World::new().await;
+    for (name, day, from, to, counted) in [
+        ("a", "2026-11-03", at(12, 10, 0), at(12, 50, 0), 751_501_i64),
+        ("b", "2026-11-03", at(11, 0, 0), at(12, 0, 0), 5),
+        // Before and after the range.
+        ("c", "2026-11-03", at(11, 0, 0), at(11, 59, 59), 6),
+        ("d", "2026-11-03", at(13, 0, 0), at(13, 0, 1), 7),
+        ("e", "2026-11-02", at(-2, 0, 0), at(-1, 0, 0), 8),
+    ] {
+        let host = world.host(name).await;
+        world
+            .run(
+                "INSERT INTO rowcall.quarantine_day
+                 VALUES ($1::text::date, $2, 1000, $3, to_timestamp($4::bigint / 1e6),
+                         to_timestamp($5::bigint / 1e6))",
+                &[&day, &host, &counted, &from.0, &to.0],
+            )
+            .await;
+    }
+    // All were kept: nothing but the rows themselves is told.
+    let host = world.host("kept").await;
+    let kept = "INSERT INTO rowcall.quarantine_day VALUES ('2026-11-03', $1, 9)";
+    world.run(kept, &[&host]).await;
+    let words = "only counted: more than a host's first 1,000 refused records of a day";
+    assert_eq!(
+        findings(&world).await,
+        [(Quarantined, 751_501, words.to_owned()), (Quarantined, 5, words.to_owned())]
+    );
+    let first = &integrity(&world).await.findings[0];
+    assert_eq!((first.from, first.to), (at(12, 10, 0), at(12, 50, 0)));
+}
+
+#[tokio::test]
 async fn a_new_spool_is_told_with_what_is_known_of_the_old_one() {
     let world = World::new().await;
     for (name, epochs) in [

@@ -303,3 +303,16 @@ async fn a_scope_that_makes_no_sense_is_refused_with_the_reason() {
         assert_eq!(error.kind(), rowcall_store::Kind::Data);
     }
 }
+
+#[tokio::test]
+async fn windows_of_dropped_days_are_not_judged() {
+    let world = World::new().await;
+    let host = world.host("a").await;
+    world.samples(host, at(0, 0, 0), 60, 5).await;
+    let scope = between(at(-1, 50, 0), at(0, 10, 0));
+    assert_eq!(world.roll(&scope).await, expect([("a", "SSCS")]));
+    let dropped =
+        "INSERT INTO rowcall.dropped_day (day, reason, bytes) VALUES ('2026-11-02', 'size', 1)";
+    world.run(dropped, &[]).await;
+    assert_eq!(world.roll(&scope).await, expect([("a", "--CS")]));
+}
