@@ -187,7 +187,15 @@ impl From<tokio_postgres::Error> for Error {
             return Self {
                 tls_failure: false,
                 kind: if broken { Kind::Transient } else { Kind::Internal },
-                message: format!("database: {}", text(&error)),
+                message: if broken {
+                    format!(
+                        "the connection to the database broke ({}); check that PostgreSQL runs, \
+                         and its log",
+                        text(&error)
+                    )
+                } else {
+                    format!("database: {}; this is a bug, please report it", text(&error))
+                },
                 discard: true,
                 source: Some(error),
             };
@@ -203,7 +211,16 @@ impl From<tokio_postgres::Error> for Error {
             Kind::ReadOnly => {
                 format!("database: {}; the server is a standby or switched over", describe(db))
             }
-            _ => format!("database: {}", describe(db)),
+            Kind::Internal => format!(
+                "database: {}; this is a bug or damage in the database, please report it",
+                describe(db)
+            ),
+            Kind::Transient if db.code().code() == "53100" => {
+                format!("database: {}; make room on the database's disk", describe(db))
+            }
+            Kind::Transient | Kind::MissingPartition | Kind::Data => {
+                format!("database: {}", describe(db))
+            }
         };
         let code = db.code().code();
         let discard = kind == Kind::ReadOnly

@@ -168,7 +168,11 @@ async fn a_busy_pool_says_so_and_leaves_the_other_one_alone() {
     assert!(error.is_transient());
     assert!(error.to_string().starts_with("all 1 connections to PostgreSQL"), "{error}");
     store.ping().await.unwrap();
+    let idle = |max| PoolStatus { max, size: 1, available: 1, waiting: 0 };
+    let busy = PoolStatus { available: 0, ..idle(1) };
+    assert_eq!(store.pool_status(), [("ingest", idle(4)), ("reports", busy)]);
     drop(held);
+    assert_eq!(store.pool_status()[1], ("reports", idle(1)));
     drop(store.reports.get().await.unwrap());
 }
 
@@ -184,4 +188,18 @@ async fn a_statement_that_takes_too_long_is_cancelled_and_the_connection_stays()
     let error = Error::from(connection.batch_execute("SELECT pg_sleep(60)").await.unwrap_err());
     assert!(error.is_transient() && !error.spoils_connection(), "{error}");
     assert_eq!(error.sqlstate(), Some("57014"));
+}
+
+#[tokio::test]
+async fn missing_tables_are_a_matter_of_the_schema_and_not_of_the_row() {
+    let bench = Bench::empty().await;
+    let hello = crate::testing::hello("node1", 1);
+    let error = bench.store.open_session(&hello, crate::testing::MINUTE).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Schema, "{error}");
+    assert!(matches!(error.sqlstate(), Some("42P01" | "3F000")), "{error}");
+    assert!(error.to_string().contains("run `rowcall-aggregator migrate`"), "{error}");
+    // Migrated again, the same store works: nothing it prepared is in the way.
+    bench.store.migrate().await.unwrap();
+    bench.store.ensure_partitions().await.unwrap();
+    bench.open(&hello).await;
 }
