@@ -197,7 +197,6 @@ fn code_remedy(code: Code, need: Need) -> &'static str {
         (Code::PermissionDenied, Need::Change) => {
             "; give a certificate of role operator with --cert and --key"
         }
-        (Code::NotFound, _) => "; `rowcall host list --retired` shows all names",
         (Code::Unimplemented, _) => "; it may be of another version than this command",
         (Code::Unavailable, _) => "; `rowcall status` says whether its database takes writes",
         _ => "",

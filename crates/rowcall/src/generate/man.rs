@@ -12,8 +12,9 @@ use super::sections::{Line, Section, sections};
 const PROGRAMS: [&str; 3] = ["rowcall", "rowcall-agent", "rowcall-aggregator"];
 
 /// File names and contents of a program's pages, the program's own first.
-pub(super) fn pages(mut program: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
-    // From here on each command knows its whole name.
+pub(super) fn pages(program: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+    // `help` shows what the pages show. Built, each command knows its whole name.
+    let mut program = program.disable_help_subcommand(true);
     program.build();
     let about = About {
         source: format!("{} {}", program.get_name(), program.get_version().unwrap_or_default()),
@@ -48,6 +49,8 @@ impl About {
     fn page(&self, command: &Command, name: &str, parent: Option<&str>) -> io::Result<Vec<u8>> {
         let man = Man::new(command.clone())
             .title(name.to_uppercase())
+            // None: quoted, or the next one would be taken for it.
+            .date("\"\"")
             .source(&self.source)
             .manual("Rowcall manual");
         let mut page = Vec::new();
@@ -119,7 +122,7 @@ mod tests {
         }
         let mut all = Vec::new();
         for program in [Program::Rowcall, Program::RowcallAgent, Program::RowcallAggregator] {
-            let mut built = command(program);
+            let mut built = command(program).disable_help_subcommand(true);
             built.build();
             let mut commands = Vec::new();
             walk(&built, &mut commands);
@@ -164,6 +167,7 @@ mod tests {
         let page = |name: &str| &all.iter().find(|(_, page, _)| page == name).unwrap().2;
         let summary = page("rowcall-summary.1");
         for part in [
+            ".TH ROWCALL-SUMMARY 1 \"\" \"rowcall ",
             ".SH ENVIRONMENT\n",
             ".SH FILES\n.TP\n\\fBclient.toml\\fR\nsays what",
             ".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\ndone\n",

@@ -23,6 +23,7 @@ const ODD_OFFSET_MS: u64 = 5_000;
 /// Asks, and gives back what to print.
 pub(crate) async fn run(args: &StatusArgs, client: &Client) -> anyhow::Result<String> {
     let selector = host::selector(&args.select, args.name.as_deref())?;
+    let selected = !selector.labels.is_empty() || !selector.name_glob.is_empty();
     // Status answers from memory, which knows no labels; the list of hosts does.
     let names = if selector.labels.is_empty() {
         None
@@ -41,10 +42,10 @@ pub(crate) async fn run(args: &StatusArgs, client: &Client) -> anyhow::Result<St
         return json::render(&answer);
     }
     let screen = Screen::detect(args.tz.clone(), &|name| std::env::var(name).ok());
-    Ok(render(&answer, client.server(), &screen))
+    Ok(render(&answer, selected, client.server(), &screen))
 }
 
-fn render(answer: &v1::StatusResponse, server: &str, screen: &Screen) -> String {
+fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Screen) -> String {
     let mut out = String::new();
     let now = instant(answer.now.as_ref()).unwrap_or_default();
     let version = text::clean(&answer.aggregator_version);
@@ -74,7 +75,8 @@ fn render(answer: &v1::StatusResponse, server: &str, screen: &Screen) -> String 
     samples.push_str(&format!(", {} put aside", text::count(answer.quarantined_samples)));
     fact("samples", style, &samples);
     let listed = u64::try_from(answer.connected.len()).unwrap_or(u64::MAX);
-    let mut hosts = format!("{} connected", text::count(listed));
+    let whose = if selected { " of those selected" } else { "" };
+    let mut hosts = format!("{} connected{whose}", text::count(listed));
     if answer.disconnected_hosts > 0 {
         hosts.push_str(&format!("; {} gone since the start", answer.disconnected_hosts));
     }
@@ -192,7 +194,7 @@ mod tests {
     #[test]
     fn status_shows_the_commit_the_counters_and_each_host() {
         assert_eq!(
-            plain(&render(&answer(), "127.0.0.1:7443", &screen())),
+            plain(&render(&answer(), false, "127.0.0.1:7443", &screen())),
             "\
 rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
   last commit  2 s ago (2026-11-22T15:59:58Z)
@@ -215,10 +217,10 @@ rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
             connected: Vec::new(),
             ..answer()
         };
-        let text = plain(&render(&answer, "h:1", &screen()));
+        let text = plain(&render(&answer, true, "h:1", &screen()));
         assert!(text.contains("takes no writes: connection refused?for good\n"), "{text}");
         assert!(text.contains("none since the aggregator started"), "{text}");
-        assert!(text.contains("0 connected") && !text.contains("HOST"), "{text}");
+        assert!(text.contains("0 connected of those selected") && !text.contains("HOST"), "{text}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const DEFAULT_WINDOW_S: u64 = 300;
 /// The whole block. Lines to paste are indented by 4 blanks.
 pub(super) fn next(
     dir: &Dir,
-    address: SocketAddr,
+    (address, http): (SocketAddr, Option<SocketAddr>),
     pki: &Pki,
     psql: &str,
     interval: Duration,
@@ -53,11 +53,15 @@ pub(super) fn next(
         ),
         ("the tables, with SQL", psql.to_owned()),
         (any_client, grpcurl),
-        ("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id())),
     ];
+    let metrics = http.map(|http| {
+        let about = "metrics; /readyz says whether the database takes writes";
+        (about, format!("curl http://{http}/metrics"))
+    });
+    let stop = [("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id()))];
     let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
     let reports = std::iter::once(("the reports", summary)).chain(sooner);
-    for (about, line) in reports.chain(lines) {
+    for (about, line) in reports.chain(lines).chain(metrics).chain(stop) {
         writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
     }
     let first = format!(

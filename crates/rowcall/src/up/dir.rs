@@ -14,6 +14,7 @@ use crate::client::{ClientFile, FILE_NAME, Surroundings, default_data_dir};
 
 const HOST_NAME: &str = "host-name";
 const LISTEN: &str = "listen";
+const HTTP_LISTEN: &str = "http-listen";
 /// A machine without a usable name.
 const NAMELESS: &str = "localhost";
 
@@ -65,14 +66,20 @@ impl Dir {
         Ok(name)
     }
 
-    /// The address of the last time.
-    pub(super) fn listen(&self) -> Option<SocketAddr> {
-        read(&self.0.join(LISTEN)).ok().flatten()?.trim().parse().ok()
+    /// The addresses of the last time: for agents and people, and over HTTP.
+    pub(super) fn listen(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let kept = |name| read(&self.0.join(name)).ok().flatten()?.trim().parse().ok();
+        (kept(LISTEN), kept(HTTP_LISTEN))
     }
 
     /// Keeps the address for the next time.
     pub(super) fn keep_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
         write(&self.0.join(LISTEN), &address.to_string())
+    }
+
+    /// Keeps the address of HTTP for the next time.
+    pub(super) fn keep_http_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
+        write(&self.0.join(HTTP_LISTEN), &address.to_string())
     }
 
     /// Writes what `rowcall summary`, `rowcall status` and `rowcall host` need. Paths are relative, so that the
@@ -158,13 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_and_the_address_are_kept() {
+    fn the_name_and_the_addresses_are_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(temp.path()).unwrap();
-        assert_eq!(dir.listen(), None);
-        let address = "127.0.0.1:4711".parse().unwrap();
+        assert_eq!(dir.listen(), (None, None));
+        let (address, http) = ("127.0.0.1:4711".parse().unwrap(), "[::1]:4712".parse().unwrap());
         dir.keep_listen(address).unwrap();
-        assert_eq!(dir.listen(), Some(address));
+        assert_eq!(dir.listen(), (Some(address), None));
+        dir.keep_http_listen(http).unwrap();
+        assert_eq!(dir.listen(), (Some(address), Some(http)));
         fs::write(temp.path().join(HOST_NAME), "kept.example.org\n").unwrap();
         assert_eq!(dir.host_name().unwrap().as_str(), "kept.example.org");
         fs::write(temp.path().join(HOST_NAME), "a b\n").unwrap();

@@ -8,6 +8,7 @@
 //! | `client.toml` | how `rowcall summary` and `rowcall status` get here |
 //! | `host-name` | this machine's name in the database, as it was at the first start |
 //! | `listen` | the address taken at the last start, unless `--listen` named it |
+//! | `http-listen` | the same for probes and metrics |
 //!
 //! Started in this order and stopped in reverse: the agent says Bye, the aggregator drains,
 //! PostgreSQL writes everything out. A second signal ends the process at once, and as after any
@@ -17,6 +18,7 @@
 mod advice;
 mod database;
 mod dir;
+mod listen;
 mod pki;
 mod samples;
 mod signals;
@@ -28,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use rowcall_aggregator::{Handle, Server, Stopped};
+use rowcall_aggregator::{Handle, Stopped};
 use rowcall_core::clock::{SharedClock, SystemClock};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
@@ -125,7 +127,7 @@ async fn with_database(
     }
 
     steps.begin("aggregator");
-    let server = bind(args, &dir, &pki, clock, database).await?;
+    let server = listen::bind(args, &dir, &pki, clock, database.url(DATABASE)).await?;
     let (mut handle, address) = (server.handle(), reachable(server.local_addr()));
     let mut samples = handle.samples();
     let end_aggregator = CancellationToken::new();
@@ -150,7 +152,8 @@ async fn with_database(
     let end_agent = CancellationToken::new();
     let mut agent = agent(args, address, &pki, clock, &end_agent)?;
     steps.done(&format!("{host}, one sample every {}", text::span(args.interval)));
-    steps.say(&advice::next(&dir, address, &pki, &database.psql_line(DATABASE), args.interval)?);
+    let addresses = (address, handle.http_addr());
+    steps.say(&advice::next(&dir, addresses, &pki, &database.psql_line(DATABASE), args.interval)?);
 
     let table = Samples::new(&host, args.interval, args.tz.clone());
     steps.say(&table.titles());
@@ -213,43 +216,6 @@ enum Over {
     Agent(anyhow::Error),
     /// So has the aggregator.
     Aggregator(anyhow::Error),
-}
-
-/// Binds to the address asked for, else to the last one, else to the default port, else to a free
-/// one.
-async fn bind(
-    args: &UpArgs,
-    dir: &Dir,
-    pki: &Pki,
-    clock: &SharedClock,
-    database: &Database,
-) -> anyhow::Result<Server> {
-    let which = rowcall_aggregator::config::Database::Url(database.url(DATABASE));
-    let mut config = rowcall_aggregator::Config::new(which, pki.server());
-    config.interval = args.interval;
-    let default = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), rowcall_tls::connect::DEFAULT_PORT);
-    let candidates = match args.listen {
-        Some(listen) => vec![listen],
-        None => {
-            let free = SocketAddr::new(default.ip(), 0);
-            dir.listen().into_iter().chain([default, free]).collect()
-        }
-    };
-    let mut failed = None;
-    for listen in candidates {
-        config.listen = listen;
-        match Server::bind(config.clone(), SharedClock::clone(clock)).await {
-            Ok(server) => {
-                if args.listen.is_none() {
-                    dir.keep_listen(server.local_addr())?;
-                }
-                return Ok(server);
-            }
-            Err(error @ rowcall_aggregator::Error::Listen { .. }) => failed = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(failed.map_or_else(|| anyhow!("there is no address to listen on"), Into::into))
 }
 
 /// Where a server that listens there is reached from this machine.

@@ -1,7 +1,8 @@
 //! Runs `rowcall`, reads along, and looks for what it left behind.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -42,6 +43,15 @@ pub(crate) fn stdout(output: Output) -> String {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The status line of an answer over HTTP.
+pub(crate) fn http_status(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    text(&answer).lines().next().unwrap_or_default().to_owned()
 }
 
 /// Waits until `look` gives something.
@@ -131,6 +141,12 @@ impl Up {
         let line = self.printed.lines().find(|line| line.contains("database migrated")).unwrap();
         let (_, rest) = line.split_once("127.0.0.1:").unwrap();
         rest.split(',').next().unwrap().parse().unwrap()
+    }
+
+    /// The port for probes and metrics, from its own words.
+    pub(crate) fn http_port(&self) -> u16 {
+        let line = self.advice("/metrics");
+        line.split(['/', ':']).find_map(|part| part.parse().ok()).unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -25,12 +25,30 @@ fn bad_options_are_usage_errors() {
         &["summary", "--report", "weather"],
         &["summary", "--select", "rack"],
         &["up", "--interval", "1ms"],
+        &["up", "--log", "]["],
+        &["host", "label", "node1", "rack"],
+        &["host", "show", "node 1"],
+        &["host"],
         &["sumary"],
     ] {
         let output = rowcall().args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty(), "{args:?}");
     }
+}
+
+#[test]
+fn addresses_and_certificates_that_make_no_sense_are_usage_errors() {
+    let whole = ["status", "--ca", "ca.pem", "--cert", "c.pem", "--key", "c.key", "--server"];
+    let port = rowcall().args(whole).arg("db.example.com:99999").output().unwrap();
+    assert_eq!(port.status.code(), Some(2));
+    let message = text(&port.stderr);
+    assert!(message.contains("names no port from 1 to 65535"), "{message}");
+
+    let alone = rowcall().args(["status", "--cert", "c.pem"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2));
+    let message = text(&alone.stderr);
+    assert!(message.contains("give also its key: --key FILE"), "{message}");
 }
 
 #[test]

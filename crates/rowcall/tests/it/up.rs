@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::process::{Up, eventually, nothing_left, pasted, rowcall, stdout, text};
+use crate::process::{Up, eventually, http_status, nothing_left, pasted, rowcall, stdout, text};
 
 /// A folder whose name needs quoting.
 fn folder() -> tempfile::TempDir {
@@ -54,6 +54,11 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
         let used = answer["memory"]["hosts"][0]["used_percent"].as_array()?.clone();
         used.iter().any(|value| value.as_f64().is_some_and(|value| value > 0.0)).then_some(())
     });
+
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(http_status(up.http_port(), path), "HTTP/1.1 200 OK", "{path}");
+    }
+    hosts_are_managed(&dir);
 
     // A second one on the same directory names the first.
     let second = rowcall().arg("up").arg("--data-dir").arg(&dir).output().unwrap();
@@ -111,20 +116,94 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
     nothing_left(&dir);
 }
 
+/// Labels, selectors, a viewer's limits, and the host's way out of the roll.
+fn hosts_are_managed(dir: &Path) {
+    let run = |args: &[&str]| {
+        let mut command = rowcall();
+        command.args(args).arg("--data-dir").arg(dir).output().unwrap()
+    };
+    let json =
+        |args: &[&str]| -> serde_json::Value { serde_json::from_str(&stdout(run(args))).unwrap() };
+    let listed = json(&["host", "list", "--json"]);
+    let name = listed["hosts"][0]["host_name"].as_str().unwrap().to_owned();
+    let label = stdout(run(&["host", "label", &name, "rack=a1", "env=prod"]));
+    assert_eq!(label, format!("{name}: env=prod, rack=a1\n"));
+    let number = |line: &[&str]| json(line)["hosts"].as_array().unwrap().len();
+    assert_eq!(number(&["host", "list", "--json", "--select", "rack=a1,env=prod"]), 1);
+    assert_eq!(number(&["host", "list", "--json", "--select", "rack=a2"]), 0);
+    let connected = |select: &str| {
+        let status = json(&["status", "--json", "--select", select]);
+        status["connected"].as_array().unwrap().len()
+    };
+    assert_eq!((connected("rack=a1"), connected("rack=a2")), (1, 0));
+    for (select, hosts) in [("rack=a1", 1), ("rack=a2", 0)] {
+        let answer = json(&["summary", "--json", "--report", "hardware,roll", "--select", select]);
+        assert_eq!(answer["roll"]["hosts"], hosts, "{select}");
+        assert_eq!(answer["hardware"]["groups"].as_array().unwrap().len(), hosts, "{select}");
+    }
+    let reports = ["summary", "--report", "memory,balance,integrity", "--select", "rack=a2"];
+    let none = stdout(run(&reports));
+    assert_eq!(none.matches("No host matches --select and --name.").count(), 3, "{none}");
+    let shown = stdout(run(&["host", "show", &name]));
+    assert!(shown.starts_with(&name) && shown.contains("rack=a1"), "{shown}");
+    assert_eq!(run(&["host", "show", "nobody"]).status.code(), Some(1));
+
+    let pki = dir.join("pki");
+    let (cert, key) = (pki.join("viewer.pem"), pki.join("viewer.key"));
+    let viewer = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let refused = run(&[&["host", "label", &name, "rack-"], &viewer[..]].concat());
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(text(&refused.stderr).contains("a certificate of role operator"));
+
+    let unasked = run(&["host", "retire", &name]);
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(text(&unasked.stderr).contains("add --yes"), "{}", text(&unasked.stderr));
+    let retired = run(&["host", "retire", &name, "--yes"]);
+    assert!(text(&retired.stderr).contains("is connected now"), "{}", text(&retired.stderr));
+    assert!(stdout(retired).contains("is out of the roll since"));
+    assert_eq!(number(&["host", "list", "--json"]), 0);
+    assert_eq!(number(&["host", "list", "--json", "--retired"]), 1);
+}
+
+#[test]
+fn it_stops_in_order_when_nobody_reads_its_output_any_more() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::process::Stdio;
+    let folder = folder();
+    let dir = data(&folder);
+    // Of a minute's interval no sample will come in this test's time.
+    let mut up = rowcall();
+    up.arg("up").arg("--data-dir").arg(&dir).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut up = up.spawn().unwrap();
+    let lines = BufReader::new(up.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.starts_with("TIME")));
+    let status = eventually("its end", || up.try_wait().unwrap());
+    let mut said = String::new();
+    up.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.success(), "{status}: {said}");
+    assert!(said.contains("nobody reads standard output"), "{said}");
+    nothing_left(&dir);
+}
+
 #[test]
 fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
     // If it cannot be taken, somebody else has it, which serves as well.
     let _default = TcpListener::bind("127.0.0.1:7443");
+    let _default_http = TcpListener::bind("127.0.0.1:7445");
     let folder = folder();
     let dir = data(&folder);
     let mut up = Up::sampling(&dir, &["--interval", "100ms"]);
     let first = up.port();
     assert_ne!(first, 7443);
+    let first_http = up.http_port();
+    assert_ne!(first_http, 7445);
     up.signal(Signal::INT);
     assert!(up.ended().success(), "{}", up.printed);
 
     let listen = std::fs::read_to_string(dir.join("listen")).unwrap();
     assert_eq!(listen, format!("127.0.0.1:{first}\n"));
+    let listen = std::fs::read_to_string(dir.join("http-listen")).unwrap();
+    assert_eq!(listen, format!("127.0.0.1:{first_http}\n"));
     let _kept = TcpListener::bind(("127.0.0.1", first));
     let mut up = Up::sampling(&dir, &["--interval", "100ms"]);
     assert_ne!(up.port(), first);
