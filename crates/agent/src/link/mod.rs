@@ -65,16 +65,16 @@ impl<S: Spool> Link<S> {
         loop {
             let end = self.stream(&stop).await;
             if stop.is_cancelled() {
-                let left = self.queue.with(|spool| spool.status().unacknowledged_records);
-                tracing::info!(unacknowledged_records = left, "stopped");
-                return;
+                break;
             }
             let wait = self.wait_after(end);
             self.health.link.back_within(wait);
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
-                return;
+                break;
             }
         }
+        let left = self.queue.with(|spool| spool.status().unacknowledged_records);
+        tracing::info!(unacknowledged_records = left, "stopped");
     }
 
     fn wait_after(&mut self, end: End) -> Duration {
@@ -129,7 +129,8 @@ impl<S: Spool> Link<S> {
 
     /// Tells why there is no stream. What goes on for long is worth a warning whatever it is.
     fn tell(&mut self, level: Level, text: &str, wait: Duration) {
-        self.health.link_is(LinkState::NotConnected(text.to_owned()));
+        let reason = text.strip_prefix("no connection: ").unwrap_or(text);
+        self.health.link_is(LinkState::NotConnected(reason.to_owned()));
         let Some(repeated) = self.journal.note(text, Instant::now()) else {
             tracing::debug!("{text}");
             return;

@@ -89,18 +89,21 @@ impl Health {
 
     /// Something was acknowledged at this time.
     pub(crate) fn acknowledged(&self, at: UnixMicros) {
-        *lock(&self.acknowledged) = Some(at);
+        // The first one is news.
+        if lock(&self.acknowledged).replace(at).is_none() {
+            self.state.send_modify(|_| ());
+        }
     }
 
     pub(super) fn started(&self) -> watch::Receiver<bool> {
         self.started.subscribe()
     }
 
-    pub(super) fn state(&self) -> watch::Receiver<LinkState> {
+    pub(crate) fn state(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
     }
 
-    pub(super) fn last_acknowledged(&self) -> Option<UnixMicros> {
+    pub(crate) fn last_acknowledged(&self) -> Option<UnixMicros> {
         *lock(&self.acknowledged)
     }
 

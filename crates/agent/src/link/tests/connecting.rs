@@ -227,6 +227,31 @@ async fn connections_cut_anywhere_lose_nothing_and_the_queue_drains() {
     agent.stopped().await;
 }
 
+#[tokio::test]
+async fn a_service_manager_learns_how_the_link_stands() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 100, 1).await;
+    let mut state = agent.health.state();
+    let mut until = async |wanted: fn(&LinkState) -> bool| {
+        timeout(LONG, state.wait_for(wanted)).await.unwrap().unwrap().clone()
+    };
+    let (mut call, hello) = peer.welcomed(None).await;
+    until(|state| *state == LinkState::Connected).await;
+    call.batch().await;
+    assert_eq!(agent.health.last_acknowledged(), None);
+    call.ack(&hello, 1).await;
+    agent.unacknowledged(0).await;
+    assert!(agent.health.last_acknowledged().is_some());
+    let ended = Status::permission_denied("Hello says host a, but the certificate names b");
+    call.outbox.send(Err(ended)).await.unwrap();
+    let state = until(|state| matches!(state, LinkState::NotConnected(_))).await;
+    let LinkState::NotConnected(reason) = state else { panic!("connected") };
+    for part in ["refuses this agent: Hello says host a, but", "; give this agent a certificate"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    agent.stopped().await;
+}
+
 /// What is logged on this thread, level first.
 fn logged(f: impl FnOnce()) -> Vec<String> {
     #[derive(Clone, Default)]

@@ -179,6 +179,7 @@ fn sequences(batch: &pb::Batch) -> Vec<u64> {
 struct Agent {
     queue: Arc<Queue>,
     interval: watch::Receiver<Duration>,
+    health: Arc<Health>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -218,7 +219,8 @@ impl Agent {
         let stop = CancellationToken::new();
         let queue = Arc::clone(&link.queue);
         let interval = link.interval.subscribe();
-        Self { queue, interval, stop: stop.clone(), task: tokio::spawn(link.run(stop)) }
+        let health = Arc::clone(&link.health);
+        Self { queue, interval, health, stop: stop.clone(), task: tokio::spawn(link.run(stop)) }
     }
 
     fn sample(&self, time: i64) {
