@@ -314,7 +314,7 @@ pub(crate) mod tests {
 
     /// A session that nobody registered.
     pub(crate) fn live(name: &str) -> Arc<Live> {
-        registry().1.admit(newcomer(name, 1)).unwrap().live.clone()
+        Arc::clone(&registry().1.admit(newcomer(name, 1)).unwrap().live)
     }
 
     pub(crate) fn newcomer(name: &str, run: u64) -> Newcomer {

@@ -22,6 +22,10 @@ const DAYS_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A schema that somebody misses is looked for no more often than this.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A schema that is gone and that we may not make.
+const LOST: &str = "the database has lost its schema, and migrate is off: run \
+                    `rowcall-aggregator migrate`";
+
 /// The task's state.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
@@ -51,13 +55,17 @@ impl Upkeep {
         loop {
             tokio::select! {
                 _ = looks.tick() => {
-                    let fault = store.ping().await.err().map(|error| error.to_string());
+                    let fault = match store.ping().await {
+                        Ok(()) => self.examine(store, &mut schema).await,
+                        Err(error) => Some(error.to_string()),
+                    };
                     self.database.found(Finder::Look, fault);
-                    self.examine(store, &mut schema).await;
                 }
                 () = self.database.schema_doubted() => {
                     doubts.tick().await;
-                    self.examine(store, &mut schema).await;
+                    if let Some(fault) = self.examine(store, &mut schema).await {
+                        self.database.found(Finder::Look, Some(fault));
+                    }
                 }
                 _ = days.tick() => self.days(store).await,
             }
@@ -84,16 +92,16 @@ impl Upkeep {
     }
 
     /// Whether the schema is still the one that all sessions belong to. Where it is gone, it is
-    /// made anew; where it is another one, all hosts register again: a number of the old one may
-    /// mean another host in the new one.
-    async fn examine(&self, store: &Store, known: &mut Option<u32>) {
-        // An error is seen by the look, and by whoever needs the database.
-        if let Ok(now) = store.schema_id().await
-            && now != *known
-        {
-            if let Err(error) = self.renew(store, known).await {
+    /// made anew. What keeps writes from it, if anything.
+    async fn examine(&self, store: &Store, known: &mut Option<u32>) -> Option<String> {
+        match store.schema_id().await {
+            Ok(now) if now.is_some() && now == *known => None,
+            Ok(_) => self.renew(store, known).await.unwrap_or_else(|error| {
                 warn!(%error, "cannot make the schema anew, trying again");
-            }
+                Some(error.to_string())
+            }),
+            // The next look sees it, and so does whoever needs the database.
+            Err(_) => None,
         }
     }
 
@@ -101,34 +109,29 @@ impl Upkeep {
         &self,
         store: &Store,
         known: &mut Option<u32>,
-    ) -> Result<(), rowcall_store::Error> {
+    ) -> Result<Option<String>, rowcall_store::Error> {
         let era = self.database.close_era().await;
-        let mut now = store.schema_id().await?;
-        if now.is_none() {
-            if !self.migrate {
-                self.database.found(
-                    Finder::Look,
-                    Some(
-                        "the database has lost its schema, and migrate is off: run \
-                         `rowcall-aggregator migrate`"
-                            .to_owned(),
-                    ),
-                );
-                return Ok(());
-            }
-            warn!("the database has lost its schema; making it anew");
-            let migration = store.migrate().await?;
-            store.ensure_partitions().await?;
-            info!(version = migration.to, "the schema is there again");
-            now = store.schema_id().await?;
-        }
+        let now = store.schema_id().await?;
         if now != *known {
+            // A number of the old schema may mean another host in the new one. So nobody's number
+            // may outlive the old one, whoever makes the new one.
             era.end();
             *known = now;
             let streams = self.registry.forget_all();
-            warn!(streams, "the database's schema is a new one: all hosts register again");
+            let gone = now.is_none();
+            warn!(streams, gone, "the database lost its schema: all hosts register again");
         }
-        Ok(())
+        if now.is_some() {
+            return Ok(None);
+        }
+        if !self.migrate {
+            return Ok(Some(LOST.to_owned()));
+        }
+        let migration = store.migrate().await?;
+        store.ensure_partitions().await?;
+        *known = store.schema_id().await?;
+        info!(version = migration.to, "the schema is made anew");
+        Ok(None)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -128,7 +128,7 @@ impl Sources {
                 &counters.uncommitted,
             ),
         ] {
-            to.counter(name, help, counter)?;
+            to.counter(name, help, counter.load(Ordering::Relaxed))?;
         }
         if let Some(at) = counters.last_commit() {
             to.gauge(
@@ -171,10 +171,10 @@ impl Sources {
             "Connections, calls and streams that were refused or ended for what they did",
             refused,
         )?;
-        to.counters(
+        to.counter(
             "accept_errors",
             "Failures of the listening socket itself, as for want of file descriptors",
-            [(NONE, counts.accept_errors())],
+            counts.accept_errors(),
         )
     }
 
@@ -202,9 +202,6 @@ fn pools(store: &Store, to: &mut Families<'_>) -> fmt::Result {
     to.gauges("pool_waiting", "Calls that wait for a connection of a pool", waiting)
 }
 
-/// For a metric without labels.
-const NONE: [(&str, &str); 0] = [];
-
 /// Writes families.
 struct Families<'a>(DescriptorEncoder<'a>);
 
@@ -225,10 +222,10 @@ impl Families<'_> {
             .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 
-    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> fmt::Result {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&counter.load(Ordering::Relaxed), None)
+            .encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
     fn counters<L: EncodeLabelSet>(

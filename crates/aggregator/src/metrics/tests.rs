@@ -64,7 +64,7 @@ fn what_is_metered_is_shown() {
     parts.meters.acknowledged(Duration::from_secs(400));
     parts.meters.stream_ended(StreamEnd::Lost);
     parts.meters.day_dropped(DropReason::Size);
-    drop(parts.refusals.count(Reason::Role));
+    assert_eq!(parts.refusals.count(Reason::Role), Some(0));
     let after = values(&parts.metrics);
     for (series, value) in [
         ("rowcall_commit_duration_seconds_count", 1.0),

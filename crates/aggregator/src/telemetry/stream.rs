@@ -40,8 +40,8 @@ const OPEN_WAIT: Duration = Duration::from_secs(30);
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
 
 /// For streams of a database that was made anew.
-const FORGOTTEN: &str = "the database was made anew and does not know this host yet: say Hello \
-                         again and send what is not acknowledged";
+const FORGOTTEN: &str = "the database was made anew and does not know this host: say Hello again \
+                         and send what is not acknowledged";
 
 /// What goes to the peer.
 pub(super) type Outbound = mpsc::Sender<Result<pb::StreamResponse, Status>>;

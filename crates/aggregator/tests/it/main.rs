@@ -4,8 +4,14 @@
 
 mod access;
 mod faults;
+mod hostile;
+mod hosts;
+mod http;
+mod metrics;
+mod notify;
 mod process;
 mod reports;
 mod rig;
+mod schema;
 mod stop;
 mod stream;

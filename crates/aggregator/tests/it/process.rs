@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use crate::rig::PATIENCE;
 
 /// A program whose settings come from flags alone.
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rowcall-aggregator"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROWCALL_")) {
         command.env_remove(name);
@@ -21,12 +21,12 @@ fn program() -> Command {
 }
 
 /// Its settings, in a file.
-fn settings(folder: &Path, more: &str) -> String {
+pub(crate) fn settings(folder: &Path, more: &str) -> String {
     let ca = TestCa::root("test").unwrap();
     let paths = ca.write(folder, "server", &Leaf::server()).unwrap();
     let file = folder.join("aggregator.toml");
     let text = format!(
-        "listen = '127.0.0.1:0'\ntrust_domain = 'd'\nlog_format = 'json'\n\
+        "listen = '127.0.0.1:0'\nhttp_listen = '127.0.0.1:0'\ntrust_domain = 'd'\nlog_format = 'json'\n\
          certificate = '{}'\nkey = '{}'\nclient_ca = '{}'\n{more}\n",
         paths.certificate.display(),
         paths.key.display(),
@@ -37,7 +37,10 @@ fn settings(folder: &Path, more: &str) -> String {
 }
 
 /// Reads the log until a message begins with this text.
-async fn logged(lines: &mut Lines<BufReader<ChildStderr>>, message: &str) -> serde_json::Value {
+pub(crate) async fn logged(
+    lines: &mut Lines<BufReader<ChildStderr>>,
+    message: &str,
+) -> serde_json::Value {
     let found = async {
         loop {
             let line = lines.next_line().await.unwrap().expect("the log ended");
@@ -50,20 +53,20 @@ async fn logged(lines: &mut Lines<BufReader<ChildStderr>>, message: &str) -> ser
     tokio::time::timeout(PATIENCE, found).await.unwrap()
 }
 
-fn serve(file: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+pub(crate) fn serve(file: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
     let mut child =
         program().args(["serve", "--config", file]).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     (child, lines)
 }
 
-async fn signal(child: &Child, signal: &str) {
+pub(crate) async fn signal(child: &Child, signal: &str) {
     let pid = child.id().unwrap().to_string();
     let status = Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap();
     assert!(status.success());
 }
 
-async fn code(mut child: Child) -> Option<i32> {
+pub(crate) async fn code(mut child: Child) -> Option<i32> {
     tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap().code()
 }
 
@@ -136,9 +139,13 @@ async fn wrong_settings_end_with_code_2_and_all_problems() {
     let output = program().args(["serve", "--config", &file]).output().await.unwrap();
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
-    for part in
-        ["3 problems", "unknown setting \"spool\"", "interval (file)", "database is not set"]
-    {
+    for part in [
+        "3 problems",
+        "unknown setting \"spool\"",
+        "interval (file /",
+        "aggregator.toml): \"soon\" is no duration",
+        "database is not set",
+    ] {
         assert!(error.contains(part), "{part} is missing in {error}");
     }
     let output = program().args(["serve", "--nonsense"]).output().await.unwrap();
@@ -151,7 +158,8 @@ async fn settings_and_certificates_can_be_checked_and_printed() {
     let file = settings(folder.path(), "database = 'postgresql://rowcall:hunter2@db/host_agent'");
     let output =
         program().args(["serve", "--config", &file, "--check-config"]).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("nothing was connected to"));
     let output =
         program().args(["serve", "--config", &file, "--print-config"]).output().await.unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -159,6 +167,30 @@ async fn settings_and_certificates_can_be_checked_and_printed() {
         shown.contains("database = \"postgresql://rowcall:********@db/host_agent\" # file"),
         "{shown}"
     );
+    for (url, part) in [
+        ("mysql://db/x", "database URL"),
+        ("postgresql:///host_agent", "it names no host"),
+        ("postgresql://db/x?sslmode=perhaps", "sslmode"),
+    ] {
+        let output = program()
+            .args(["serve", "--config", &file, "--check-config", "--database", url])
+            .output()
+            .await
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(part) && output.status.code() != Some(0), "{url}: {error}");
+    }
+    let other = TestCa::root("other").unwrap();
+    let stranger = other.write(folder.path(), "stranger", &Leaf::server()).unwrap();
+    let output = program()
+        .args(["serve", "--config", &file, "--check-config", "--key"])
+        .arg(&stranger.key)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("does not belong to the first certificate"), "{error}");
     std::fs::write(folder.path().join("server-key.pem"), "").unwrap();
     let output =
         program().args(["serve", "--config", &file, "--check-config"]).output().await.unwrap();

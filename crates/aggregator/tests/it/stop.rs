@@ -122,6 +122,12 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     let error = Server::bind(config.clone(), SystemClock::shared()).await.unwrap_err().to_string();
     assert!(error.contains("cannot listen on 127.0.0.1:"), "{error}");
     assert!(error.contains("choose another with --listen"), "{error}");
+    assert!(error.starts_with("listen: "), "{error}");
+    config.listen.set_port(0);
+    config.http_listen = rig.handle.http_addr();
+    let error = Server::bind(config.clone(), SystemClock::shared()).await.unwrap_err().to_string();
+    assert!(error.starts_with("http_listen: cannot listen on 127.0.0.1:"), "{error}");
+    assert!(error.contains("choose another with --http-listen"), "{error}");
     config.trust_domain = None;
     let error = Server::bind(config.clone(), SystemClock::shared()).await.unwrap_err();
     assert!(matches!(error, Error::Certificates(_)), "{error}");

@@ -88,7 +88,8 @@ impl Aggregator {
     ) -> Result<Self> {
         let mut command = command("rowcall-aggregator")?;
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--interval", interval])
+            .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "off"])
+            .args(["--interval", interval])
             .args(["--trust-domain", trust_domain])
             .env("ROWCALL_DATABASE", database)
             .env("ROWCALL_CERTIFICATE", &files.certificate)
