@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use rowcall_core::id::{HostName, InvalidHostName};
 use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::GeneralName;
+
+use crate::x509;
 
 const SCHEME: &str = "spiffe://";
 
@@ -249,10 +251,10 @@ impl fmt::Display for Identity {
 }
 
 fn one_uri(der: &CertificateDer<'_>) -> Result<String, IdentityError> {
-    let unreadable =
-        |error: &dyn fmt::Display| IdentityError::Unreadable(shown(&error.to_string()));
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|e| unreadable(&e))?;
-    let names = certificate.subject_alternative_name().map_err(|e| unreadable(&e))?;
+    let certificate = x509::read(der).map_err(IdentityError::Unreadable)?;
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|error| IdentityError::Unreadable(x509::explain(&error)))?;
     let mut uris = names
         .iter()
         .flat_map(|names| &names.value.general_names)

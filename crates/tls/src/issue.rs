@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::identity::{Identity, IdentityError, Role, TrustDomain};
+use crate::x509;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -18,9 +20,6 @@ use rcgen::{
 use rowcall_core::id::{HostName, UnixMicros};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-use crate::identity::{Identity, IdentityError, Role, TrustDomain};
 
 /// A new certificate is valid from this long before now, for machines whose clock is slow.
 const BACKDATED: Duration = Duration::from_secs(300);
@@ -129,7 +128,7 @@ impl Authority {
         let unreadable = |error: &dyn std::fmt::Display| IssueError::Unreadable(error.to_string());
         let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|e| unreadable(&e))?;
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| unreadable(&e))?;
+        let certificate = x509::read(&der).map_err(IssueError::Unreadable)?;
         // rcgen would take any certificate for an issuer's.
         if !certificate.is_ca() {
             return Err(IssueError::NotAnAuthority);
@@ -296,9 +295,9 @@ mod tests {
         Authority::create(TrustDomain::parse("example.org").unwrap(), NOW).unwrap()
     }
 
-    fn with<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    fn with<T>(pem: &str, look: impl FnOnce(&x509_parser::prelude::X509Certificate<'_>) -> T) -> T {
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-        look(&X509Certificate::from_der(&der).unwrap().1)
+        look(&x509::read(&der).unwrap())
     }
 
     #[test]

@@ -25,3 +25,4 @@ pub mod issue;
 
 #[cfg(any(feature = "accept", feature = "connect"))]
 mod socket;
+mod x509;

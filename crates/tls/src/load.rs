@@ -18,10 +18,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::prelude::ASN1Time;
 
 use crate::config;
 use crate::identity::{Identity, IdentityError};
+use crate::x509;
 
 /// A file above this size is none of ours.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -239,7 +240,7 @@ impl Material {
                     certificate: files.certificate.clone(),
                 }
             } else {
-                LoadError::BadKey { path: files.key.clone(), detail: error.to_string() }
+                LoadError::BadKey { path: files.key.clone(), detail: x509::explain_key(&error) }
             }
         })?;
         Ok(Self {
@@ -411,7 +412,7 @@ fn authorities(path: &Path) -> Result<(RootCertStore, Option<UnixMicros>), LoadE
             number,
             detail,
         };
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| bad(e.to_string()))?;
+        let certificate = x509::read(&der).map_err(bad)?;
         if !certificate.is_ca() {
             return Err(LoadError::NotAnAuthority {
                 path: path.to_owned(),
@@ -439,7 +440,7 @@ fn not_pem(kind: FileKind, path: &Path, error: &PemError) -> LoadError {
 }
 
 fn validity(der: &CertificateDer<'_>) -> Result<Validity, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    let certificate = x509::read(der)?;
     let micros = |time: ASN1Time| UnixMicros(time.timestamp().saturating_mul(1_000_000));
     let validity = certificate.validity();
     Ok(Validity { not_before: micros(validity.not_before), not_after: micros(validity.not_after) })

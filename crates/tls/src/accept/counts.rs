@@ -2,8 +2,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use rowcall_core::throttle::Throttle;
 use rustls::Error;
+use tokio::time::Instant;
 
 /// Why a connection ended before a server had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +92,7 @@ pub struct HandshakeCounts {
     closed: AtomicU64,
     accept_errors: AtomicU64,
     in_flight: AtomicUsize,
+    lines: Lines,
 }
 
 impl HandshakeCounts {
@@ -120,8 +124,22 @@ impl HandshakeCounts {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_refused(&self, refusal: Refusal) {
+    /// Counts one. `Some`: log it, with the number of those held back before it.
+    #[must_use]
+    pub(super) fn count_refused(&self, refusal: Refusal) -> Option<u64> {
         self.counter(refusal).fetch_add(1, Ordering::Relaxed);
+        self.lines.happened(Some(refusal))
+    }
+
+    /// A connection whose certificate names nobody. `Some`: log it, as above.
+    #[must_use]
+    pub(super) fn nameless(&self) -> Option<u64> {
+        self.lines.happened(None)
+    }
+
+    /// What was held back and is due to be told, `None` standing for the nameless.
+    pub(super) fn untold(&self) -> Vec<(Option<Refusal>, u64)> {
+        self.lines.rest()
     }
 
     pub(super) fn count_accept_error(&self) {
@@ -144,5 +162,55 @@ impl HandshakeCounts {
             Refusal::Protocol => &self.protocol,
             Refusal::Closed => &self.closed,
         }
+    }
+}
+
+/// Which lines of the log were written lately: of each refusal, and of the nameless.
+#[derive(Debug)]
+struct Lines {
+    started: Instant,
+    kinds: Mutex<[(Option<Refusal>, Throttle); Refusal::ALL.len() + 1]>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let kind = |at: usize| (Refusal::ALL.get(at).copied(), Throttle::new());
+        Self { started: Instant::now(), kinds: Mutex::new(std::array::from_fn(kind)) }
+    }
+}
+
+impl Lines {
+    fn happened(&self, what: Option<Refusal>) -> Option<u64> {
+        let now = self.started.elapsed();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.iter_mut().find(|(kind, _)| *kind == what)?.1.happened(now)
+    }
+
+    fn rest(&self) -> Vec<(Option<Refusal>, u64)> {
+        let now = self.started.elapsed();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.iter_mut().filter_map(|(kind, line)| Some((*kind, line.rest(now)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rowcall_core::throttle::EVERY;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_refusals_are_counted_and_one_is_logged() {
+        let counts = HandshakeCounts::default();
+        let lines: Vec<_> =
+            (0..1_000).filter_map(|_| counts.count_refused(Refusal::BadCertificate)).collect();
+        assert_eq!(lines, [0]);
+        assert_eq!(counts.refused(Refusal::BadCertificate), 1_000);
+        assert_eq!((counts.nameless(), counts.nameless()), (Some(0), None));
+        assert_eq!(counts.count_refused(Refusal::Closed), Some(0));
+        assert!(counts.untold().is_empty());
+        tokio::time::advance(EVERY).await;
+        assert_eq!(counts.untold(), [(Some(Refusal::BadCertificate), 999), (None, 1)]);
+        assert!(counts.untold().is_empty());
     }
 }

@@ -27,7 +27,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
@@ -40,6 +40,8 @@ use tracing::{debug, info, warn};
 pub use counts::{HandshakeCounts, Refusal};
 pub use gate::Limits;
 pub use peer::PeerInfo;
+
+use rowcall_core::throttle::EVERY;
 
 use crate::identity::{Identity, TrustDomain};
 use crate::socket;
@@ -204,11 +206,17 @@ async fn accept_loop(listener: TcpListener, shared: Shared, sender: Sender) {
     let gate = Gate::new(shared.limits, Arc::clone(&shared.counts));
     let handshakes = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
+    let mut looks = interval(EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => break,
             () = sender.closed() => break,
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                tell(&shared.counts);
+                continue;
+            }
         };
         match accepted {
             Ok((stream, address)) => {
@@ -295,7 +303,11 @@ async fn finish_handshake(stream: TcpStream, address: SocketAddr, shared: &Share
                 .and_then(|identity| identity.within(&shared.trust_domain));
             match &identity {
                 Ok(identity) => debug!(peer = %address, %identity, "connected"),
-                Err(error) => info!(peer = %address, %error, "connected without an identity"),
+                Err(error) => {
+                    if let Some(held_back) = shared.counts.nameless() {
+                        info!(peer = %address, %error, held_back, "connected without an identity");
+                    }
+                }
             }
             shared.counts.count_accepted();
             let peer = Arc::new(PeerInfo { address, identity });
@@ -317,12 +329,28 @@ fn refused(
     refusal: Refusal,
     detail: &dyn std::fmt::Display,
 ) {
-    counts.count_refused(refusal);
+    let Some(held_back) = counts.count_refused(refusal) else { return };
+    let reason = refusal.as_str();
     // People act upon certificates; the rest is what any open port on a network sees.
     if refusal.concerns_certificates() {
-        info!(%peer, reason = refusal.as_str(), %detail, "handshake refused");
+        info!(%peer, reason, %detail, held_back, "handshake refused");
     } else {
-        debug!(%peer, reason = refusal.as_str(), %detail, "handshake refused");
+        debug!(%peer, reason, %detail, held_back, "handshake refused");
+    }
+}
+
+/// Says how many lines were held back where nothing followed that would say it.
+fn tell(counts: &HandshakeCounts) {
+    for (refusal, held_back) in counts.untold() {
+        match refusal {
+            Some(refusal) if refusal.concerns_certificates() => {
+                info!(reason = refusal.as_str(), held_back, "more handshakes refused");
+            }
+            Some(refusal) => {
+                debug!(reason = refusal.as_str(), held_back, "more handshakes refused");
+            }
+            None => info!(held_back, "more connected without an identity"),
+        }
     }
 }
 
