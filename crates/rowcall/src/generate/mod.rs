@@ -16,7 +16,7 @@ use crate::text;
 fn command(program: Program) -> clap::Command {
     match program {
         Program::Rowcall => cli::command(),
-        Program::RowcallAgent => <rowcall_agent::cli::Cli as clap::CommandFactory>::command(),
+        Program::RowcallAgent => rowcall_agent::command(),
         Program::RowcallAggregator => rowcall_aggregator::command(),
     }
 }

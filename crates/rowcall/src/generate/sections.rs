@@ -1,7 +1,8 @@
 //! The text after a command's options, taken apart into a manual page's sections.
 //!
 //! A line that begins with a title and a colon (`Exit codes:`) opens a section; what stands before
-//! the first is NOTES. Indented lines of the form `term  words`, two blanks apart, are terms.
+//! the first is NOTES. Indented lines of the form `term  words`, two blanks apart, are terms; other
+//! lines make paragraphs, which blank lines part.
 
 /// A title as it stands in the help, and the section that it becomes.
 const TITLES: [(&str, &str); 5] = [
@@ -45,7 +46,13 @@ impl Section {
 /// Takes a text apart.
 pub(super) fn sections(text: &str) -> Vec<Section> {
     let mut found: Vec<Section> = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+    // Whether the line before this one ended its paragraph.
+    let mut ended = true;
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            ended = true;
+            continue;
+        }
         let title = TITLES.iter().find_map(|(title, name)| {
             let rest = line.get(..title.len()).filter(|head| head.eq_ignore_ascii_case(title));
             rest.map(|_| (*name, line.get(title.len()..).unwrap_or_default().trim()))
@@ -58,8 +65,17 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
         if let Some(section) = found.last_mut()
             && !rest.is_empty()
         {
-            section.lines.push(piece(rest, &section.title));
+            let next = piece(rest, &section.title);
+            match (section.lines.last_mut(), next) {
+                // The definition has broken a paragraph into lines.
+                (Some(Line::Words(words)), Line::Words(more)) if !ended => {
+                    words.push(' ');
+                    words.push_str(&more);
+                }
+                (_, next) => section.lines.push(next),
+            }
         }
+        ended = false;
     }
     found
 }
@@ -83,16 +99,16 @@ mod tests {
 
     #[test]
     fn titles_open_sections_and_two_blanks_part_a_term_from_its_words() {
-        let text = "Before all.\n\nExit codes:\n  0  done\n  1, 2   not\n\nFiles: none\nmore\n";
+        let text = "Before\nall.\n\nSecond.\n\nExit codes:\n  0  done\n  1, 2   not\n\nFiles: none\nmore\n";
         let term = |term: &str, words: &str| Line::Term(term.to_owned(), words.to_owned());
         let words = |words: &str| Line::Words(words.to_owned());
         let section = |title: &str, lines: Vec<Line>| Section { title: title.to_owned(), lines };
         assert_eq!(
             sections(text),
             [
-                section(NOTES, vec![words("Before all.")]),
+                section(NOTES, vec![words("Before all."), words("Second.")]),
                 section(EXIT_STATUS, vec![term("0", "done"), term("1, 2", "not")]),
-                section("FILES", vec![words("none"), words("more")]),
+                section("FILES", vec![words("none more")]),
             ]
         );
         assert_eq!(sections(" \n"), []);

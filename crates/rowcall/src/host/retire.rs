@@ -48,8 +48,8 @@ pub(super) async fn run(args: &RetireArgs, client: &Client) -> anyhow::Result<St
 /// Before it is done.
 fn meaning(name: &str) -> String {
     format!(
-        "{name} goes out of the roll from now on; its rows stay. If its agent still runs, its \
-         next Hello brings it back.\n"
+        "{name} goes out of the roll from now on; its rows stay.\n\
+         If its agent still runs, its next Hello brings it back.\n"
     )
 }
 
@@ -61,8 +61,8 @@ pub(super) fn done(name: &str, answer: &v1::RetireHostResponse) -> String {
         |at| format!("since {}", text::timestamp(at, &jiff::tz::TimeZone::UTC)),
     );
     format!(
-        "{name} is out of the roll {since}; its rows stay. If its agent still runs, its next \
-         Hello brings it back.\n"
+        "{name} is out of the roll {since}; its rows stay.\n\
+         If its agent still runs, its next Hello brings it back.\n"
     )
 }
 
@@ -77,8 +77,8 @@ pub(super) fn warning(name: &str, status: Option<&v1::StatusResponse>) -> String
         last.map_or_else(String::new, |(at, now)| format!(", last sample {}", text::age(at, now)));
     let peer = text::clean(&host.peer_address);
     format!(
-        "{} {name} is connected now, from {peer}{last}: stop its agent first, or it comes back \
-         with its next connection\n",
+        "{} {name} is connected now, from {peer}{last}\n\
+         \x20 Stop its agent first, or it comes back with its next connection.\n",
         text::paint(ODD, "warning:")
     )
 }

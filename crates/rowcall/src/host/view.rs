@@ -17,7 +17,8 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> Strin
         let words = if selected {
             "No host matches --select and --name."
         } else {
-            "No host has joined yet. A host joins with its agent's first handshake."
+            "No host: none has joined yet with its agent's first handshake, or all are retired, \
+             which --retired shows."
         };
         text::paragraph(&mut out, screen, FAINT, words);
         return out;

@@ -76,12 +76,13 @@ fn flags_go_before_variables_before_the_file() {
 fn files_are_looked_for_from_the_nearest_to_the_most_general() {
     let mut world = World::new();
     let expect = |world: &mut World, folder: &str| {
-        world.file(folder, &naming(folder.rsplit('/').nth(1).unwrap_or("x")));
+        let name = folder.rsplit('/').nth(1).unwrap_or("x").trim_start_matches('.');
+        world.file(folder, &naming(name));
         world.find(&Given::default()).unwrap().server
     };
     assert_eq!(expect(&mut world, "home/.local/share/rowcall"), "share:7443");
     assert_eq!(expect(&mut world, "etc/rowcall"), "etc:7443");
-    assert_eq!(expect(&mut world, "home/.config/rowcall"), ".config:7443");
+    assert_eq!(expect(&mut world, "home/.config/rowcall"), "config:7443");
     assert_eq!(expect(&mut world, "work/.rowcall"), "work:7443");
     let dir = world.file("named/dir", &naming("variable"));
     world.env.insert("ROWCALL_DATA_DIR", dir.display().to_string());
