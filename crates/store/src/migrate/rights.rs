@@ -186,7 +186,8 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
         "SELECT * FROM rowcall.drop_day('infinity', NULL)",
         "SELECT * FROM rowcall.drop_day('nan', NULL)",
     ] {
-        assert_eq!(&failure(&bench.sql, sql).await[..2], "22", "{sql}");
+        let code = failure(&bench.sql, sql).await;
+        assert!(code.starts_with("22"), "{code}: {sql}");
     }
     for sql in [
         "SELECT rowcall.create_days(NULL)",
@@ -232,6 +233,11 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
         }
     }
     bench.sql.batch_execute("SET ROLE rowcall_reader").await.unwrap();
+    bench.sql.batch_execute("SELECT rowcall.kept_from()").await.unwrap();
+    bench.sql.batch_execute("SELECT * FROM rowcall.partitions_of_usage()").await.unwrap();
+    for report in crate::reports::FILES {
+        bench.sql.batch_execute(report).await.unwrap();
+    }
     for sql in [
         "SELECT rowcall.create_days('{}')",
         "SELECT rowcall.drop_day(2592000, NULL)",

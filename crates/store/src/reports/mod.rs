@@ -29,6 +29,10 @@ use crate::error::{Error, Kind};
 use crate::time::Time;
 use rows::FromRow;
 
+/// The files as they stand.
+#[cfg(test)]
+pub(crate) const FILES: [&str; 6] = template::ALL;
+
 /// Longest window in seconds: a day.
 pub const MAX_WINDOW_S: u32 = 86_400;
 /// Most windows in a report.

@@ -19,6 +19,10 @@ pub(super) const ROLL: &str = include_str!("../../../../sql/queries/reports/roll
 pub(super) const BALANCE: &str = include_str!("../../../../sql/queries/reports/balance.sql");
 pub(super) const INTEGRITY: &str = include_str!("../../../../sql/queries/reports/integrity.sql");
 
+/// All of them.
+#[cfg(test)]
+pub(super) const ALL: [&str; 6] = [FRAME, HARDWARE, MEMORY, ROLL, BALANCE, INTEGRITY];
+
 /// A report file with parameters instead of its defaults.
 pub(super) fn with_parameters(file: &str) -> String {
     let mut statement = String::with_capacity(file.len());
@@ -32,8 +36,6 @@ pub(super) fn with_parameters(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [&str; 6] = [FRAME, HARDWARE, MEMORY, ROLL, BALANCE, INTEGRITY];
 
     fn defaults(file: &str) -> Vec<&str> {
         file.lines().filter(|line| line.starts_with(START)).collect()
