@@ -6,7 +6,7 @@ use rowcall_proto::v1 as pb;
 use rowcall_testkit::database::Database;
 use rowcall_testkit::poll::wait_for;
 
-use crate::rig::{Agent, PATIENCE, Rig, now};
+use crate::rig::{Agent, PATIENCE, Rig, count, now};
 
 /// Every family, with its type. The table in the documentation has the same.
 const FAMILIES: [(&str, &str); 30] = [
@@ -152,6 +152,34 @@ async fn every_documented_family_is_there_and_nothing_else() {
     let expected: BTreeMap<_, _> =
         FAMILIES.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect();
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_day_past_retention_is_dropped_at_the_start_and_counted() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut agent, _) = rig.connected("node1", 1).await;
+    let old = pb::Record {
+        sequence: 1,
+        time_unix_us: now() - 20 * 86_400 * 1_000_000,
+        body: Some(pb::record::Body::Sample(pb::Sample::default())),
+    };
+    agent.batch(vec![old]).await;
+    agent.acknowledged(1).await;
+    drop(agent);
+    rig.stop().await.unwrap();
+    let rows = "SELECT count(*) FROM host_usage";
+    assert_eq!(count(&database, rows).await, 1);
+    let rig = Rig::start_with(&database.url(), |config| {
+        config.retention = std::time::Duration::from_secs(7 * 86_400);
+    })
+    .await;
+    wait_for("the day to be dropped", PATIENCE, || async {
+        let dropped = scrape(&rig).await.of("rowcall_days_dropped_total{reason=\"age\"}");
+        (dropped >= 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(count(&database, rows).await, 0);
 }
 
 #[tokio::test]

@@ -119,6 +119,28 @@ async fn a_second_signal_stops_at_once() {
 }
 
 #[tokio::test]
+async fn metrics_for_other_machines_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().to_str().unwrap().replace('/', "%2F");
+    let more = format!("database = 'postgresql://nobody@{nowhere}/x'");
+    let file = settings(folder.path(), &more);
+    let (child, mut log) = serve(&file);
+    let line = logged(&mut log, "probes and metrics").await;
+    assert!(line["http"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    logged(&mut log, "waiting for the database").await;
+    signal(&child, "TERM").await;
+    assert_eq!(code(child).await, Some(0));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("http_listen = '127.0.0.1:0'", "http_listen = '[::]:0'"))
+        .unwrap();
+    let (child, mut log) = serve(&file);
+    let line = logged(&mut log, "http_listen is not loopback").await;
+    assert_eq!(line["level"], "WARN");
+    signal(&child, "TERM").await;
+    assert_eq!(code(child).await, Some(0));
+}
+
+#[tokio::test]
 async fn migrate_says_which_version_it_made() {
     let database = Database::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
