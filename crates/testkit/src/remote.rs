@@ -117,7 +117,19 @@ impl Remote {
         self.url_of(&format!("{}:{PASSWORD}", role.name()))
     }
 
-    /// The same with these credentials.
+    /// A URL like that of an empty database of its own, which the role owns; it has no other rights.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn database(&self, role: Role) -> Result<String> {
+        let name = format!("test_{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let sql = format!("CREATE DATABASE {name} OWNER {}", role.name());
+        self.admin().await?.batch_execute(&sql).await?;
+        let url = self.url(role);
+        Ok(format!("{}/{name}", url.strip_suffix("/postgres").unwrap_or(&url)))
+    }
+
+    /// As [`Remote::url`], with these credentials.
     pub fn url_of(&self, credentials: &str) -> String {
         format!("postgresql://{credentials}@localhost:{}/postgres", self.port())
     }

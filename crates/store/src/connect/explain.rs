@@ -6,9 +6,10 @@ use std::path::Path;
 
 use rustls::{AlertDescription, CertificateError};
 use tokio_postgres::Config;
+use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::error::SqlState;
 
-use super::tls::{Mode, Tls};
+use super::tls::Tls;
 use crate::error::{Error, Kind, Target, classify, text};
 
 /// The driver's text where a server has no TLS; it gives no other sign.
@@ -213,7 +214,7 @@ impl Attempt<'_> {
                 return (Kind::Config, message);
             }
             Some(_) if self.over_tls => {
-                let direct = if self.tls.mode >= Mode::Require {
+                let direct = if self.config.get_ssl_negotiation() == SslNegotiation::Direct {
                     "; sslnegotiation=direct needs PostgreSQL 17 or newer"
                 } else {
                     ""

@@ -184,6 +184,7 @@ impl Connector {
                 }
             }
             Mode::Prefer if over_tls && (error.is_login_refused() || error.is_tls_failure()) => {
+                tracing::debug!(%error, "trying without TLS, as sslmode=prefer has it");
                 let second = self.attempt(server, config.ssl_mode(SslMode::Disable), files).await.1;
                 second.map_err(|other| if other.is_login_refused() { error } else { other })
             }

@@ -162,6 +162,12 @@ async fn the_servers_certificate_is_checked_as_the_mode_says() {
     let pinned = remote.client_file("pinned.pem", &own.chain_pem).unwrap();
     assert_eq!(over(&url("verify-full", &pinned)).await, "TLSv1.3");
 
+    let old = remote.ca().issue(&Leaf::server().as_authority().expired()).unwrap();
+    remote.show_certificate(&old).await.unwrap();
+    let expired = remote.client_file("expired.pem", &old.chain_pem).unwrap();
+    refused(&url("verify-ca", &expired), Kind::Config, &["it has expired"]).await;
+    remote.show_certificate(&own).await.unwrap();
+
     // TLS 1.2 will do, and where TLS is impossible prefer goes on without.
     remote.set("ssl_max_protocol_version", "TLSv1.2").await.unwrap();
     assert_eq!(over(&url("verify-full", &pinned)).await, "TLSv1.2");
@@ -415,9 +421,13 @@ async fn servers_are_tried_in_turn_and_all_are_named_when_none_will_do() {
     assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     assert!(!format!("{connector:?}").contains(PASSWORD), "{connector:?}");
 
-    let only = format!("{}?target_session_attrs=read-only", remote.url(Role::EitherWay));
-    let error = open(&only).await.unwrap_err();
-    assert!(error.to_string().contains("not read only"), "{error}");
+    let url = remote.database(Role::EitherWay).await.unwrap();
+    let name = url.rsplit('/').next().unwrap();
+    let alter = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    remote.admin().await.unwrap().batch_execute(&alter).await.unwrap();
+    over(&url).await;
+    let words = ["only reads, and target_session_attrs=read-write wants a server that writes"];
+    refused(&format!("{url}?target_session_attrs=read-write"), Kind::ReadOnly, &words).await;
 }
 
 #[tokio::test]
@@ -440,4 +450,36 @@ async fn a_pool_gives_the_same_words() {
     assert!(error.to_string().contains("not signed by an authority in sslrootcert"), "{error}");
     let settings = crate::Settings::new(format!("{}?sslmode=require", remote.url(Role::OverTls)));
     crate::Store::connect(&settings).await.unwrap().ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_does_all_its_work_over_tls_as_the_databases_owner() {
+    let remote = Remote::shared().await.unwrap();
+    let client = remote.client(Role::ByBoth).unwrap();
+    let url = remote.database(Role::ByBoth).await.unwrap();
+    let url = with_files(
+        &format!("{url}?sslmode=verify-full"),
+        &[
+            ("sslrootcert", &client.authorities),
+            ("sslcert", &client.certificate),
+            ("sslkey", &client.key),
+        ],
+    );
+    let store = crate::Store::connect(&crate::Settings::new(&url)).await.unwrap();
+    store.migrate().await.unwrap();
+    store.ensure_partitions().await.unwrap();
+    store.open_session(&crate::testing::hello("node1", 1), crate::testing::MINUTE).await.unwrap();
+    let ways = remote
+        .admin()
+        .await
+        .unwrap()
+        .query(
+            "SELECT DISTINCT s.ssl, s.client_dn FROM pg_stat_ssl s JOIN pg_stat_activity a \
+             USING (pid) WHERE a.usename = 'by_both' AND a.application_name = 'rowcall-aggregator'",
+            &[],
+        )
+        .await
+        .unwrap();
+    let ways: Vec<(bool, Option<String>)> = ways.iter().map(|r| (r.get(0), r.get(1))).collect();
+    assert_eq!(ways, [(true, Some("/CN=by_both".into()))]);
 }

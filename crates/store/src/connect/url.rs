@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslNegotiation};
+use tokio_postgres::config::{Host, SslNegotiation, TargetSessionAttrs};
 
 use super::tls::{ClientFiles, Mode, Roots, Tls};
 use crate::error::{Error, Kind};
@@ -60,6 +60,9 @@ pub(super) fn parse(url: &str) -> Result<Given, Error> {
     };
     let config: Config = rest.parse().map_err(|error| Error::url(&error))?;
     check_hosts(&config)?;
+    if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+        return Err(refuse("target_session_attrs must be any or read-write: rows are written"));
+    }
 
     let given = |name: &str| {
         let last = pairs.iter().rev().find(|(key, _)| key == name);
@@ -334,6 +337,7 @@ mod tests {
             ("host=db password='geheim", "has no end"),
             ("host=db geheim user=x", "not followed by '='"),
             ("geheim", "it looks like postgresql://"),
+            ("host=a target_session_attrs=read-only", "must be any or read-write"),
             ("host=a,b hostaddr=127.0.0.1", "equally many"),
             ("host=a,b,c port=1,2", "one port, or one for each host"),
         ] {
