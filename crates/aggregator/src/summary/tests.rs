@@ -152,7 +152,9 @@ async fn a_reader_that_takes_nothing_ends_its_report_after_10_seconds_with_the_r
         sink.put(pb::SummaryResponse::default()).await.unwrap();
     }
     let started = Instant::now();
-    let status = sink.put(pb::SummaryResponse::default()).await.unwrap_err();
+    let put = sink.put(pb::SummaryResponse::default());
+    let put = tokio::time::timeout(STALL * 60, put).await.expect("it waits for ever");
+    let status = put.unwrap_err();
     assert_eq!(started.elapsed(), Duration::from_secs(10));
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     assert_eq!(status.message(), STALLED);
