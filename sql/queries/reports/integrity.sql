@@ -110,6 +110,26 @@ epochs AS (
             WHERE o.host_id = e.host_id AND (o.opened_at, o.id) < (e.opened_at, e.id)
             ORDER BY o.opened_at DESC, o.id DESC LIMIT 1) o
 ),
+seen AS MATERIALIZED (
+    -- One pass over the samples: what tells of each host whether there is anything to look into.
+    SELECT u.host_id, count(*) AS samples, count(*) FILTER (WHERE u.delay_s < -2) AS ahead,
+           min(u."timestamp") AS from_ts, max(u."timestamp") AS to_ts,
+           min(u.delay_s) AS least, max(u.delay_s) AS most,
+           max(u.memory_free) AS free, max(u.memory_available) AS available,
+           bool_or(u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
+                   OR u.cpu_idle::float8 + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
+                   OR u.memory_free < 0 OR u.memory_available < 0 OR u.elapsed_s <= 0) AS bad
+      FROM bounds b
+      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
+     WHERE (b.name_glob = '' AND b.labels = '{}') OR u.host_id IN (SELECT host_id FROM hosts)
+     GROUP BY u.host_id
+),
+suspects AS MATERIALIZED (
+    SELECT h.host_id, h.total_mem
+      FROM seen s
+      JOIN hosts h ON h.host_id = s.host_id
+     WHERE s.bad OR s.free > h.total_mem / 1024 OR s.available > h.total_mem / 1024
+),
 bad_values AS (
     -- + 0 keeps the join a hash join: with few hosts expected and many found, it could otherwise
     -- become a walk through the index for each host.
@@ -124,7 +144,7 @@ bad_values AS (
            u.elapsed_s <= 0 AS elapsed
       FROM bounds b
       JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
-      JOIN hosts h ON h.host_id = u.host_id + 0
+      JOIN suspects h ON h.host_id = u.host_id + 0
      WHERE u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
         OR u.cpu_idle::float8 + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
         OR u.memory_free < 0 OR u.memory_free > h.total_mem / 1024
@@ -145,21 +165,12 @@ impossible AS (
       FROM bad_values
      GROUP BY host_id
 ),
-delays AS (
-    SELECT u.host_id, count(*) AS samples, count(*) FILTER (WHERE u.delay_s < -2) AS ahead,
-           min(u."timestamp") AS from_ts, max(u."timestamp") AS to_ts,
-           min(u.delay_s) AS least, max(u.delay_s) AS most
-      FROM bounds b
-      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
-     WHERE (b.name_glob = '' AND b.labels = '{}') OR u.host_id IN (SELECT host_id FROM hosts)
-     GROUP BY u.host_id
-),
 skews AS (
     SELECT host_id, 'clock_skew' AS kind, CASE WHEN least < -2 THEN ahead ELSE samples END AS samples,
            from_ts, to_ts,
            CASE WHEN least < -2 THEN format('clock ahead by %s s or more', round(-least::numeric, 1))
                 ELSE format('clock behind by about %s s', round(least::numeric, 1)) END AS detail
-      FROM delays
+      FROM seen
      WHERE least < -2 OR (least > 5 AND most - least <= 5 AND samples >= 3)
 ),
 steps AS (
