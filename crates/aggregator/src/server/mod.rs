@@ -5,7 +5,9 @@
 //! finish, and at the deadline cuts whatever is left: nothing unacknowledged is lost by that.
 
 mod certificates;
+mod handle;
 mod services;
+mod store;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, info_span, warn};
 
+use crate::Error;
 use crate::access::Guarded;
 use crate::admin::Admin;
 use crate::config::{Config, Database as Which};
@@ -42,9 +45,10 @@ use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::{Counters, Writer};
 use crate::telemetry::{Shared, Telemetry};
 use crate::upkeep::Upkeep;
-use crate::{CommittedSample, Error};
 use certificates::{Certificates, certificates};
+pub use handle::{Handle, Stopped};
 use services::{SERVICES, mirror, services};
+use store::{embedded, store_settings};
 
 /// hyper's own defaults would let each stalled peer pin megabytes.
 const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
@@ -53,66 +57,6 @@ const MAX_CONCURRENT_STREAMS: u32 = 8;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Committed samples that a slow observer may lag behind before it loses some.
 const OBSERVER_LAG: usize = 256;
-
-/// The database of an embedded server.
-const EMBEDDED_DATABASE: &str = "host_agent";
-
-/// How a stop went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// Every stream was drained and everything received is committed and acknowledged.
-    InOrder,
-    /// The deadline came first. What was left is unacknowledged, so agents send it again.
-    AtDeadline,
-    /// All streams ended in time, but the database did not take the last records. They are
-    /// unacknowledged, so an agent that lives sends them again.
-    Uncommitted {
-        /// How many.
-        records: u64,
-    },
-}
-
-/// What others in this process may hold on to.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    address: SocketAddr,
-    http_address: Option<SocketAddr>,
-    ready: watch::Receiver<bool>,
-    observers: broadcast::Sender<CommittedSample>,
-    refusals: Arc<Refusals>,
-}
-
-impl Handle {
-    /// Where it listens, with the real port.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where it answers probes and gives metrics, with the real port; none: nowhere.
-    #[must_use]
-    pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http_address
-    }
-
-    /// Waits until the database is open and agents are welcome. False: the server ended before.
-    pub async fn ready(&mut self) -> bool {
-        self.ready.wait_for(|ready| *ready).await.is_ok()
-    }
-
-    /// Peers, calls and streams that were refused since the start, for whatever reason; without
-    /// handshakes.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refusals.total()
-    }
-
-    /// What is committed from now on, replays included. Lossy: whoever lags loses the oldest and is told how many.
-    #[must_use]
-    pub fn samples(&self) -> broadcast::Receiver<CommittedSample> {
-        self.observers.subscribe()
-    }
-}
 
 /// An aggregator that is bound to its address and not yet running.
 #[derive(Debug)]
@@ -429,33 +373,4 @@ async fn bound(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-/// Starts the embedded server where there is to be one; and the settings to connect with.
-async fn embedded(config: &Config) -> Result<(Option<rowcall_postgres::Server>, Settings), Error> {
-    let settings = |url: String| store_settings(config, url);
-    match &config.database {
-        Which::Url(url) => Ok((None, settings(url.clone()))),
-        Which::Embedded => {
-            let options =
-                rowcall_postgres::Server::options(&config.data_dir).database(EMBEDDED_DATABASE);
-            let started = tokio::task::spawn_blocking(move || options.start()).await;
-            let server = started.map_err(|_| Error::Task("embedded database"))??;
-            let url = server.url(EMBEDDED_DATABASE);
-            Ok((Some(server), settings(url)))
-        }
-    }
-}
-
-fn store_settings(config: &Config, url: String) -> Settings {
-    Settings {
-        url,
-        ingest_connections: config.ingest_connections,
-        report_connections: config.report_connections,
-        statement_timeout: config.statement_timeout,
-        pool_wait: config.pool_wait,
-        retention: config.retention,
-        max_database_bytes: config.max_database_bytes,
-        ..Settings::default()
-    }
 }

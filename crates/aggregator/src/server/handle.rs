@@ -1,0 +1,66 @@
+//! What others in this process see of a server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::CommittedSample;
+use crate::refusals::Refusals;
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every stream was drained and everything received is committed and acknowledged.
+    InOrder,
+    /// The deadline came first. What was left is unacknowledged, so agents send it again.
+    AtDeadline,
+    /// All streams ended in time, but the database did not take the last records. They are
+    /// unacknowledged, so an agent that lives sends them again.
+    Uncommitted {
+        /// How many.
+        records: u64,
+    },
+}
+
+/// What others in this process may hold on to.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) address: SocketAddr,
+    pub(super) http_address: Option<SocketAddr>,
+    pub(super) ready: watch::Receiver<bool>,
+    pub(super) observers: broadcast::Sender<CommittedSample>,
+    pub(super) refusals: Arc<Refusals>,
+}
+
+impl Handle {
+    /// Where it listens, with the real port.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it answers probes and gives metrics, with the real port; none: nowhere.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    /// Waits until the database is open and agents are welcome. False: the server ended before.
+    pub async fn ready(&mut self) -> bool {
+        self.ready.wait_for(|ready| *ready).await.is_ok()
+    }
+
+    /// Peers, calls and streams that were refused since the start, for whatever reason; without
+    /// handshakes.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refusals.total()
+    }
+
+    /// What is committed from now on, replays included. Lossy: whoever lags loses the oldest and is told how many.
+    #[must_use]
+    pub fn samples(&self) -> broadcast::Receiver<CommittedSample> {
+        self.observers.subscribe()
+    }
+}

@@ -1,0 +1,41 @@
+//! Which database, and with which settings.
+
+use rowcall_store::Settings;
+
+use crate::Error;
+use crate::config::{Config, Database as Which};
+
+/// The database of an embedded server.
+const EMBEDDED_DATABASE: &str = "host_agent";
+
+/// Starts the embedded server where there is to be one; and the settings to connect with.
+pub(super) async fn embedded(
+    config: &Config,
+) -> Result<(Option<rowcall_postgres::Server>, Settings), Error> {
+    let settings = |url: String| store_settings(config, url);
+    match &config.database {
+        Which::Url(url) => Ok((None, settings(url.clone()))),
+        Which::Embedded => {
+            let options =
+                rowcall_postgres::Server::options(&config.data_dir).database(EMBEDDED_DATABASE);
+            let started = tokio::task::spawn_blocking(move || options.start()).await;
+            let server = started.map_err(|_| Error::Task("embedded database"))??;
+            let url = server.url(EMBEDDED_DATABASE);
+            Ok((Some(server), settings(url)))
+        }
+    }
+}
+
+/// What the settings say of the store.
+pub(super) fn store_settings(config: &Config, url: String) -> Settings {
+    Settings {
+        url,
+        ingest_connections: config.ingest_connections,
+        report_connections: config.report_connections,
+        statement_timeout: config.statement_timeout,
+        pool_wait: config.pool_wait,
+        retention: config.retention,
+        max_database_bytes: config.max_database_bytes,
+        ..Settings::default()
+    }
+}
