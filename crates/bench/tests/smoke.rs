@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every figure, and what it must be in any run.
-const FIGURES: [(&str, f64, f64); 36] = [
+const FIGURES: [(&str, f64, f64); 38] = [
     ("ingest.day.streamed", 1.0, 1e8),
     ("ingest.day.direct", 1.0, 1e8),
     ("ingest.day.ratio", 1e-4, 1e4),
@@ -42,9 +42,11 @@ const FIGURES: [(&str, f64, f64); 36] = [
     ("summary.1h.balance", 0.1, 1e6),
     ("summary.1h.integrity", 0.1, 1e6),
     ("summary.2h.all", 0.1, 1e6),
+    ("summary.2h.hardware", 0.1, 1e6),
     ("summary.2h.memory", 0.1, 1e6),
     ("summary.2h.roll", 0.1, 1e6),
     ("summary.2h.balance", 0.1, 1e6),
+    ("summary.2h.integrity", 0.1, 1e6),
 ];
 
 const MACHINE: [&str; 8] =
@@ -78,6 +80,7 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(&format!("- {name}: {value}\n")), "{name} in {table}");
     }
     let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), FIGURES.len(), "{table}");
     for (id, least, most) in FIGURES {
         let figure = figure(figures, id);
         let value = figure["value"].as_f64().unwrap_or_else(|| panic!("{id} is no number"));

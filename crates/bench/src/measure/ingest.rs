@@ -62,10 +62,10 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
         },
         Shape {
             name: "hour",
-            what: "hours of backlog, 60 rows a message",
+            what: "an hour's backlog in one message per host",
             hosts: sizes.fleet_hosts,
             batch: 60,
-            batches: 2,
+            batches: 1,
             has_aim: true,
         },
         Shape {
@@ -73,7 +73,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
             what: "one row a message",
             hosts: sizes.fleet_hosts,
             batch: 1,
-            batches: 60,
+            batches: 40,
             has_aim: false,
         },
     ];

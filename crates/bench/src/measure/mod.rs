@@ -39,7 +39,7 @@ impl Sizes {
     /// What the figures are made with.
     pub(crate) const FULL: Self = Self {
         ingest_rounds: 5,
-        day_hosts: 100,
+        day_hosts: 60,
         fleet_hosts: 1_000,
         latency_hosts: 200,
         latency_seconds: 20,

@@ -58,8 +58,10 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     for hours in [1, hours] {
         for (name, reports) in ALL {
             let asked = Asked { hosts: sizes.report_hosts, hours, to, reports };
-            // What is cached once is cached always.
-            asked.take(channel.clone()).await?;
+            if hours == 1 {
+                // Connections are made, days are read from disk. After that all is as always.
+                asked.take(channel.clone()).await?;
+            }
             let mut times = Vec::new();
             for _ in 0..sizes.report_repeats {
                 times.push(millis(asked.take(channel.clone()).await?));
