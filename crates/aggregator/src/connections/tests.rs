@@ -14,6 +14,12 @@ fn peer(uri: &str) -> Arc<PeerInfo> {
     Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity })
 }
 
+/// Why a connection must end, which it does within days.
+async fn over(guest: &Guest) -> Over {
+    let limit = Duration::from_secs(7 * 86_400);
+    tokio::time::timeout(limit, guest.visit.over()).await.expect("it never ends")
+}
+
 fn agent(name: &str) -> Arc<PeerInfo> {
     peer(&format!("spiffe://d/agent/{name}"))
 }
@@ -28,7 +34,7 @@ async fn a_connection_without_a_call_is_over_after_10_seconds_whoever_it_is() {
     for peer in [agent("n"), viewer(), peer("spiffe://d/root/n")] {
         let guest = connections.enter(&peer).unwrap();
         let started = Instant::now();
-        assert_eq!(guest.visit.over().await, Over::NoCall);
+        assert_eq!(over(&guest).await, Over::NoCall);
         assert_eq!(started.elapsed(), Duration::from_secs(10));
     }
 }
@@ -63,7 +69,7 @@ async fn an_agent_that_comes_back_gets_in_and_its_oldest_dead_connection_goes() 
     let _session = guests[0].visit.welcome();
     let newcomer = connections.enter(&agent("n")).expect("an agent always gets in");
     assert!(newcomer.visit.check().is_ok());
-    assert_eq!(guests[1].visit.over().await, Over::Evicted);
+    assert_eq!(over(&guests[1]).await, Over::Evicted);
     for kept in [&guests[0], &guests[2], &guests[MAX_OF_AGENT - 1], &newcomer] {
         assert!(!kept.visit.lock().evicted);
     }
@@ -91,7 +97,7 @@ async fn a_person_s_idle_connection_goes_first_and_a_busy_one_never() {
     drop(calls.remove(5));
     let newcomer = connections.enter(&viewer()).unwrap();
     assert!(newcomer.visit.check().is_ok());
-    assert_eq!(guests[5].visit.over().await, Over::Evicted);
+    assert_eq!(over(&guests[5]).await, Over::Evicted);
     let _busy = newcomer.visit.call();
     let told = (0..TURNED_AWAY).map(|_| {
         let guest = connections.enter(&viewer()).unwrap();

@@ -321,7 +321,10 @@ async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
 }
 
 /// What is logged while the value lives, on this thread.
-struct Log(Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard);
+struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
 
 impl Log {
     fn start() -> Self {
@@ -331,11 +334,11 @@ impl Log {
             .with_ansi(false)
             .with_writer(move || Line(Arc::clone(&writer)))
             .finish();
-        Self(lines, tracing::subscriber::set_default(subscriber))
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
     }
 }
 
