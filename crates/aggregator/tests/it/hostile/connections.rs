@@ -45,6 +45,7 @@ async fn a_flood_of_connections_with_one_certificate_costs_others_nothing() {
     for _ in 0..20 {
         flood.push(rig.tls("agent", "flooder").await);
     }
+    assert_eq!(flood.len(), 20);
     wait_for("the flood to be counted", PATIENCE, || async {
         (rig.handle.refused() >= 13).then_some(())
     })
@@ -73,6 +74,7 @@ async fn a_person_with_too_many_busy_connections_is_told_so() {
         // A call that lasts.
         watched.push(health.watch(request).await.unwrap());
     }
+    assert_eq!(watched.len(), 32);
     let mut admin = AdminServiceClient::new(rig.dial(&leaf).await.unwrap());
     let status = admin.status(pb::StatusRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
