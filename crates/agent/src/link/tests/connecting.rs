@@ -180,24 +180,45 @@ async fn a_server_under_another_name_needs_people_and_its_names_are_told_plainly
     assert!(misnamed.reason.contains(names), "{}", misnamed.reason);
 }
 
-#[tokio::test]
-async fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
-    let mut peer = Peer::start().await;
-    let mut link = link(peer.config(), 100).await;
-    link.dialer.reload_deadline = Duration::from_millis(10);
-    // Whoever opens it waits for a writer, as for a file server that is gone.
-    let certificate = peer.folder.path().join("agent.pem");
-    std::fs::remove_file(&certificate).unwrap();
-    let made = std::process::Command::new("mkfifo").arg(&certificate).status().unwrap();
-    assert!(made.success());
-    let agent = Agent::running(link);
-    // More often than there are threads for what blocks.
-    for _ in 0..4 {
-        drop(peer.welcomed(None).await);
+/// A file that whoever opens it waits for a writer of, as for a file server that is gone. Dropping
+/// it lets them go, or the runtime would wait for them.
+struct Hanging(std::path::PathBuf);
+
+impl Hanging {
+    fn in_place_of(path: std::path::PathBuf) -> Self {
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        Self(path)
     }
-    agent.stopped().await;
-    // Lets the reading thread end, which this test's runtime waits for.
-    drop(std::fs::OpenOptions::new().read(true).write(true).open(&certificate).unwrap());
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let writer = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        // Before those who wait get their end of file, or they would come again.
+        drop(std::fs::remove_file(&self.0));
+        drop(writer);
+    }
+}
+
+#[test]
+fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
+    let test = async {
+        let mut peer = Peer::start().await;
+        let by_name = Endpoint { host: "localhost".into(), ..peer.endpoint.clone() };
+        let mut link = link(Config { aggregator: by_name, ..peer.config() }, 100).await;
+        link.dialer.reload_deadline = Duration::from_millis(10);
+        let _hanging = Hanging::in_place_of(peer.folder.path().join("agent.pem"));
+        let agent = Agent::running(link);
+        // More often than there are threads for what blocks.
+        for _ in 0..4 {
+            drop(peer.welcomed(None).await);
+        }
+        agent.stopped().await;
+    };
+    // The agent's own runtime has few of them.
+    crate::block_on(test).unwrap();
 }
 
 #[tokio::test]
