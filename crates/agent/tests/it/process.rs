@@ -1,10 +1,10 @@
 //! What it prints, and how it ends.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use rowcall_testkit::poll::wait_for;
+use rowcall_testkit::process::Process;
 
-use super::{LONG, agent, configured, output, slammed_port};
+use super::{agent, configured, output, slammed_port};
 
 #[test]
 fn a_sample_is_printed_as_json() {
@@ -65,29 +65,19 @@ fn a_configuration_can_be_printed_and_checked_without_running() {
 async fn it_outlives_an_aggregator_that_ends_every_connection_and_stops_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let port = slammed_port().await;
-    let log = folder.path().join("log");
     let mut command = agent();
     command.arg("run").arg("--config").arg(configured(folder.path(), port));
     command.args(["--backoff-max", "100ms", "--backoff-min", "10ms"]);
     command.args(["--log-format", "json", "--log-level", "info,rowcall_agent::link=debug"]);
-    let mut child =
-        command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    let tried_twice = async || {
-        let text = std::fs::read_to_string(&log).ok()?;
-        (text.matches("no connection").count() >= 2).then_some(())
-    };
-    wait_for("two tries", LONG, tried_twice).await;
-    assert_eq!(child.try_wait().unwrap(), None, "still running");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let ended = || std::future::ready(child.try_wait().unwrap());
-    assert_eq!(wait_for("the end", LONG, ended).await.code(), Some(0));
-    for line in std::fs::read_to_string(&log).unwrap().lines() {
+    let running = Process::start("agent", &mut command).unwrap();
+    running.lines_with("no connection", 2).await;
+    assert_eq!(running.stop().await, Some(0));
+    let log = running.output();
+    for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_ne!(line["level"], "WARN", "{line}");
     }
-    let text = std::fs::read_to_string(&log).unwrap();
-    assert!(text.matches("\"INFO\"").count() <= 5, "the same reason is told once: {text}");
+    assert!(log.matches("\"INFO\"").count() <= 5, "the same reason is told once: {log}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What it tells a service manager, over a real socket.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use rowcall_testkit::poll::wait_for;
+use rowcall_testkit::process::Process;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
@@ -36,16 +36,7 @@ impl Manager {
 fn running(folder: &Path, port: u16) -> Command {
     let mut command = agent();
     command.arg("run").arg("--config").arg(configured(folder, port));
-    command.args(["--log-format", "json"]).stdout(Stdio::null());
-    command.stderr(std::fs::File::create(folder.join("log")).unwrap());
     command
-}
-
-async fn terminated(mut child: Child) -> Option<i32> {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let ended = || std::future::ready(child.try_wait().unwrap());
-    wait_for("the end", LONG, ended).await.code()
 }
 
 #[tokio::test]
@@ -54,8 +45,8 @@ async fn an_agent_without_aggregator_is_ready_alive_and_says_why_it_is_not_conne
     let socket = folder.path().join("notify");
     let manager = Manager::at(&socket);
     let mut command = running(folder.path(), slammed_port().await);
-    let child =
-        command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000").spawn().unwrap();
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000");
+    let agent = Process::start("agent", &mut command).unwrap();
     manager.line("READY=1").await;
     let status = manager.line("STATUS=not connected; ").await;
     let reason = "records waiting; nothing acknowledged yet; the server closed";
@@ -63,7 +54,7 @@ async fn an_agent_without_aggregator_is_ready_alive_and_says_why_it_is_not_conne
     for _ in 0..5 {
         manager.line("WATCHDOG=1").await;
     }
-    let code = terminated(child).await;
+    let code = agent.stop().await;
     manager.line("STOPPING=1").await;
     assert_eq!(code, Some(0));
 }
@@ -74,21 +65,17 @@ async fn a_service_manager_that_is_gone_or_watches_another_process_disturbs_noth
     let socket = folder.path().join("notify");
     let mut command = running(folder.path(), slammed_port().await);
     command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
-    let child = command.spawn().unwrap();
-    let warned = async || {
-        let text = std::fs::read_to_string(folder.path().join("log")).ok()?;
-        text.contains("could not be told READY=1: No such file or directory").then_some(())
-    };
-    wait_for("the warning", LONG, warned).await;
+    let agent = Process::start("agent", &mut command).unwrap();
+    agent.line("could not be told READY=1: No such file or directory").await;
     let manager = Manager::at(&socket);
     manager.line("READY=1").await;
     let told = manager.line("STATUS=").await;
     assert!(!told.is_empty());
-    assert_eq!(terminated(child).await, Some(0));
+    assert_eq!(agent.stop().await, Some(0));
     let mut bytes = [0; 4096];
     while let Ok(length) = manager.0.try_recv(&mut bytes) {
         assert!(!bytes[..length].starts_with(b"WATCHDOG"), "it watches another process");
     }
-    let text = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let text = agent.output();
     assert_eq!(text.matches("could not be told").count(), 1, "{text}");
 }
