@@ -3,6 +3,8 @@
 //! Generated from `proto/rowcall/v1/*.proto`; `proto/README.md` is the protocol's specification.
 //! Features `client` and `server` add the generated halves, so that an agent links no server.
 
+pub mod codec;
+
 /// Package `rowcall.v1`.
 pub mod v1 {
     #![allow(

@@ -26,8 +26,9 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let kill = self.kill.clone();
-        let future = async move { kill.run_until_cancelled(future).await };
+        // In a box: what wraps a future keeps it twice, as it was given and as it is awaited, and
+        // there is one for each stream.
+        let future = self.kill.clone().run_until_cancelled_owned(Box::pin(future));
         tokio::spawn(self.tracker.track_future(future.instrument(span)))
     }
 

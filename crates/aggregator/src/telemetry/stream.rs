@@ -67,7 +67,9 @@ pub(super) async fn run<S>(
 ) where
     S: Stream<Item = Result<pb::StreamRequest, Status>> + Unpin,
 {
-    let result = match open(&shared, &visit, &name, &mut inbound, &outbound).await {
+    // In a box, so that what opening a session needs is not kept as long as the stream.
+    let opened = Box::pin(open(&shared, &visit, &name, &mut inbound, &outbound)).await;
+    let result = match opened {
         Ok(mut opened) => opened.serve(&mut inbound, &outbound).await,
         Err(broken) => Err(broken),
     };
