@@ -3,8 +3,11 @@
 mod certs_example;
 mod deploy;
 mod imports;
+mod outages;
 mod readme;
 mod refused;
+mod remote;
 mod repository;
 mod sessions;
 mod stack;
+mod wrong;

@@ -1,0 +1,136 @@
+//! A database that goes away in mid-stream and comes back, with real agents.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, Result};
+use rowcall_postgres::Shutdown;
+use rowcall_testkit::ca::Leaf;
+use rowcall_testkit::database::{connect, test_options};
+use rowcall_testkit::poll::wait_for;
+use rowcall_testkit::process::Process;
+
+use crate::stack::{DEADLINE, Stack, TRUST_DOMAIN, agent, command};
+
+/// Rows, numbers among them that stand once, the highest number, records that tell of samples
+/// missed, and epochs.
+const BOOKS: &str = "
+    SELECT count(*), count(DISTINCT u.sequence), max(u.sequence),
+           (SELECT coalesce(sum(through_sequence - sequence + 1), 0)::int8 FROM rowcall.gap),
+           (SELECT count(*) FROM rowcall.epoch), (SELECT mark FROM host_latest)
+    FROM host_usage u";
+
+/// An aggregator with HTTP: the process, and where it takes agents and answers probes.
+async fn aggregator(stack: &Stack, database: &str) -> Result<(Process, SocketAddr, SocketAddr)> {
+    let leaf = Leaf::server().dns_names(&["localhost"]);
+    let files = stack.ca.write(stack.folder(), "aggregator", &leaf)?;
+    let mut command = command("rowcall-aggregator")?;
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--interval", "20ms", "--trust-domain", TRUST_DOMAIN])
+        .env("ROWCALL_DATABASE", database)
+        .env("ROWCALL_CERTIFICATE", &files.certificate)
+        .env("ROWCALL_KEY", &files.key)
+        .env("ROWCALL_CLIENT_CA", &files.authorities);
+    let process = Process::start("rowcall-aggregator", &mut command)?;
+    let address = |line: String, key: &str| {
+        let found = line.split_whitespace().find_map(|word| word.strip_prefix(key));
+        found.with_context(|| format!("no {key} in {line:?}"))?.parse().context("an address")
+    };
+    let grpc = address(process.line("listening").await, "address=")?;
+    let http = address(process.line("probes and metrics").await, "http=")?;
+    process.line("agents are welcome").await;
+    Ok((process, grpc, http))
+}
+
+/// Status line and body of a page.
+fn get(http: SocketAddr, page: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(http)?;
+    write!(stream, "GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Waits until the aggregator holds at least this many records that are not committed.
+async fn queued(http: SocketAddr, least: u64) {
+    wait_for(format!("{least} records to wait"), DEADLINE, || async {
+        let page = get(http, "/metrics").ok()?;
+        let line = page.lines().find_map(|line| line.strip_prefix("rowcall_queue_records "))?;
+        line.parse::<u64>().ok().filter(|records| *records >= least)
+    })
+    .await;
+}
+
+async fn ready(http: SocketAddr, is: bool) {
+    let status = if is { "HTTP/1.1 200" } else { "HTTP/1.1 503" };
+    wait_for(format!("readiness to be {status}"), DEADLINE, || async {
+        get(http, "/readyz").ok()?.starts_with(status).then_some(())
+    })
+    .await;
+}
+
+/// Waits until there are at least this many rows; how many there are.
+async fn rows(database: &str, least: i64) -> i64 {
+    wait_for(format!("{least} rows"), DEADLINE, || async {
+        let sql = connect(database).await.ok()?;
+        let row = sql.query_one("SELECT count(*) FROM host_usage", &[]).await.ok()?;
+        Some(row.get(0)).filter(|rows| *rows >= least)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_database_restarted_in_mid_stream_loses_and_doubles_nothing() -> Result<()> {
+    let stack = Stack::new().await?;
+    let start = || test_options().database("mine").start();
+    let mut server = tokio::task::spawn_blocking(start).await??;
+    let url = server.url("mine");
+    let (aggregator, address, http) = aggregator(&stack, &url).await?;
+    let agent = agent(&stack.client("agent", "node1")?, address)?;
+    let mut count = rows(&url, 5).await;
+    for how in [Shutdown::Fast, Shutdown::Immediate, Shutdown::Immediate] {
+        server = tokio::task::spawn_blocking(move || server.stop(how).map(|()| server)).await??;
+        ready(http, false).await;
+        assert!(get(http, "/livez")?.starts_with("HTTP/1.1 200"), "it lives without a database");
+        queued(http, 10).await;
+        server = tokio::task::spawn_blocking(move || server.start().map(|()| server)).await??;
+        count = rows(&url, count + 10).await;
+        ready(http, true).await;
+    }
+    aggregator.line("the database takes no writes; agents keep their samples").await;
+    aggregator.line("the database takes writes").await;
+    assert_eq!(agent.stop().await, Some(0), "{}", agent.output());
+    agent.line("stopped unacknowledged_records=0").await;
+
+    let row = connect(&url).await?.query_one(BOOKS, &[]).await?;
+    let number = |n: usize| row.get::<_, i64>(n);
+    let (rows, once, last, missed) = (number(0), number(1), number(2), number(3));
+    assert_eq!(rows, once, "a sample stands twice");
+    assert_eq!(rows + missed, number(5), "records of the mark are nowhere: the last row is {last}");
+    assert_eq!(number(4), 1, "the agent began anew");
+    assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
+    tokio::task::spawn_blocking(move || drop(server)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_started_while_the_database_is_away_is_told_why_and_gets_in_later() -> Result<()> {
+    let stack = Stack::new().await?;
+    let start = || test_options().database("mine").start();
+    let mut server = tokio::task::spawn_blocking(start).await??;
+    let url = server.url("mine");
+    let (aggregator, address, http) = aggregator(&stack, &url).await?;
+    let stop = move || server.stop(Shutdown::Immediate).map(|()| server);
+    server = tokio::task::spawn_blocking(stop).await??;
+    ready(http, false).await;
+    let agent = agent(&stack.client("agent", "node1")?, address)?;
+    agent.line("cannot reach PostgreSQL").await;
+    server = tokio::task::spawn_blocking(move || server.start().map(|()| server)).await??;
+    rows(&url, 5).await;
+    assert_eq!(agent.stop().await, Some(0), "{}", agent.output());
+    agent.line("stopped unacknowledged_records=0").await;
+    assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
+    tokio::task::spawn_blocking(move || drop(server)).await?;
+    Ok(())
+}
