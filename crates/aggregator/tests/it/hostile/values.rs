@@ -108,3 +108,64 @@ async fn numbers_that_cannot_be_are_null_and_their_neighbours_are_stored() {
     assert_eq!(count(&database, unreadable).await, 4, "NaN, both infinities, more than a real");
     assert_eq!(count(&database, "SELECT count(*) FROM host_usage WHERE cpu_idle = 'NaN'").await, 0);
 }
+
+#[tokio::test]
+async fn times_that_cannot_be_are_put_aside_acknowledged_counted_and_told_in_the_report() {
+    const MINUTE: i64 = 60_000_000;
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut agent, _) = rig.connected("node1", 1).await;
+    let now = crate::rig::now();
+    let times = [
+        now - 2 * MINUTE,
+        // 1970.
+        0,
+        // 2100.
+        4_102_444_800_000_000,
+        now + 11 * MINUTE,
+        // The default retention is 30 days.
+        now - 31 * 1_440 * MINUTE,
+        i64::MIN,
+        i64::MAX,
+        now,
+    ];
+    let records = (1..)
+        .zip(times)
+        .map(|(sequence, time_unix_us)| pb::Record {
+            sequence,
+            time_unix_us,
+            body: Some(pb::record::Body::Sample(pb::Sample::default())),
+        })
+        .collect();
+    agent.batch(records).await;
+    agent.acknowledged(8).await;
+    assert_eq!(count(&database, "SELECT count(*) FROM host_usage").await, 2);
+    assert_eq!(rig.status().await.quarantined_samples, 6);
+    let seconds = |micros: i64| {
+        Some(prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos: 0 })
+    };
+    let request = pb::SummaryRequest {
+        from: seconds(now - 10 * MINUTE),
+        to: seconds(now + 10 * MINUTE),
+        reports: vec![pb::Report::Integrity.into()],
+        ..Default::default()
+    };
+    let answer = rig.summary().await.summary(request).await.unwrap().into_inner();
+    let mut told: Vec<_> = answer
+        .integrity
+        .unwrap()
+        .findings
+        .into_iter()
+        .filter(|finding| finding.kind() == pb::IntegrityKind::Quarantined)
+        .map(|finding| (finding.host_name, finding.samples, finding.detail))
+        .collect();
+    told.sort();
+    let finding = |reason: &str| ("node1".to_owned(), 3, reason.to_owned());
+    assert_eq!(
+        told,
+        [
+            finding("timestamp is more than 10 minutes in the future"),
+            finding("timestamp is older than retention"),
+        ]
+    );
+}
