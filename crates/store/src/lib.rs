@@ -28,6 +28,7 @@ pub use retention::{DropReason, DroppedDay, Retained};
 pub use session::{EpochId, Mark, OpenedSession};
 
 use pool::{Pool, Purpose};
+use rowcall_core::clock::SystemClock;
 
 const IDENTITY: &str = include_str!("../../../sql/queries/migrate/identity.sql");
 
@@ -43,6 +44,7 @@ pub struct Store {
     ingest: Pool,
     /// Each report holds one of its connections until it is read or dropped.
     reports: Pool,
+    put_aside: ingest::PutAside,
 }
 
 impl Store {
@@ -57,6 +59,7 @@ impl Store {
             ingest: Pool::new(settings, Purpose::Ingest, settings.ingest_connections)?,
             reports: Pool::new(settings, Purpose::Reports, settings.report_connections)?,
             settings: Arc::new(settings.clone()),
+            put_aside: ingest::PutAside::new(SystemClock::shared()),
         };
         let connection = store.ingest.get().await?;
         let row = store

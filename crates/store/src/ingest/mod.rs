@@ -10,6 +10,7 @@
 //! - Records of one epoch stand in order of their sequences and without holes from the mark on;
 //!   the session machine sees to that, it is not checked here.
 
+mod aside;
 mod columns;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::error::{Error, Kind};
 use crate::session::CONFLICT_TRIES;
 use crate::{EpochId, Store};
 
+pub(crate) use aside::PutAside;
 #[cfg(test)]
 pub(crate) use write::QUERIES;
 
@@ -96,6 +98,7 @@ impl Store {
     /// # Errors
     /// As the database says; then nothing may be acknowledged, though a part may be stored.
     pub async fn ingest(&self, records: &[Incoming]) -> Result<Committed, Error> {
+        self.put_aside.log_rest();
         let items: Vec<_> = records.iter().map(Item::new).collect();
         let mut committed = Committed::default();
         // Pieces still to store, the earliest last.
@@ -147,12 +150,7 @@ impl Store {
 
     async fn put_aside(&self, item: Item<'_>, error: &Error) -> Result<Committed, Error> {
         let reason: String = error.to_string().chars().take(500).collect();
-        tracing::warn!(
-            host_id = item.incoming.host_id.0,
-            sequence = item.incoming.record.sequence.as_i64(),
-            reason,
-            "record put aside"
-        );
+        self.put_aside.log(item.incoming, &reason);
         self.store(&[Item { refused: Some(&reason), ..item }]).await
     }
 }

@@ -1,5 +1,11 @@
 //! Records that are put aside.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rowcall_core::clock::TestClock;
+use rowcall_core::throttle::EVERY;
+
 use super::*;
 
 #[tokio::test]
@@ -265,4 +271,70 @@ async fn text_with_a_zero_byte_that_slipped_through_is_put_aside_and_its_neighbo
     assert_eq!(committed, Committed { samples: 2, quarantined: 1, ..Committed::default() });
     let row = bench.sql.query_one("SELECT reason FROM rowcall.quarantine", &[]).await.unwrap();
     assert!(row.get::<_, &str>(0).contains("invalid byte sequence"), "{row:?}");
+}
+
+/// Everything this thread logs while it lives.
+struct Log {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    fn start() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || Line(Arc::clone(&writer)))
+            .finish();
+        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// What came since the last call.
+    fn take(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.lines.lock().unwrap());
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+struct Line(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_refused_rows_is_one_line_and_a_number() {
+    let mut bench = Bench::new().await;
+    let clock = Arc::new(TestClock::at(UnixMicros(0)));
+    bench.store.put_aside = PutAside::new(Arc::<TestClock>::clone(&clock));
+    bench.sql.batch_execute("ALTER TABLE host_usage ADD CHECK (disk_io <> 120)").await.unwrap();
+    let session = bench.host("node1").await;
+    let now = bench.now().await;
+    let records: Vec<_> =
+        (1..=30).map(|n| sample(&session, n, now.plus_micros(n.cast_signed()))).collect();
+    let log = Log::start();
+    assert_eq!(bench.store.ingest(&records).await.unwrap().quarantined, 30);
+    let lines = log.take();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for words in ["record put aside", "sequence=1 ", "violates check constraint", "held_back=0"] {
+        assert!(lines[0].contains(words), "{words}: {lines:?}");
+    }
+    // Nothing more is refused, and the others are told all the same.
+    clock.advance(EVERY);
+    bench.store.ingest(&[]).await.unwrap();
+    let lines = log.take();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("more records put aside"), "{lines:?}");
+    assert!(lines[0].contains("held_back=29"), "{lines:?}");
+    bench.store.ingest(&[]).await.unwrap();
+    assert_eq!(log.take(), Vec::<String>::new());
 }
