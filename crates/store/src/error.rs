@@ -207,6 +207,12 @@ impl From<tokio_postgres::Error> for Error {
                  `rowcall-aggregator migrate`",
                 describe(db)
             ),
+            Kind::Config if db.code().code() == "2BP01" => format!(
+                "database: {}: {}; drop what depends on it, or let it depend on something that \
+                 stays",
+                describe(db),
+                db.detail().unwrap_or("the server does not say what").replace('\n', ", ")
+            ),
             Kind::Config => format!("database: {}; see sql/README.md for the rights", describe(db)),
             Kind::ReadOnly => {
                 format!("database: {}; the server is a standby or switched over", describe(db))
@@ -241,7 +247,8 @@ pub(crate) fn classify(error: &DbError) -> Kind {
         "25006" => Kind::ReadOnly,
         // Idle in a transaction for too long, a lock that did not come, an object in use.
         "25P03" | "55P03" | "55006" => Kind::Transient,
-        "3D000" | "42501" => Kind::Config,
+        // The third: a person's view stands on what is to be dropped.
+        "3D000" | "42501" | "2BP01" => Kind::Config,
         // Table, column, function or schema missing, or a column of another type.
         "42P01" | "42703" | "42883" | "3F000" | "42804" => Kind::Schema,
         _ => match class(code) {

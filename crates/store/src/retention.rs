@@ -122,6 +122,12 @@ impl Store {
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
+                // A person's view, or the like, stands on it.
+                Err(error) if error.sqlstate() == Some("2BP01") => {
+                    return Err(error.with_context(
+                        "the oldest day of host_usage stays, and with it all later ones",
+                    ));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -286,3 +286,25 @@ async fn nothing_is_dropped_when_the_retention_is_shorter_than_a_day() {
     assert!(error.to_string().contains("less than a day"), "{error}");
     assert_eq!(old_days(&bench).await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_view_on_a_day_that_is_to_go_is_named_with_what_to_do() {
+    let bench = Bench::new().await;
+    make_days(&bench, 33, 32).await;
+    let oldest = names(&bench, [33]).await.remove(0);
+    let view = format!("CREATE VIEW public.of_one_day AS SELECT * FROM {oldest}");
+    bench.sql.batch_execute(&view).await.unwrap();
+    let error = bench.store.retain().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the oldest day of host_usage stays, and with it all later ones: database: cannot drop \
+             table public.{oldest} because other objects depend on it (SQLSTATE 2BP01): view public.of_one_day \
+             depends on table public.{oldest}; drop what depends on it, or let it depend on something \
+             that stays"
+        )
+    );
+    bench.sql.batch_execute("DROP VIEW public.of_one_day").await.unwrap();
+    assert_eq!(bench.store.retain().await.unwrap().days.len(), 2);
+}
