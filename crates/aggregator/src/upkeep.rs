@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcall_store::{Settings, Store};
+use rowcall_store::{Kind, SchemaId, Settings, Store};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -48,6 +48,7 @@ impl Upkeep {
         self.database.open(&self.settings, self.migrate).await?;
         let Ok(store) = self.database.store() else { return Err(Error::Task("database")) };
         let mut schema = store.schema_id().await.ok().flatten();
+        store.expect_schema(schema);
         info!("agents are welcome");
         self.ready.send_replace(true);
         let (mut looks, mut days) = (every(LOOK_INTERVAL), every(DAYS_INTERVAL));
@@ -56,8 +57,9 @@ impl Upkeep {
             tokio::select! {
                 _ = looks.tick() => {
                     let fault = match store.ping().await {
-                        Ok(()) => self.examine(store, &mut schema).await,
-                        Err(error) => Some(error.to_string()),
+                        Err(error) if error.kind() != Kind::Schema => Some(error.to_string()),
+                        // It lives; a new connection may have found it replaced.
+                        Ok(()) | Err(_) => self.examine(store, &mut schema).await,
                     };
                     self.database.found(Finder::Look, fault);
                 }
@@ -93,7 +95,7 @@ impl Upkeep {
 
     /// Whether the schema is still the one that all sessions belong to. Where it is gone, it is
     /// made anew. What keeps writes from it, if anything.
-    async fn examine(&self, store: &Store, known: &mut Option<u32>) -> Option<String> {
+    async fn examine(&self, store: &Store, known: &mut Option<SchemaId>) -> Option<String> {
         match store.schema_id().await {
             Ok(now) if now.is_some() && now == *known => None,
             Ok(_) => self.renew(store, known).await.unwrap_or_else(|error| {
@@ -108,7 +110,7 @@ impl Upkeep {
     async fn renew(
         &self,
         store: &Store,
-        known: &mut Option<u32>,
+        known: &mut Option<SchemaId>,
     ) -> Result<Option<String>, rowcall_store::Error> {
         let era = self.database.close_era().await;
         let now = store.schema_id().await?;
@@ -117,6 +119,7 @@ impl Upkeep {
             // may outlive the old one, whoever makes the new one.
             era.end();
             *known = now;
+            store.expect_schema(now);
             let streams = self.registry.forget_all();
             let gone = now.is_none();
             warn!(streams, gone, "the database lost its schema: all hosts register again");
@@ -130,6 +133,7 @@ impl Upkeep {
         let migration = store.migrate().await?;
         store.ensure_partitions().await?;
         *known = store.schema_id().await?;
+        store.expect_schema(*known);
         info!(version = migration.to, "the schema is made anew");
         Ok(None)
     }

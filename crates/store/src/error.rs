@@ -6,7 +6,7 @@
 use std::error::Error as _;
 use std::fmt;
 
-use deadpool_postgres::{PoolError, TimeoutType};
+use deadpool_postgres::{HookError, PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::connect;
@@ -158,10 +158,12 @@ impl Error {
     pub(crate) fn pool(target: &Target, size: usize, error: PoolError) -> Self {
         match error {
             // A new connection failed with an error of ours, a used one with the driver's.
-            PoolError::Backend(error) => match connect::unpack(error) {
-                Ok(error) => error,
-                Err(error) => error.into(),
-            },
+            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                match connect::unpack(error) {
+                    Ok(error) => error,
+                    Err(error) => error.into(),
+                }
+            }
             PoolError::Timeout(TimeoutType::Wait) => Self::new(
                 Kind::Transient,
                 format!(

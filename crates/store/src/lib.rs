@@ -6,6 +6,7 @@
 mod connect;
 mod error;
 pub mod hosts;
+mod identity;
 mod ingest;
 mod locks;
 mod migrate;
@@ -21,6 +22,7 @@ mod time;
 use std::sync::Arc;
 
 pub use error::{Error, Kind};
+pub use identity::SchemaId;
 pub use ingest::{Committed, Incoming};
 pub use migrate::Migration;
 pub use pool::{PoolStatus, Settings};
@@ -29,8 +31,6 @@ pub use session::{EpochId, Mark, OpenedSession};
 
 use pool::{Pool, Purpose};
 use rowcall_core::clock::SystemClock;
-
-const IDENTITY: &str = include_str!("../../../sql/queries/migrate/identity.sql");
 
 const SERVER: &str = include_str!("../../../sql/queries/migrate/server.sql");
 
@@ -116,19 +116,32 @@ impl Store {
         Pool::new(settings, Purpose::Ingest, 1).map(drop)
     }
 
-    /// What tells this schema from one that was made anew, in this database or in another one of
-    /// its name: numbers of hosts and epochs mean something only within one. None: it is gone.
+    /// The schema that is there now. None: it is gone.
     ///
     /// # Errors
     /// As the database says.
-    pub async fn schema_id(&self) -> Result<Option<u32>, Error> {
-        let connection = self.ingest.get().await?;
-        let result = self
-            .ingest
-            .wait(async { Ok(connection.query_one(IDENTITY, &[]).await?.try_get(0)?) })
-            .await;
+    pub async fn schema_id(&self) -> Result<Option<SchemaId>, Error> {
+        let connection = match self.ingest.get().await {
+            // Not the expected one: what it is, only a connection without expectations can tell.
+            Err(error) if error.kind() == Kind::Schema => {
+                let client = pool::connect_alone(&self.settings).await?;
+                return self.ingest.wait(identity::read(&client)).await;
+            }
+            connection => connection?,
+        };
+        let result = self.ingest.wait(identity::read(&connection)).await;
         self.ingest.settle(connection, &result);
         result
+    }
+
+    /// From now on, connections that write must find this schema; None: any, as before the first
+    /// call. Where they find another one, because the whole database was replaced, what needs them
+    /// fails with [`Kind::Schema`], rather than give one host's samples to another of its number.
+    ///
+    /// Tables dropped and made anew in the same database cut no connection: that is for the caller
+    /// to see, by [`Store::schema_id`].
+    pub fn expect_schema(&self, schema: Option<SchemaId>) {
+        self.ingest.expect_schema(schema);
     }
 
     /// Asks the database for a sign of life.

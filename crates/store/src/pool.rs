@@ -7,13 +7,16 @@
 use std::future::{Future, poll_fn};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod, Runtime,
+};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::Store;
 use crate::connect::{self, Connector};
 use crate::error::{Error, Kind, Target};
+use crate::identity::{Expected, SchemaId};
 
 /// How to reach the database, and how much of it to take.
 #[derive(Clone)]
@@ -153,6 +156,7 @@ impl Store {
 pub(crate) struct Pool {
     pool: deadpool_postgres::Pool,
     target: Target,
+    expected: Expected,
     size: usize,
     /// The server cancels a statement after its own time-out; a server that does not even do
     /// that is given up after this.
@@ -174,6 +178,7 @@ impl Pool {
             Purpose::Reports => RecyclingMethod::Verified,
             Purpose::Ingest | Purpose::Migration => RecyclingMethod::Fast,
         };
+        let expected = Expected::default();
         // The connector knows it all; the pool's own settings stay empty.
         let manager =
             Manager::from_connect(Config::new(), connector, ManagerConfig { recycling_method });
@@ -183,10 +188,11 @@ impl Pool {
             .create_timeout(Some(create_timeout))
             .recycle_timeout(Some(settings.connect_timeout))
             .runtime(Runtime::Tokio1)
+            .post_create(check_schema(expected.clone(), target.clone(), settings.connect_timeout))
             .build()
             .map_err(|error| Error::new(Kind::Internal, format!("connection pool: {error}")))?;
         let patience = settings.statement_timeout + settings.connect_timeout;
-        Ok(Self { pool, target, size, patience })
+        Ok(Self { pool, target, expected, size, patience })
     }
 
     /// A connection, new or used before.
@@ -195,6 +201,14 @@ impl Pool {
     /// Transient when all are busy or the database is out of reach; else what to do about it.
     pub(crate) async fn get(&self) -> Result<Object, Error> {
         self.pool.get().await.map_err(|error| Error::pool(&self.target, self.size, error))
+    }
+
+    /// From now on connections must find this schema; None: any.
+    pub(crate) fn expect_schema(&self, schema: Option<SchemaId>) {
+        if self.expected.set(schema) {
+            // Those that are there were made for another one.
+            self.pool.retain(|_, _| false);
+        }
     }
 
     /// Waits for work with the database, but not for ever.
@@ -243,6 +257,23 @@ impl Pool {
             self.pool.retain(|_, _| false);
         }
     }
+}
+
+/// Refuses a new connection that leads to another schema than the expected one.
+fn check_schema(expected: Expected, target: Target, patience: Duration) -> Hook {
+    Hook::async_fn(move |client, _| {
+        let (expected, target) = (expected.clone(), target.clone());
+        Box::pin(async move {
+            let result = match tokio::time::timeout(patience, expected.check(client)).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::no_connection(&target)),
+            };
+            match result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(HookError::Backend(connect::pack(error).await)),
+            }
+        })
+    })
 }
 
 /// A connection of its own, outside the pools, for migrations. The server's notices go to the

@@ -46,7 +46,8 @@ pub(crate) fn unpack(error: tokio_postgres::Error) -> Result<Error, tokio_postgr
     Ok(*ours.expect("its type was looked at just now"))
 }
 
-async fn pack(error: Error) -> tokio_postgres::Error {
+/// The driver's error that holds one of ours.
+pub(crate) async fn pack(error: Error) -> tokio_postgres::Error {
     let mut config = Config::new();
     config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
     let failed = config.connect_raw(tokio::io::empty(), Carrier(error)).await;

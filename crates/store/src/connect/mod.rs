@@ -32,7 +32,7 @@ use explain::Attempt;
 use passfile::{Passfile, Wanted};
 use tls::{Mode, Tls};
 
-pub(crate) use carrier::unpack;
+pub(crate) use carrier::{pack, unpack};
 
 /// The half of a connection that does the work, and must be polled.
 pub(crate) type Link = Connection<Socket, Stream<Socket>>;

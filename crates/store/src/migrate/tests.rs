@@ -175,7 +175,8 @@ async fn a_reader_can_select_and_nothing_else() {
 #[tokio::test]
 async fn every_query_can_be_prepared() {
     let bench = Bench::new().await;
-    let own = [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER, crate::IDENTITY];
+    let own =
+        [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER, crate::identity::IDENTITY];
     let sets: [&[&str]; 6] = [
         &own,
         crate::session::QUERIES,

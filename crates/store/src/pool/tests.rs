@@ -2,7 +2,7 @@ use rowcall_testkit::database::{Database, connect, test_options};
 
 use super::*;
 use crate::Store;
-use crate::testing::Bench;
+use crate::testing::{Bench, MINUTE, failure_of_kind, hello, sample};
 
 #[tokio::test]
 async fn what_keeps_a_connection_from_working_is_named_without_the_password() {
@@ -193,8 +193,8 @@ async fn a_statement_that_takes_too_long_is_cancelled_and_the_connection_stays()
 #[tokio::test]
 async fn missing_tables_are_a_matter_of_the_schema_and_not_of_the_row() {
     let bench = Bench::empty().await;
-    let hello = crate::testing::hello("node1", 1);
-    let error = bench.store.open_session(&hello, crate::testing::MINUTE).await.unwrap_err();
+    let hello = hello("node1", 1);
+    let error = bench.store.open_session(&hello, MINUTE).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Schema, "{error}");
     assert!(matches!(error.sqlstate(), Some("42P01" | "3F000")), "{error}");
     assert!(error.to_string().contains("run `rowcall-aggregator migrate`"), "{error}");
@@ -202,4 +202,75 @@ async fn missing_tables_are_a_matter_of_the_schema_and_not_of_the_row() {
     bench.store.migrate().await.unwrap();
     bench.store.ensure_partitions().await.unwrap();
     bench.open(&hello).await;
+}
+
+/// Drops the database with all connections to it, and creates an empty one of its name.
+async fn replace(database: &Database) {
+    let server = Database::server().await.unwrap().url("postgres");
+    let sql = connect(&server).await.unwrap();
+    let name = database.name();
+    for sentence in [
+        format!("DROP DATABASE \"{name}\" WITH (FORCE)"),
+        format!("CREATE DATABASE \"{name}\" ENCODING 'UTF8' TEMPLATE template0"),
+    ] {
+        sql.batch_execute(&sentence).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_database_replaced_behind_our_back_takes_nothing_of_the_hosts_of_the_old_one() {
+    let bench = Bench::new().await;
+    let old = bench.host("node1").await;
+    let known = bench.store.schema_id().await.unwrap();
+    assert!(known.is_some());
+    bench.store.expect_schema(known);
+    let now = bench.now().await;
+    bench.store.ingest(&[sample(&old, 1, now)]).await.unwrap();
+
+    replace(&bench.database).await;
+    let other = Store::connect(&Settings::new(bench.database.url())).await.unwrap();
+    other.migrate().await.unwrap();
+    other.ensure_partitions().await.unwrap();
+    let new = other.open_session(&hello("node2", 1), MINUTE).await.unwrap();
+    assert_eq!((new.host_id, new.epoch_id), (old.host_id, old.epoch_id), "another host's numbers");
+
+    let records = [sample(&old, 2, now.plus_micros(1))];
+    let error = failure_of_kind(&bench.store, &records, Kind::Schema).await;
+    assert!(error.to_string().starts_with("the database is not the one"), "{error}");
+    let sql = bench.database.connect().await.unwrap();
+    let rows = sql.query("SELECT FROM host_usage", &[]).await.unwrap();
+    assert_eq!(rows.len(), 0);
+
+    // Who knows that all hosts must register again takes the new one.
+    let found = bench.store.schema_id().await.unwrap();
+    assert_eq!(found, other.schema_id().await.unwrap());
+    assert!(found.is_some() && found != known);
+    bench.store.expect_schema(found);
+    bench.store.ingest(&[sample(&new, 1, now)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_that_is_gone_has_no_identity() {
+    let bench = Bench::empty().await;
+    assert_eq!(bench.store.schema_id().await.unwrap(), None);
+    bench.store.migrate().await.unwrap();
+    bench.store.expect_schema(bench.store.schema_id().await.unwrap());
+    replace(&bench.database).await;
+    // The old connections are cut, the new ones find no schema.
+    let gone = wait_for_ok(|| bench.store.schema_id()).await;
+    assert_eq!(gone, None);
+    assert_eq!(bench.store.ping().await.unwrap_err().kind(), Kind::Schema);
+    bench.store.expect_schema(gone);
+    bench.store.migrate().await.unwrap();
+    bench.store.ping().await.unwrap();
+}
+
+/// The first answer past the errors of connections that broke before.
+async fn wait_for_ok<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> F) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
 }
