@@ -2,7 +2,10 @@
 //!
 //! Good certificates come from `rowcall_tls::issue`; this one breaks one rule at a time.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -220,20 +223,31 @@ impl TestCa {
 }
 
 impl Issued {
-    /// Writes `NAME.pem`, `NAME-key.pem` and `NAME-ca.pem` to a folder.
+    /// Writes `NAME.pem`, `NAME-key.pem` and `NAME-ca.pem` to a folder; the key for its owner only.
     ///
     /// # Errors
     /// What the file system says.
     pub fn write(&self, folder: &Path, name: &str, authorities_pem: &str) -> Result<Paths> {
-        let write = |suffix: &str, text: &str| {
+        let write = |suffix: &str, text: &str, mode: u32| {
             let path = folder.join(format!("{name}{suffix}"));
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            let written = || {
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(mode)
+                    .open(&path)?;
+                // One that was there keeps its mode.
+                file.set_permissions(Permissions::from_mode(mode))?;
+                file.write_all(text.as_bytes())
+            };
+            written().with_context(|| format!("write {}", path.display()))?;
             anyhow::Ok(path)
         };
         Ok(Paths {
-            certificate: write(".pem", &self.chain_pem)?,
-            key: write("-key.pem", &self.key_pem)?,
-            authorities: write("-ca.pem", authorities_pem)?,
+            certificate: write(".pem", &self.chain_pem, 0o644)?,
+            key: write("-key.pem", &self.key_pem, 0o600)?,
+            authorities: write("-ca.pem", authorities_pem, 0o644)?,
         })
     }
 }
@@ -257,4 +271,26 @@ fn date(params: &mut CertificateParams, from_hours: i64, to_hours: i64) {
         rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
     };
     (params.not_before, params.not_after) = (at(from_hours), at(to_hours));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_for_its_owner_only_even_where_a_file_was_before() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mode = |path: &Path| anyhow::Ok(path.metadata()?.permissions().mode() & 0o777);
+        let before = folder.path().join("a-key.pem");
+        std::fs::write(&before, "longer than any key\n".repeat(1_000))?;
+        std::fs::set_permissions(&before, Permissions::from_mode(0o644))?;
+        let authority = TestCa::root("authority")?;
+        let paths = authority.write(folder.path(), "a", &Leaf::client("spiffe://test/agent/a"))?;
+        assert_eq!(paths.key, before);
+        assert_eq!(mode(&paths.key)?, 0o600);
+        assert_eq!(mode(&paths.certificate)?, 0o644);
+        let key = std::fs::read_to_string(&paths.key)?;
+        assert!(key.ends_with("-----END PRIVATE KEY-----\n"), "nothing of the old file is left");
+        Ok(())
+    }
 }
