@@ -107,7 +107,7 @@ pub(super) const SETTINGS: [Setting; 25] = [
         "handshake_timeout",
         Some("10s"),
         "DURATION",
-        "Longest that a TLS handshake may take, 100ms to 10s",
+        "Longest that a TLS handshake may take, and then the time until the first call, 100ms to 10s",
     ),
     setting("max_handshakes", Some("4096"), "NUMBER", "Most TLS handshakes at a time, 1 to 65,536"),
     setting(
