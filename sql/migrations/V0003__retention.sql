@@ -215,7 +215,50 @@ $$;
 
 COMMENT ON FUNCTION rowcall.forget_refused() IS 'Deletes up to 10,000 refused records that came more than 30 days ago; tells how many';
 
-REVOKE ALL ON FUNCTION rowcall.create_days(date[]), rowcall.drop_day(double precision, bigint), rowcall.forget_refused() FROM PUBLIC;
+-- What no kept sample needs for a report, with 30 days to spare. A gap of a host whose clock was wrong
+-- counts from its reception. Of a host's intervals the one in force at that time stays.
+CREATE FUNCTION rowcall.forget_old(retention_s double precision) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before    timestamptz;
+    gone      bigint;
+    forgotten bigint := 0;
+BEGIN
+    IF retention_s < 86400 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'samples cannot be kept for less than a day';
+    END IF;
+    before := now() - make_interval(secs => retention_s) - interval '30 days';
+    DELETE FROM rowcall.gap
+     WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM rowcall.gap
+          WHERE to_ts < before AND received_at < before
+          ORDER BY to_ts LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    DELETE FROM rowcall.epoch
+     WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM rowcall.epoch
+          WHERE closed_at < before
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    DELETE FROM rowcall.host_interval
+     WHERE ctid = ANY (ARRAY(
+         SELECT i.ctid FROM rowcall.host_interval AS i
+          WHERE EXISTS (SELECT FROM rowcall.host_interval AS later
+                         WHERE later.host_id = i.host_id
+                           AND later.valid_from > i.valid_from AND later.valid_from <= before)
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN forgotten + gone;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.forget_old(double precision) IS 'Deletes gaps, closed epochs and intervals that ended so many seconds and 30 days ago, up to 10,000 of each; tells how many';
+
+REVOKE ALL ON FUNCTION rowcall.create_days(date[]), rowcall.drop_day(double precision, bigint), rowcall.forget_refused(), rowcall.forget_old(double precision) FROM PUBLIC;
 
 -- A superuser may have run this: what runs with its owner's rights belongs to whom the tables belong.
 DO $$
@@ -227,7 +270,8 @@ BEGIN
         'TABLE rowcall.dropped_day', 'TABLE rowcall.quarantine_day',
         'FUNCTION rowcall.partitions_of_usage()', 'FUNCTION rowcall.kept_from()',
         'FUNCTION rowcall.missing_days(date[])', 'FUNCTION rowcall.create_days(date[])',
-        'FUNCTION rowcall.drop_day(double precision, bigint)', 'FUNCTION rowcall.forget_refused()'
+        'FUNCTION rowcall.drop_day(double precision, bigint)', 'FUNCTION rowcall.forget_refused()',
+        'FUNCTION rowcall.forget_old(double precision)'
     ] LOOP
         EXECUTE format('ALTER %s OWNER TO %I', what, owner);
     END LOOP;

@@ -88,6 +88,9 @@ impl Upkeep {
                 if retained.quarantine_rows > 0 {
                     info!(rows = retained.quarantine_rows, "old quarantined records dropped");
                 }
+                if retained.old_rows > 0 {
+                    info!(rows = retained.old_rows, "old gaps, epochs and intervals dropped");
+                }
             }
             Err(error) => warn!(%error, "cannot drop old days"),
         }

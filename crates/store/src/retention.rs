@@ -1,4 +1,5 @@
-//! What is kept, and what is dropped: whole days of `host_usage`, and old refused records.
+//! What is kept, and what is dropped: whole days of `host_usage`, old refused records, and what
+//! explained samples that are gone.
 //!
 //! Which day goes is decided in the database, by its clock and in UTC, under the lock that days are
 //! made under. Today and yesterday always stay, and so does what a person made of a partition. Each
@@ -10,16 +11,19 @@
 use std::fmt;
 use std::time::Duration;
 
+use postgres_types::ToSql;
+
 use crate::Store;
 use crate::error::{Error, Kind};
 
 const DROP_DAY: &str = include_str!("../../../sql/queries/retention/drop_day.sql");
 const TOO_LARGE: &str = include_str!("../../../sql/queries/retention/too_large.sql");
+const FORGET_OLD: &str = include_str!("../../../sql/queries/retention/forget_old.sql");
 const FORGET_REFUSED: &str = include_str!("../../../sql/queries/retention/forget_refused.sql");
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] = &[DROP_DAY, TOO_LARGE, FORGET_REFUSED];
+pub(crate) const QUERIES: &[&str] = &[DROP_DAY, TOO_LARGE, FORGET_OLD, FORGET_REFUSED];
 
 /// Tries to drop days while others hold the table, in one call.
 const TRIES: u32 = 5;
@@ -27,7 +31,7 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
 /// Most days that one call drops; the next call goes on.
 const MOST_DAYS: usize = 100;
-/// Most deletions of 10,000 refused records in one call.
+/// Most deletions of 10,000 rows of a kind in one call.
 const MOST_DELETIONS: u32 = 100;
 
 /// What [`Store::retain`] removed.
@@ -37,6 +41,8 @@ pub struct Retained {
     pub days: Vec<DroppedDay>,
     /// Rows of `rowcall.quarantine` that were older than 30 days.
     pub quarantine_rows: u64,
+    /// Gaps, closed epochs and intervals that ended 30 days before the oldest sample kept.
+    pub old_rows: u64,
 }
 
 /// A day of `host_usage` that is gone.
@@ -78,8 +84,8 @@ impl fmt::Display for DropReason {
 
 impl Store {
     /// Drops the days of `host_usage` that are past the retention or, oldest first, above the
-    /// database's size, and refused records older than 30 days; to be called every hour. Several
-    /// processes may call it at once: one of them works, the others find nothing to do.
+    /// database's size, refused records older than 30 days, and what explained samples that are
+    /// gone; to be called every hour. Several processes may call it at once: one of them works, the others find nothing to do.
     ///
     /// A day that reports hold is tried again a few times and then left for the next call.
     ///
@@ -90,7 +96,12 @@ impl Store {
         let mut retained = Retained::default();
         let result = self.drop_days(&mut retained.days).await;
         let result = match result {
-            Ok(()) => self.forget_refused(&mut retained.quarantine_rows).await,
+            Ok(()) => self.forget(FORGET_REFUSED, &[], &mut retained.quarantine_rows).await,
+            error => error,
+        };
+        let retention = self.settings.retention.as_secs_f64();
+        let result = match result {
+            Ok(()) => self.forget(FORGET_OLD, &[&retention], &mut retained.old_rows).await,
             error => error,
         };
         match result {
@@ -181,12 +192,17 @@ impl Store {
         self.settings.max_database_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
     }
 
-    async fn forget_refused(&self, rows: &mut u64) -> Result<(), Error> {
+    /// Deletes, by one of the queries that tell how many, until none is left.
+    async fn forget(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        rows: &mut u64,
+    ) -> Result<(), Error> {
         for _ in 0..MOST_DELETIONS {
             let connection = self.ingest.get().await?;
-            let work = async {
-                Ok(connection.query_one(FORGET_REFUSED, &[]).await?.try_get::<_, i64>(0)?)
-            };
+            let work =
+                async { Ok(connection.query_one(sql, parameters).await?.try_get::<_, i64>(0)?) };
             let result = self.ingest.wait(work).await;
             self.ingest.settle(connection, &result);
             match result? {

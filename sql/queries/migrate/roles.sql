@@ -70,11 +70,12 @@ BEGIN
         EXECUTE format('GRANT %s ON %s TO %I', r.privilege, r.name, r.role);
     END LOOP;
 
-    -- Days are made and dropped, and old refused records deleted, by these alone.
+    -- Days are made and dropped, and old rows deleted, by these alone.
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowcall_aggregator') THEN
         FOR r IN
             SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
-                ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()')) AS f (name)
+                ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()'),
+                ('rowcall.forget_old(double precision)')) AS f (name)
         LOOP
             CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);

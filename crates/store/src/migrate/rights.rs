@@ -92,10 +92,11 @@ async fn a_service_role_does_all_that_the_store_does() {
     store.integrity(&scope, &frame).await.unwrap();
 
     let old = "SELECT rowcall.create_days(ARRAY[(now() AT TIME ZONE 'UTC')::date - 35]);
-        UPDATE rowcall.quarantine SET received_at = now() - interval '31 days'";
+        UPDATE rowcall.quarantine SET received_at = now() - interval '31 days';
+        UPDATE rowcall.gap SET to_ts = now() - interval '61 days', received_at = now() - interval '61 days'";
     bench.sql.batch_execute(old).await.unwrap();
     let retained = store.retain().await.unwrap();
-    assert_eq!((retained.days.len(), retained.quarantine_rows), (1, 2));
+    assert_eq!((retained.days.len(), retained.quarantine_rows, retained.old_rows), (1, 2, 1));
 }
 
 fn session_sequence(number: u64) -> rowcall_core::id::Sequence {
@@ -242,6 +243,7 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
         "SELECT rowcall.create_days('{}')",
         "SELECT rowcall.drop_day(2592000, NULL)",
         "SELECT rowcall.forget_refused()",
+        "SELECT rowcall.forget_old(2592000)",
         "INSERT INTO rowcall.gap SELECT * FROM rowcall.gap",
     ] {
         assert_eq!(failure(&bench.sql, sql).await, "42501", "{sql}");

@@ -273,9 +273,58 @@ async fn refused_records_are_kept_for_30_days() {
             VALUES ((now() AT TIME ZONE 'UTC')::date - 31, 1, 3)";
     bench.sql.batch_execute(age).await.unwrap();
     let retained = bench.store.retain().await.unwrap();
-    assert_eq!(retained, Retained { days: vec![], quarantine_rows: 3 });
+    assert_eq!(retained, Retained { quarantine_rows: 3, ..Retained::default() });
     assert_eq!(bench.number("SELECT count(*) FROM rowcall.quarantine").await, 2);
     assert_eq!(bench.number("SELECT count(*) FROM rowcall.quarantine_day").await, 1);
+}
+
+#[tokio::test]
+async fn what_explained_samples_that_are_gone_is_kept_for_30_days_more() {
+    let bench = Bench::new().await;
+    bench.host("node1").await;
+    bench.host("node2").await;
+    // Gaps by their number: too old, of a wrong clock, too young. Epochs: too old, too young. The
+    // intervals of the first host: long over, in force when it began, later; of the second: one.
+    let rows = "
+        INSERT INTO rowcall.gap (host_id, epoch_id, sequence, through_sequence, ticks, state, cause,
+                                 from_ts, to_ts, received_at)
+        SELECT 1, 1, v.n, v.n, 1, 'missed', 'off', v.at, v.at, v.received FROM (VALUES
+            (1, now() - interval '60 days 1 minute', now() - interval '60 days 1 minute'),
+            (2, '1970-01-01'::timestamptz, now()),
+            (3, now() - interval '59 days', now() - interval '59 days')) AS v (n, at, received);
+        INSERT INTO rowcall.epoch (host_id, epoch, opened_at, closed_at) VALUES
+            (1, 11, now() - interval '90 days', now() - interval '60 days 1 minute'),
+            (1, 12, now() - interval '90 days', now() - interval '59 days');
+        DELETE FROM rowcall.host_interval;
+        INSERT INTO rowcall.host_interval VALUES
+            (1, now() - interval '90 days', 1000), (1, now() - interval '80 days', 2000),
+            (1, now() - interval '59 days', 3000), (2, now() - interval '90 days', 4000)";
+    bench.sql.batch_execute(rows).await.unwrap();
+    let retained = bench.store.retain().await.unwrap();
+    assert_eq!(retained, Retained { old_rows: 3, ..Retained::default() });
+    for (sql, left) in [
+        ("SELECT sequence FROM rowcall.gap ORDER BY 1", vec![2, 3]),
+        ("SELECT epoch FROM rowcall.epoch WHERE closed_at IS NOT NULL", vec![12]),
+        ("SELECT count(*) FROM rowcall.epoch WHERE closed_at IS NULL", vec![2]),
+        (
+            "SELECT interval_ms::bigint FROM rowcall.host_interval ORDER BY 1",
+            vec![2000, 3000, 4000],
+        ),
+    ] {
+        let rows = bench.sql.query(sql, &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), left, "{sql}");
+    }
+    assert_eq!(bench.store.retain().await.unwrap(), Retained::default());
+}
+
+#[tokio::test]
+async fn more_old_rows_than_one_deletion_takes_go_in_one_call() {
+    let bench = Bench::new().await;
+    bench.host("node1").await;
+    let rows = "INSERT INTO rowcall.gap SELECT 1, 1, n, n, 1, 'missed', 'off', t, t, t
+        FROM generate_series(1, 10001) AS n, (SELECT now() - interval '99 days') AS a (t)";
+    bench.sql.batch_execute(rows).await.unwrap();
+    assert_eq!(bench.store.retain().await.unwrap().old_rows, 10_001);
 }
 
 #[tokio::test]
