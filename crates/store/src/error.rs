@@ -43,8 +43,8 @@ pub struct Error {
     discard: bool,
     /// TLS itself failed, not what was said over it.
     tls_failure: bool,
-    #[source]
-    source: Option<tokio_postgres::Error>,
+    /// What the message was made of, and so no source: whoever prints the chain would say it twice.
+    cause: Option<tokio_postgres::Error>,
 }
 
 impl Error {
@@ -63,11 +63,11 @@ impl Error {
     /// The server's code for it, if the server said it.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
-        self.source.as_ref().and_then(|error| error.code()).map(SqlState::code)
+        self.cause.as_ref().and_then(|error| error.code()).map(SqlState::code)
     }
 
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), discard: false, tls_failure: false, source: None }
+        Self { kind, message: message.into(), discard: false, tls_failure: false, cause: None }
     }
 
     /// No answer in time; whatever the connection still does is nobody's business any more.
@@ -108,8 +108,8 @@ impl Error {
     }
 
     /// An error while connecting, already explained.
-    pub(crate) fn connecting(kind: Kind, message: String, source: tokio_postgres::Error) -> Self {
-        Self { discard: true, source: Some(source), ..Self::new(kind, message) }
+    pub(crate) fn connecting(kind: Kind, message: String, cause: tokio_postgres::Error) -> Self {
+        Self { discard: true, cause: Some(cause), ..Self::new(kind, message) }
     }
 
     /// Whether TLS itself did not work, so that `sslmode=prefer` goes on without.
@@ -199,7 +199,7 @@ impl From<tokio_postgres::Error> for Error {
                     format!("database: {}; this is a bug, please report it", text(&error))
                 },
                 discard: true,
-                source: Some(error),
+                cause: Some(error),
             };
         };
         let kind = classify(db);
@@ -234,7 +234,7 @@ impl From<tokio_postgres::Error> for Error {
         let discard = kind == Kind::ReadOnly
             || matches!(class(code), "08" | "57") && code != "57014"
             || code == "25P03";
-        Self { kind, message, discard, tls_failure: false, source: Some(error) }
+        Self { kind, message, discard, tls_failure: false, cause: Some(error) }
     }
 }
 

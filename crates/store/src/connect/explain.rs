@@ -116,7 +116,7 @@ impl Attempt<'_> {
                         CertificateError::NotValidForNameContext { presented, .. }
                             if !presented.is_empty() =>
                         {
-                            format!("for {}", presented.join(", "))
+                            format!("for {}", names(presented))
                         }
                         _ => "for other names".into(),
                     };
@@ -274,4 +274,14 @@ fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
 fn is_login(error: &tokio_postgres::Error) -> bool {
     let text = error.to_string();
     text.contains("authentication") || text.contains("invalid configuration")
+}
+
+/// A certificate's names as people write them; rustls gives them as `DnsName("db1")` and the like.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| {
+        let inner = name.strip_prefix("DnsName(").or_else(|| name.strip_prefix("IpAddress("));
+        let inner = inner.and_then(|name| name.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    presented.iter().map(plain).collect::<Vec<_>>().join(", ")
 }

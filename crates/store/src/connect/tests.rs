@@ -133,7 +133,8 @@ async fn the_servers_certificate_is_checked_as_the_mode_says() {
     for mode in ["require", "verify-ca"] {
         assert_eq!(over(&url(mode, &root)).await, "TLSv1.3");
     }
-    let words = ["db.example.org", "not for localhost; use one of its names in the URL"];
+    let words =
+        ["it is for db.example.org, ", "not for localhost; use one of its names in the URL"];
     refused(&url("verify-full", &root), Kind::Config, &words).await;
     let named = url("verify-full", &root).replace("@localhost", "@db.example.org");
     assert_eq!(over(&format!("{named}&hostaddr=127.0.0.1")).await, "TLSv1.3");
