@@ -93,7 +93,11 @@ async fn a_first_frame_that_is_no_hello_and_an_unknown_protocol_are_refused() {
     agent.hello(pb::Hello { protocol_min: 8, protocol_max: 9, ..hello("node1", 1) }).await;
     let status = agent.refused().await;
     assert_eq!(status.code(), Code::FailedPrecondition);
-    assert!(status.message().contains("the agent speaks 8 to 9"), "{status}");
+    assert_eq!(
+        status.message(),
+        "no common protocol version: the agent speaks 8 to 9, the aggregator 1 to 1; upgrade the \
+         older one"
+    );
 }
 
 #[tokio::test]

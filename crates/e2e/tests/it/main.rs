@@ -3,6 +3,7 @@
 mod certs_example;
 mod deploy;
 mod imports;
+mod messages;
 mod outages;
 mod readme;
 mod refused;

@@ -57,9 +57,21 @@ async fn a_viewer_cannot_write_and_is_told_why() -> Result<()> {
     let stack = Stack::new().await?;
     let aggregator = stack.aggregator("1s").await?;
     let viewer = agent(&stack.client("viewer", "x")?, aggregator.address)?;
-    viewer.line("viewer").await;
+    viewer.line("role viewer; an agent needs one of role agent").await;
     let hosts = "SELECT count(*) FROM host_info";
     assert_eq!(stack.number(hosts, "no host", |_| true).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cloned_machine_is_told_in_its_own_log() -> Result<()> {
+    let stack = Stack::new().await?;
+    let aggregator = stack.aggregator("100ms").await?;
+    let _first = stack.agent("node1", aggregator.address)?;
+    stack.number("SELECT count(*) FROM host_usage", "a row", |n| n >= 1).await?;
+    let clone = stack.agent("node1", aggregator.address)?;
+    let told = clone.line("host node1 is connected from 127.0.0.1:").await;
+    assert!(told.contains(" WARN "), "{told}");
     Ok(())
 }
 
