@@ -69,6 +69,42 @@ async fn a_database_made_anew_is_migrated_and_every_host_registers_again() {
 }
 
 #[tokio::test]
+async fn a_database_replaced_by_a_full_one_gives_no_host_the_samples_of_another() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut one, first) = rig.connected("node1", 1).await;
+    one.samples(1..=2).await;
+    one.acknowledged(2).await;
+    // Another database, in which the numbers of node1 are those of node2, takes its place.
+    let (name, full) = (database.name(), format!("{}_full", database.name()));
+    let server = Database::server().await.unwrap().url("postgres");
+    let sql = rowcall_testkit::database::connect(&server).await.unwrap();
+    let create = format!("CREATE DATABASE \"{full}\" ENCODING 'UTF8' TEMPLATE template0");
+    sql.batch_execute(&create).await.unwrap();
+    let mut other = Rig::start_with(&database.url().replace(name, &full), |_| {}).await;
+    assert!(other.handle.ready().await);
+    let (two, second) = other.connected("node2", 1).await;
+    assert_eq!(second.host_id, first.host_id);
+    drop(two);
+    other.stop().await.unwrap();
+    for sentence in [
+        format!("DROP DATABASE \"{name}\" WITH (FORCE)"),
+        format!("ALTER DATABASE \"{full}\" RENAME TO \"{name}\""),
+    ] {
+        sql.batch_execute(&sentence).await.unwrap();
+    }
+    one.samples(3..=4).await;
+    let status = one.refused().await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("the database was made anew"), "{status}");
+    let (mut one, welcome) = welcomed(&rig, "node1").await;
+    assert_ne!(welcome.host_id, first.host_id);
+    one.samples(1..=4).await;
+    one.acknowledged(4).await;
+    assert_eq!((rows(&database, "node1").await, rows(&database, "node2").await), (4, 0));
+}
+
+#[tokio::test]
 async fn without_the_right_to_migrate_it_says_what_to_do_and_goes_on_once_that_is_done() {
     let database = Database::create().await.unwrap();
     let rig = Rig::start(&database).await;

@@ -172,6 +172,7 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
     // What stands in the way of a careless search path.
     let planted = "CREATE TEMP TABLE host_usage (n int); CREATE TEMP TABLE pg_inherits (n int);
         CREATE TEMP TABLE dropped_day (n int); CREATE TEMP TABLE pg_class (n int);
+        CREATE TEMP TABLE gap (n int); CREATE TEMP TABLE epoch (n int);
         SET search_path = pg_temp, pg_catalog, public; SET datestyle = 'German'; SET timezone = 'Pacific/Kiritimati'";
     bench.sql.batch_execute(planted).await.unwrap();
 
@@ -186,6 +187,10 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
         "SELECT * FROM rowcall.drop_day('-infinity', NULL)",
         "SELECT * FROM rowcall.drop_day('infinity', NULL)",
         "SELECT * FROM rowcall.drop_day('nan', NULL)",
+        "SELECT rowcall.forget_old(0)",
+        "SELECT rowcall.forget_old('-infinity')",
+        "SELECT rowcall.forget_old('infinity')",
+        "SELECT rowcall.forget_old('nan')",
     ] {
         let code = failure(&bench.sql, sql).await;
         assert!(code.starts_with("22"), "{code}: {sql}");
@@ -195,6 +200,8 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
         "SELECT rowcall.create_days('{}')",
         "SELECT rowcall.create_days(ARRAY[NULL::date])",
         "SELECT * FROM rowcall.drop_day(NULL, NULL)",
+        "SELECT rowcall.forget_old(NULL)",
+        "SELECT rowcall.forget_old(86400)",
         "SELECT * FROM rowcall.drop_day(2592000, NULL)",
         "SELECT * FROM rowcall.drop_day(2592000, 9223372036854775807)",
     ] {
