@@ -310,6 +310,7 @@ mod tests {
     fn text_loses_what_harms_a_table_or_a_terminal() {
         assert_eq!(clean_text(" a\0b\u{1b}[31m\u{202e}c\n "), Some("ab[31mc".into()));
         assert_eq!(clean_text("\0\u{feff}"), None);
+        assert_eq!(clean_text("\u{202b}שלום"), Some("שלום".into()), "letters stay");
         assert_eq!(
             clean_text("Robert'); DROP TABLE x;--"),
             Some("Robert'); DROP TABLE x;--".into())

@@ -125,9 +125,13 @@ fn files_that_the_agents_user_cannot_read() {
     }
     public(node.0.path(), 0o755);
     public(&node.path("agent-key.pem"), 0);
-    // The program may lie where another user does not get in.
+    // The program may lie where another user does not get in. Copied by another process: a file
+    // that this one has open to write cannot be run while another test's child still inherits it.
     let program = node.path("rowcall-agent");
-    fs::copy(env!("CARGO_BIN_EXE_rowcall-agent"), &program).unwrap();
+    let mut copy = Command::new("cp");
+    assert!(
+        copy.arg(env!("CARGO_BIN_EXE_rowcall-agent")).arg(&program).status().unwrap().success()
+    );
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);

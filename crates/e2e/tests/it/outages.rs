@@ -1,7 +1,9 @@
-//! A database that goes away in mid-stream and comes back, with real agents.
+//! A database that goes away in mid-stream and comes back, or is kept busy, with real agents.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use rowcall_postgres::Shutdown;
@@ -132,5 +134,51 @@ async fn an_agent_started_while_the_database_is_away_is_told_why_and_gets_in_lat
     agent.line("stopped unacknowledged_records=0").await;
     assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
     tokio::task::spawn_blocking(move || drop(server)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn samples_are_committed_while_reports_are_asked_for_without_a_pause() -> Result<()> {
+    const READERS: usize = 6;
+    let stack = Stack::new().await?;
+    let (aggregator, address, _) = aggregator(&stack, &stack.database.url()).await?;
+    let names = ["a", "b", "c"];
+    let agents = names.map(|name| stack.agent(name, address).expect("start an agent"));
+    let count = "SELECT count(*) FROM host_usage";
+    let before = stack.number(count, "rows", |n| n >= 10).await?;
+    let enough = Arc::new(AtomicBool::new(false));
+    let mut readers = Vec::new();
+    for n in 0..READERS {
+        let (files, enough) = (stack.client("viewer", &format!("v{n}"))?, Arc::clone(&enough));
+        readers.push(tokio::spawn(async move {
+            let mut reports = 0;
+            while !enough.load(Ordering::Relaxed) {
+                let server = format!("localhost:{}", address.port());
+                let mut command = command("rowcall")?;
+                command.args(["summary", "--from", "-7d", "--server", &server]);
+                command.arg("--ca").arg(&files.authorities);
+                command.arg("--cert").arg(&files.certificate).arg("--key").arg(&files.key);
+                let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+                let output = output.await?;
+                let said = String::from_utf8_lossy(&output.stderr);
+                // With more readers than connections for reports, one may have to come again.
+                assert!(output.status.success() || said.contains(" busy"), "{said}");
+                reports += u32::from(output.status.success());
+            }
+            anyhow::Ok(reports)
+        }));
+    }
+    stack.number(count, "rows while reports are made", |n| n >= before + 300).await?;
+    enough.store(true, Ordering::Relaxed);
+    let mut reports = 0;
+    for reader in readers {
+        reports += reader.await??;
+    }
+    assert!(reports > 0, "no report was made meanwhile");
+    for agent in agents {
+        assert_eq!(agent.stop().await, Some(0), "{}", agent.output());
+        agent.line("stopped unacknowledged_records=0").await;
+    }
+    assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
     Ok(())
 }

@@ -94,9 +94,11 @@ fn as_ordinary_user(files: &Files, command: Command) -> Result<Command> {
     if String::from_utf8(id.stdout)?.trim() != "0" {
         return Ok(command);
     }
-    // The programs may lie where another user does not get in.
+    // The programs may lie where another user does not get in. Copied by another process: a file
+    // that this one has open to write cannot be run while another test's child still inherits it.
     let program = files.path("program");
-    fs::copy(command.get_program(), &program)?;
+    let copied = Command::new("cp").arg(command.get_program()).arg(&program).status()?;
+    assert!(copied.success(), "cp: {copied}");
     let mut other = Command::new("setpriv");
     other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     other.args(command.get_args()).current_dir("/");
