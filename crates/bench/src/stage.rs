@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
 use rowcall_postgres::{Options, Server};
 use rowcall_testkit::ca::{Leaf, Paths, TestCa};
+use rowcall_testkit::database::Client;
 use rowcall_testkit::database::connect;
 use rowcall_testkit::process::Process;
 use rowcall_tls::config::client_config;
 use rowcall_tls::connect::Connector;
 use rowcall_tls::load::{Files, Material};
 use tempfile::TempDir;
-use tokio_postgres::Client;
 use tonic::transport::{Channel, Endpoint};
 
 /// What is set on the database server; everything else is PostgreSQL's default, so `fsync`,

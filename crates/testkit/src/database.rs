@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::Context as _;
 use rowcall_postgres::{Options, Server};
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, NoTls};
+pub use tokio_postgres::Client;
+use tokio_postgres::NoTls;
 
 /// Connections that all tests of a process may hold together.
 const MAX_CONNECTIONS: &str = "400";

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rowcall_testkit::database::Client;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
 
 use super::{Sizes, millis, real};
 use crate::report::{Aim, Figure};

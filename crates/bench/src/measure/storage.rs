@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rowcall_core::clock::{Clock as _, SystemClock};
 use rowcall_core::id::UnixMicros;
 use rowcall_store::{Incoming, OpenedSession, Store};
-use tokio_postgres::Client;
+use rowcall_testkit::database::Client;
 
 use super::ingest::{FLUSH_ROWS, sessions};
 use super::{Sizes, real};
