@@ -21,9 +21,10 @@ mod time;
 
 use std::sync::Arc;
 
+pub use connect::{check_url, url_has_password, url_shown};
 pub use error::{Error, Kind};
 pub use identity::SchemaId;
-pub use ingest::{Committed, Incoming};
+pub use ingest::{Committed, Fallen, Incoming};
 pub use migrate::Migration;
 pub use pool::{PoolStatus, Settings};
 pub use retention::{DropReason, DroppedDay, Retained};

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use rowcall_core::session::aggregator::HELLO_DEADLINE;
+use rowcall_store::{check_url, url_has_password, url_shown};
 use rowcall_tls::identity::TrustDomain;
 use rowcall_tls::load::Files;
 use tracing_subscriber::EnvFilter;
 
 use layers::{Source, Value, Values};
 use settings::SETTINGS;
-use value::{has_password, hide_password, parse_duration, parse_size, show_duration};
+use value::{parse_duration, parse_size, show_duration};
 
 pub use settings::{DEFAULT_FILE, with_flags};
 
@@ -50,7 +51,7 @@ impl fmt::Debug for Database {
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => f.write_str(&hide_password(url)),
+            Self::Url(url) => f.write_str(&url_shown(url)),
             Self::Embedded => f.write_str("embedded"),
         }
     }
@@ -377,14 +378,17 @@ impl Reader {
     fn password_in_flag(&mut self) {
         let flag =
             self.values.get("database").filter(|value| matches!(value.source, Source::Flag(_)));
-        if flag.is_some_and(|value| has_password(&value.text)) {
-            self.problems.push(
-                "database (flag --database): a password in a flag is visible to every user of this machine; \
-                 take it out and give it in the settings file, in ROWCALL_DATABASE, or with \
-                 passfile=FILE in the URL"
-                    .to_owned(),
-            );
-        }
+        let Some(url) = flag.map(|value| &value.text).filter(|url| url_has_password(url)) else {
+            return;
+        };
+        let unreadable = check_url(url).err();
+        let problem = unreadable.map(|why| format!("{why}; if it holds a password: "));
+        self.problems.push(format!(
+            "database (flag --database): {}a password in a flag is visible to every user of this \
+             machine; take it out and give it in the settings file, in ROWCALL_DATABASE, or with \
+             passfile=FILE in the URL",
+            problem.unwrap_or_default()
+        ));
     }
 }
 
@@ -394,10 +398,10 @@ fn print(values: &Values) -> String {
     for setting in &SETTINGS {
         let line = match values.get(setting.key) {
             Some(value) => {
-                let text = if setting.key == "database" {
-                    hide_password(&value.text)
-                } else {
-                    value.text.clone()
+                let text = match (setting.key, value.text.as_str()) {
+                    ("database", "embedded") => value.text.clone(),
+                    ("database", url) => url_shown(url),
+                    _ => value.text.clone(),
                 };
                 format!("{} = {} # {}\n", setting.key, toml::Value::String(text), value.source)
             }

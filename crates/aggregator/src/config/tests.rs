@@ -92,6 +92,32 @@ fn a_password_in_a_flag_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn no_part_of_a_password_is_shown_however_it_is_written() {
+    for url in [
+        "postgresql://u:pa?SECRETxx@localhost:1/host_agent",
+        "postgresql://localhost/host_agent?user=u&pass%77ord=SECRET",
+        "postgresql://u:SECRET",
+        "postgres:/u:SECRET@h",
+        "host=db user=u pasword=SECRET",
+        "postgresql://db/x?password=a&SECRET",
+    ] {
+        let (config, shown) = load(LEAST, &[("ROWCALL_DATABASE", url)], &[]).unwrap();
+        assert!(!shown.contains("SECRET") && !format!("{config:?}").contains("SECRET"), "{shown}");
+        from_file_text(&shown).unwrap();
+        // The misspelled key is refused as soon as the URL is read.
+        if url.contains("pasword") {
+            continue;
+        }
+        let problems = load(LEAST, &[], &["--database", url]).unwrap_err().to_string();
+        let expected = "a password in a flag is visible";
+        assert!(problems.contains(expected) && !problems.contains("SECRET"), "{url}: {problems}");
+    }
+    let url = "mysql://u@db/x";
+    let problems = load(LEAST, &[], &["--database", url]).unwrap_err().to_string();
+    assert!(problems.contains("(flag --database): database URL: it looks like"), "{problems}");
+}
+
+#[test]
 fn printed_settings_hide_passwords_and_can_be_read_again() {
     let url = "postgresql://rowcall:hunter2@db/host_agent";
     let (config, shown) = load(LEAST, &[("ROWCALL_DATABASE", url)], &[]).unwrap();

@@ -1,9 +1,6 @@
-//! Texts of settings and what they mean: durations, sizes, and passwords inside database URLs.
+//! Texts of settings and what they mean: durations and sizes.
 
 use std::time::Duration;
-
-/// Stands where a password was.
-const HIDDEN: &str = "********";
 
 /// Units of a duration, longest first, in milliseconds.
 const UNITS: [(&str, u64); 6] =
@@ -65,77 +62,6 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
         })
 }
 
-/// Whether a database URL, or a line of keywords and values, carries a password.
-pub(super) fn has_password(url: &str) -> bool {
-    url != hide_password(url)
-}
-
-/// The same with every password hidden.
-pub(super) fn hide_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return hide_keyword(url) };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, query)) => (rest, Some(query)),
-        None => (rest, None),
-    };
-    // A password may hold '/' and '@' unescaped; what comes after the last '@' is the host.
-    let authority = match rest.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((user, password)) if !password.is_empty() => format!("{user}:{HIDDEN}@{host}"),
-            _ => rest.to_owned(),
-        },
-        None => rest.to_owned(),
-    };
-    let query = query.map(|query| {
-        let pairs: Vec<_> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((key, _)) if is_secret(key) => format!("{key}={HIDDEN}"),
-                _ => pair.to_owned(),
-            })
-            .collect();
-        format!("?{}", pairs.join("&"))
-    });
-    format!("{scheme}://{authority}{}", query.unwrap_or_default())
-}
-
-fn is_secret(key: &str) -> bool {
-    matches!(key.trim().to_ascii_lowercase().as_str(), "password" | "sslpassword")
-}
-
-/// A line such as `host=db user=rowcall password='with space'`.
-fn hide_keyword(line: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = line;
-    while let Some((key, after)) = rest.split_once('=') {
-        shown.push_str(key);
-        shown.push('=');
-        let trimmed = after.trim_start();
-        shown.push_str(after.strip_suffix(trimmed).unwrap_or_default());
-        let (value, next) = trimmed.split_at(value_length(trimmed));
-        let secret = key.split_whitespace().next_back().is_some_and(is_secret);
-        shown.push_str(if secret && !value.is_empty() { HIDDEN } else { value });
-        rest = next;
-    }
-    shown.push_str(rest);
-    shown
-}
-
-/// Bytes of the value that a text begins with: up to white space, or quoted with `'`.
-fn value_length(text: &str) -> usize {
-    let quoted = text.starts_with('\'');
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(usize::from(quoted)) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '\'' if quoted => return at + 1,
-            c if !quoted && c.is_whitespace() => return at,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,38 +99,6 @@ mod tests {
         for text in ["", "100", "GiB", "1.5GiB", "-1GiB", "1G", "99999999PiB", "1 GiB x"] {
             let problem = parse_size(text).unwrap_err();
             assert!(problem.contains("such as 100GiB"), "{problem}");
-        }
-    }
-
-    #[test]
-    fn passwords_are_found_and_hidden_wherever_they_stand() {
-        for url in [
-            "postgresql://rowcall:secret@db/host_agent",
-            "postgres://rowcall:se/cr@et@db:5432/host_agent?sslmode=require",
-            "postgresql://rowcall@db/host_agent?sslmode=require&password=secret",
-            "postgresql:///host_agent?PASSWORD=secret",
-            "host=db user=rowcall password=secret dbname=host_agent",
-            "host=db password='with \\' secret' user=rowcall",
-            "password = secret",
-        ] {
-            assert!(has_password(url), "{url}");
-            let shown = hide_password(url);
-            assert!(!shown.contains("secret") && !shown.contains("cr@et"), "{shown}");
-        }
-    }
-
-    #[test]
-    fn urls_without_a_password_stay_as_they_are() {
-        for url in [
-            "postgresql://rowcall@%2Ftmp%2Frc-1:5432/host_agent",
-            "postgresql://db/host_agent?passfile=/etc/rowcall/pgpass",
-            "host=db user=rowcall passfile=/etc/rowcall/pgpass",
-            "postgresql://rowcall:@db/x",
-            "host = db user = rowcall",
-            "embedded",
-            "",
-        ] {
-            assert!(!has_password(url), "{url}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod carrier;
 mod explain;
 mod files;
 mod passfile;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -33,6 +34,7 @@ use passfile::{Passfile, Wanted};
 use tls::{Mode, Tls};
 
 pub(crate) use carrier::{pack, unpack};
+pub use shown::{url_has_password, url_shown};
 
 /// The half of a connection that does the work, and must be polled.
 pub(crate) type Link = Connection<Socket, Stream<Socket>>;
@@ -44,6 +46,14 @@ pub(crate) type Link = Connection<Socket, Stream<Socket>>;
 pub(crate) fn check(url: &str) -> Result<(), Error> {
     let given = url::parse(url)?;
     Files::load(&given.tls, given.passfile.as_ref()).map(drop)
+}
+
+/// Reads a URL, but none of the files that it names.
+///
+/// # Errors
+/// [`Kind::Config`], with what somebody must correct. The message holds no value of the URL.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    url::parse(url).map(drop)
 }
 
 /// Makes connections.

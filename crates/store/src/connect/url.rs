@@ -53,13 +53,13 @@ pub(super) struct Given {
 /// # Errors
 /// [`Kind::Config`]: what cannot be read, is unknown, or contradicts itself.
 pub(super) fn parse(url: &str) -> Result<Given, Error> {
-    let (pairs, rest) = match ["postgresql://", "postgres://"].iter().find(|p| url.starts_with(**p))
-    {
-        Some(prefix) => split_url(url, prefix.len())?,
-        None => split_line(url)?,
+    let (pairs, rest) = match take_apart(url)? {
+        Parts::Url { scheme, base, pairs } => split_url(scheme, base, pairs)?,
+        Parts::Line(pairs) => split_line(pairs),
     };
     let config: Config = rest.parse().map_err(|error| Error::url(&error))?;
     check_hosts(&config)?;
+    check_texts(&config, &pairs)?;
     if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
         return Err(refuse("target_session_attrs must be any or read-write: rows are written"));
     }
@@ -124,6 +124,19 @@ fn check_hosts(config: &Config) -> Result<(), Error> {
     if hosts.iter().any(split_password) {
         return Err(refuse("a character in the password must be percent-encoded, '@' as %40"));
     }
+    let odd = |name: &str| {
+        name.is_empty() || name.contains(|c: char| c.is_control() || c.is_whitespace())
+    };
+    let no_host = |host: &Host| match host {
+        Host::Tcp(name) => odd(name),
+        // A folder may have spaces in its name.
+        Host::Unix(folder) => folder.to_string_lossy().contains(char::is_control),
+    };
+    if hosts.iter().any(no_host) {
+        return Err(refuse(
+            "a host is empty or holds a space or a control character; name a server",
+        ));
+    }
     let count = hosts.len().max(addresses.len());
     if count == 0 {
         return Err(refuse("it names no host; for a socket add ?host=/folder/of/the/socket"));
@@ -137,23 +150,53 @@ fn check_hosts(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// What no server takes, and what stands in the wrong place.
+fn check_texts(config: &Config, pairs: &Pairs) -> Result<(), Error> {
+    let texts = [
+        config.get_user().map(str::as_bytes),
+        config.get_password(),
+        config.get_dbname().map(str::as_bytes),
+        config.get_options().map(str::as_bytes),
+        config.get_application_name().map(str::as_bytes),
+    ];
+    let ours = pairs.iter().map(|(_, value)| value.as_bytes());
+    if texts.into_iter().flatten().chain(ours).any(|text| text.contains(&0)) {
+        return Err(refuse("it holds a NUL (%00), which no user, password, name or path may have"));
+    }
+    if config.get_dbname().is_some_and(|name| name.contains("://")) {
+        return Err(refuse("dbname holds a URL; give the URL alone"));
+    }
+    Ok(())
+}
+
 type Pairs = Vec<(String, String)>;
 
-/// Takes our parameters out of a URL; the rest is for the driver.
-fn split_url(url: &str, prefix: usize) -> Result<(Pairs, String), Error> {
-    let Some(start) = query_start(url, prefix) else { return Ok((Vec::new(), url.to_owned())) };
+/// A URL in its pieces; every key is known.
+pub(super) enum Parts<'a> {
+    /// `scheme` with its `://`, `base` up to the `?`, and values as they are written.
+    Url { scheme: &'a str, base: &'a str, pairs: Vec<(String, &'a str)> },
+    /// Keywords and values without quotes and escapes.
+    Line(Pairs),
+}
+
+/// Takes a URL to pieces; the only place that knows where they begin and end.
+pub(super) fn take_apart(url: &str) -> Result<Parts<'_>, Error> {
+    let prefix = ["postgresql://", "postgres://"].iter().find(|prefix| url.starts_with(**prefix));
+    let Some(prefix) = prefix else { return Ok(Parts::Line(line_pairs(url)?)) };
+    let start = query_start(url, prefix.len()).unwrap_or(url.len());
     let (base, query) = url.split_at(start);
-    let (mut ours, mut drivers) = (Vec::new(), Vec::new());
+    let (scheme, base) = base.split_at(prefix.len());
+    if base.matches('@').count() > 1 {
+        return Err(refuse("'@' in user, password or database must be percent-encoded, as %40"));
+    }
+    let mut pairs = Vec::new();
     for pair in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(refuse("a parameter after '?' has no '='"));
         };
         let key = decode(key)?;
-        if OURS.contains(&key.as_str()) {
-            ours.push((key, decode(value)?));
-        } else if DRIVERS.contains(&key.as_str()) {
-            // The driver takes the first '@' for the end of the password, wherever it stands.
-            drivers.push(format!("{key}={}", value.replace('@', "%40")));
+        if OURS.contains(&key.as_str()) || DRIVERS.contains(&key.as_str()) {
+            pairs.push((key, value));
         } else if query.contains('@') {
             // Perhaps the query is half a password.
             return Err(refuse("'?', '/' and '@' in user or password must be percent-encoded"));
@@ -161,8 +204,26 @@ fn split_url(url: &str, prefix: usize) -> Result<(Pairs, String), Error> {
             return Err(unknown(&key));
         }
     }
+    Ok(Parts::Url { scheme, base, pairs })
+}
+
+/// Takes our parameters out of a URL; the rest is for the driver.
+fn split_url(
+    scheme: &str,
+    base: &str,
+    pairs: Vec<(String, &str)>,
+) -> Result<(Pairs, String), Error> {
+    let (mut ours, mut drivers) = (Vec::new(), Vec::new());
+    for (key, value) in pairs {
+        if OURS.contains(&key.as_str()) {
+            ours.push((key, decode(value)?));
+        } else {
+            // The driver takes the first '@' for the end of the password, wherever it stands.
+            drivers.push(format!("{key}={}", value.replace('@', "%40")));
+        }
+    }
     let query = if drivers.is_empty() { String::new() } else { format!("?{}", drivers.join("&")) };
-    Ok((ours, format!("{base}{query}")))
+    Ok((ours, format!("{scheme}{base}{query}")))
 }
 
 /// Where the `?` of the parameters stands: after the `@` of user and password, if there is one.
@@ -203,8 +264,22 @@ fn decode(text: &str) -> Result<String, Error> {
 }
 
 /// Takes our parameters out of a line of keywords and values; the rest is for the driver.
-fn split_line(line: &str) -> Result<(Pairs, String), Error> {
-    let (mut ours, mut drivers) = (Vec::new(), Vec::new());
+fn split_line(pairs: Pairs) -> (Pairs, String) {
+    let (ours, drivers): (Pairs, Pairs) =
+        pairs.into_iter().partition(|(key, _)| OURS.contains(&key.as_str()));
+    let drivers: Vec<_> = drivers.iter().map(|(key, value)| line_pair(key, value)).collect();
+    (ours, drivers.join(" "))
+}
+
+/// A keyword and its value as a line has them.
+pub(super) fn line_pair(key: &str, value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('\'', r"\'");
+    format!("{key}='{value}'")
+}
+
+/// The keywords and values of a line; the last word on each is the driver's.
+fn line_pairs(line: &str) -> Result<Pairs, Error> {
+    let mut pairs = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {
         let Some((key, after)) = rest.split_once('=') else { return Err(refuse(LOOKS_LIKE)) };
@@ -216,16 +291,12 @@ fn split_line(line: &str) -> Result<(Pairs, String), Error> {
         }
         let (value, after) = line_value(after.trim_start())?;
         rest = after.trim_start();
-        if OURS.contains(&key) {
-            ours.push((key.to_owned(), value));
-        } else if DRIVERS.contains(&key) {
-            let value = value.replace('\\', r"\\").replace('\'', r"\'");
-            drivers.push(format!("{key}='{value}'"));
-        } else {
+        if !OURS.contains(&key) && !DRIVERS.contains(&key) {
             return Err(unknown(key));
         }
+        pairs.push((key.to_owned(), value));
     }
-    Ok((ours, drivers.join(" ")))
+    Ok(pairs)
 }
 
 /// One value, quoted or not, and what comes after it.
@@ -339,6 +410,20 @@ mod tests {
             ("geheim", "it looks like postgresql://"),
             ("host=a target_session_attrs=read-only", "must be any or read-write"),
             ("host=a,b hostaddr=127.0.0.1", "equally many"),
+            ("postgresql://u@/x?host=", "a host is empty"),
+            ("postgresql://u@a,,b/x", "a host is empty"),
+            ("user=u host=''", "a host is empty"),
+            ("postgresql://u@a%00b/x", "a host is empty or holds"),
+            ("postgresql://u@a%20b/x", "a host is empty or holds"),
+            ("host='/run/a\u{1b}b'", "a host is empty or holds"),
+            ("postgresql://u%00@db/geheim", "it holds a NUL"),
+            ("postgresql://u:geheim%00@db/x", "it holds a NUL"),
+            ("postgresql://u@db/x%00", "it holds a NUL"),
+            ("postgresql://u@db/x?options=%00", "it holds a NUL"),
+            ("postgresql://u@db/x?passfile=/geheim%00", "it holds a NUL"),
+            ("postgresql://u:a@geheim@db/x", "'@' in user, password or database must be"),
+            ("postgresql://u:a@geheim/b@db/x", "'@' in user, password or database must be"),
+            ("host=db dbname=postgresql://u:geheim@db/x", "dbname holds a URL"),
             ("host=a,b,c port=1,2", "one port, or one for each host"),
         ] {
             let Err(error) = parse(url) else { panic!("{url} is taken") };
