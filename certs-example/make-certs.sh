@@ -14,13 +14,16 @@ usage: make-certs.sh [options]
                       may be repeated                  [localhost 127.0.0.1 ::1]
   --agent NAME        host name of a node; may be repeated
                                                        [this machine's fully qualified name]
-  --viewer NAME       someone who reads reports        [viewer]
-  --operator NAME     someone who manages hosts        [operator]
+  --viewer NAME       someone who reads reports; may be repeated
+                                                       [viewer]
+  --operator NAME     someone who manages hosts; may be repeated
+                                                       [operator]
   --days N            lifetime of the certificates     [365; the CA's is 3652]
   --new-ca            replace the CA in DIR: every certificate of the old one stops working
   --help
 
-The CA in DIR is kept and used if there is one; certificates are made anew.
+The CA in DIR is kept and used if there is one. Then only the certificates that are named are made,
+the others stay as they are; with nobody named all defaults are made anew.
 USAGE
 }
 
@@ -34,8 +37,8 @@ out=$here/out
 trust_domain=rowcall.example
 aggregators=()
 agents=()
-viewer=viewer
-operator=operator
+viewers=()
+operators=()
 days=365
 new_ca=false
 
@@ -52,17 +55,20 @@ while [ $# -gt 0 ]; do
         --trust-domain) trust_domain=$2 ;;
         --aggregator) aggregators+=("$2") ;;
         --agent) agents+=("$2") ;;
-        --viewer) viewer=$2 ;;
-        --operator) operator=$2 ;;
+        --viewer) viewers+=("$2") ;;
+        --operator) operators+=("$2") ;;
         --days) days=$2 ;;
     esac
     shift 2
 done
 
 command -v openssl >/dev/null || fail "openssl is not installed; install the package openssl"
-[ ${#aggregators[@]} -gt 0 ] || aggregators=(localhost 127.0.0.1 ::1)
-if [ ${#agents[@]} -eq 0 ]; then
-    agents=("$(hostname -f 2>/dev/null || uname -n)")
+named=$((${#aggregators[@]} + ${#agents[@]} + ${#viewers[@]} + ${#operators[@]}))
+if [ "$named" = 0 ] || [ ! -e "$out/ca.pem" ] || $new_ca; then
+    [ ${#aggregators[@]} -gt 0 ] || aggregators=(localhost 127.0.0.1 ::1)
+    [ ${#agents[@]} -gt 0 ] || agents=("$(hostname -f 2>/dev/null || uname -n)")
+    [ ${#viewers[@]} -gt 0 ] || viewers=(viewer)
+    [ ${#operators[@]} -gt 0 ] || operators=(operator)
 fi
 
 # The alphabet that Rowcall accepts; it also keeps names from meaning something to openssl's
@@ -91,8 +97,12 @@ alt_names=${alt_names#,}
 for i in "${!agents[@]}"; do
     agents[i]=$(name 'agent name' "${agents[i]}")
 done
-viewer=$(name 'viewer name' "$viewer")
-operator=$(name 'operator name' "$operator")
+for i in "${!viewers[@]}"; do
+    viewers[i]=$(name 'viewer name' "${viewers[i]}")
+done
+for i in "${!operators[@]}"; do
+    operators[i]=$(name 'operator name' "${operators[i]}")
+done
 
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -187,12 +197,16 @@ client() {
     issue "$1-$2" "$2" clientAuth "URI:spiffe://$trust_domain/$1/$2"
 }
 
-issue aggregator "rowcall aggregator" serverAuth "$alt_names"
+[ -z "$alt_names" ] || issue aggregator "rowcall aggregator" serverAuth "$alt_names"
 for agent in "${agents[@]}"; do
     client agent "$agent"
 done
-client viewer "$viewer"
-client operator "$operator"
+for viewer in "${viewers[@]}"; do
+    client viewer "$viewer"
+done
+for operator in "${operators[@]}"; do
+    client operator "$operator"
+done
 
 printf 'in %s:\n\n' "$out"
 {

@@ -11,7 +11,10 @@ set -eu
 root=
 case ${1:-} in
     '') ;;
-    --root) root=${2:?--root needs a folder} ;;
+    --root)
+        if [ -z "${2:-}" ]; then echo 'install.sh: --root needs a folder' >&2; exit 2; fi
+        # Before the working directory changes.
+        case $2 in /*) root=$2 ;; *) root=$PWD/$2 ;; esac ;;
     *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 cd "$(dirname "$0")"
@@ -76,5 +79,9 @@ else
     echo "  chown root:$user /etc/rowcall/$name-key.pem && chmod 640 /etc/rowcall/$name-key.pem"
 fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+if [ -n "$root" ]; then
+    echo "installed rowcall-$name below $root"
+    exit 0
+fi
 echo "installed rowcall-$name; next: edit /etc/rowcall/$name.toml, put the certificates beside it,"
 echo "then systemctl enable --now rowcall-$name"

@@ -185,7 +185,7 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpArgs {
     /// Where to keep everything [env: ROWCALL_DATA_DIR] [default: ~/.local/share/rowcall, for root
-    /// /var/lib/rowcall]
+    /// /var/lib/rowcall-up]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Time between samples, from 10ms

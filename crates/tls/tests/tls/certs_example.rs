@@ -66,6 +66,19 @@ async fn certificates_of_the_script_complete_sessions_with_their_identities() {
 }
 
 #[test]
+fn a_node_that_comes_later_changes_nobody_elses_certificate() {
+    let folder = made(&["--aggregator", "agg.example", "--agent", "node1", "--viewer", "ann"]);
+    let file = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let before = ["ca.pem", "aggregator.pem", "agent-node1.pem", "viewer-ann.pem"].map(file);
+    let output = run(folder.path(), &["--agent", "node2"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let after = ["ca.pem", "aggregator.pem", "agent-node1.pem", "viewer-ann.pem"].map(file);
+    assert_eq!(before, after);
+    assert!(folder.path().join("agent-node2.pem").exists());
+    assert!(!folder.path().join("viewer-viewer.pem").exists());
+}
+
+#[test]
 fn keys_are_private_and_nothing_is_left_beside_the_pairs() {
     let folder = made(&["--agent", "node1", "--agent", "node2"]);
     let mut names = Vec::new();

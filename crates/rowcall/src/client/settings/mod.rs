@@ -98,14 +98,14 @@ impl Surroundings<'_> {
 }
 
 /// Where `rowcall up` keeps its data unless told otherwise: `ROWCALL_DATA_DIR`, for root
-/// `/var/lib/rowcall`, else `$XDG_DATA_HOME/rowcall` or `~/.local/share/rowcall`.
+/// `/var/lib/rowcall-up`, else `$XDG_DATA_HOME/rowcall` or `~/.local/share/rowcall`.
 pub(crate) fn default_data_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     around.var("ROWCALL_DATA_DIR").map(PathBuf::from).or_else(|| own_data_dir(around))
 }
 
 fn own_data_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     if around.is_root {
-        return Some(around.root.join("var/lib/rowcall"));
+        return Some(around.root.join("var/lib/rowcall-up"));
     }
     let data = around.var("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let data = data.or_else(|| Some(around.home()?.join(".local/share")))?;

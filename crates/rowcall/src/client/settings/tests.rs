@@ -96,7 +96,7 @@ fn files_are_looked_for_from_the_nearest_to_the_most_general() {
 fn roots_default_is_under_var() {
     let mut world = World::new();
     world.is_root = true;
-    world.file("var/lib/rowcall", &naming("root"));
+    world.file("var/lib/rowcall-up", &naming("root"));
     assert_eq!(world.find(&Given::default()).unwrap().server, "root:7443");
 }
 
