@@ -6,10 +6,14 @@
 -- $5 elapsed [s], $6 uptime [s], $7 memory_free [MiB], $8 memory_available [MiB], $9 cpu_idle [%],
 -- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; $13 retention [s]; and $14, how many
 -- refused records of each host and day of reception are kept with their reason. The others are only
--- counted.
+-- counted. $15, per sample again, the same for all of a host and epoch: what its mark must have got
+-- to, for no hole to be between it and what comes now.
 --
 -- All or nothing per host: only what host_latest's update returns goes on, and it takes only the
--- host's current epoch, as of after it got the row's lock. Rows go in by key, and hosts by id: the
+-- host's current epoch, as of after it got the row's lock, and only where the mark got as far as $15
+-- says. It did, unless the database went back in time (a restored backup, a promoted replica that
+-- lagged): then the agent must send what is lost again, which it does only while the mark is below.
+-- Rows go in by key, and hosts by id: the
 -- connection has sequential scans switched off, so that every plan walks host_latest by its index
 -- and two writers meet in the same order. Duplicates are counted through RETURNING: the count of
 -- affected rows is wrong on Citus.
@@ -36,10 +40,10 @@ WITH sample AS MATERIALIZED (
         END AS reason
     FROM unnest(
         $1::integer[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::real[], $6::bigint[],
-        $7::bigint[], $8::bigint[], $9::real[], $10::real[], $11::bigint[], $12::bigint[]
+        $7::bigint[], $8::bigint[], $9::real[], $10::real[], $11::bigint[], $12::bigint[], $15::bigint[]
     ) AS s (
         host_id, epoch_id, sequence, "timestamp", elapsed_s, uptime_s,
-        memory_free, memory_available, cpu_idle, cpu_kernel, disk_io, disk_available
+        memory_free, memory_available, cpu_idle, cpu_kernel, disk_io, disk_available, needed
     )
 ),
 -- One row per host and epoch: its newest acceptable sample, and how far the mark moves.
@@ -70,7 +74,7 @@ taken AS (
         disk_io = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_io ELSE l.disk_io END,
         disk_available = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_available ELSE l.disk_available END
     FROM host AS h
-    WHERE l.host_id = h.host_id AND l.epoch_id = h.epoch_id
+    WHERE l.host_id = h.host_id AND l.epoch_id = h.epoch_id AND l.mark >= h.needed
     RETURNING l.host_id, l.epoch_id
 ),
 accepted AS MATERIALIZED (

@@ -6,7 +6,7 @@ use rowcall_core::record::{Body, Gap, Sample};
 use super::Item;
 use crate::time::Time;
 
-/// The parameters of `samples.sql` but for the last.
+/// The parameters of `samples.sql` that have one element per sample.
 #[derive(Default)]
 pub(super) struct Samples {
     host_id: Vec<i32>,
@@ -21,10 +21,12 @@ pub(super) struct Samples {
     cpu_kernel: Vec<Option<f32>>,
     disk_io: Vec<Option<i64>>,
     disk_available: Vec<Option<i64>>,
+    needed: Vec<i64>,
 }
 
 impl Samples {
-    pub(super) fn push(&mut self, item: &Item<'_>, sample: &Sample) {
+    /// `needed`: what the mark must have got to; 0 where that was checked.
+    pub(super) fn push(&mut self, item: &Item<'_>, sample: &Sample, needed: i64) {
         self.host_id.push(item.incoming.host_id.0);
         self.epoch_id.push(item.incoming.epoch_id.0);
         self.sequence.push(item.incoming.record.sequence.as_i64());
@@ -37,6 +39,7 @@ impl Samples {
         self.cpu_kernel.push(sample.cpu_kernel_percent.and_then(real));
         self.disk_io.push(sample.disk_io);
         self.disk_available.push(sample.disk_available_kib.map(mib));
+        self.needed.push(needed);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -58,6 +61,11 @@ impl Samples {
             &self.disk_io,
             &self.disk_available,
         ]
+    }
+
+    /// The last parameter.
+    pub(super) fn needed(&self) -> &Vec<i64> {
+        &self.needed
     }
 }
 
@@ -167,6 +175,33 @@ impl Marks {
     pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
         [&self.host_id, &self.epoch_id, &self.mark, &self.time]
     }
+}
+
+/// For each record, what the mark of its epoch must have got to, for no hole to be between it and
+/// the epoch's records here.
+///
+/// That is just below the last of their runs without a hole: what stands before it is covered by
+/// such a mark anyway. One stream has no holes; one that was replaced and its successor may have,
+/// when the database went back in time between the two.
+pub(super) fn needed_marks(items: &[Item<'_>]) -> Vec<i64> {
+    let span = |index: usize| {
+        let record = &items[index].incoming.record;
+        (items[index].key(), record.sequence.as_i64(), record.through().as_i64())
+    };
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_unstable_by_key(|index| span(*index));
+    let mut needed = vec![0; items.len()];
+    for epoch in order.chunk_by(|a, b| items[*a].key() == items[*b].key()) {
+        let (mut below, mut reached) = (0, i64::MIN);
+        for (_, first, through) in epoch.iter().map(|index| span(*index)) {
+            if first > reached.saturating_add(1) {
+                below = first.saturating_sub(1);
+            }
+            reached = reached.max(through);
+        }
+        epoch.iter().for_each(|index| needed[*index] = below);
+    }
+    needed
 }
 
 /// Whether a record is a sample that is to be stored as such.

@@ -5,10 +5,10 @@
 //!   the records before it, itself (put aside) and those after it commit one after the other, so
 //!   that a mark never passes what is not stored.
 //! - All or nothing per host and epoch: of an epoch that is not its host's current one, nothing
-//!   is stored.
+//!   is stored. Nor where the epoch's mark does not reach up to its first record: then the
+//!   database went back in time, and a mark that passed the hole would hide it from the agent.
 //! - What a call stored already changes nothing when it comes again.
-//! - Records of one epoch stand in order of their sequences and without holes from the mark on;
-//!   the session machine sees to that, it is not checked here.
+//! - Records of one epoch stand in order of their sequences; the session machine sees to that.
 
 mod aside;
 mod columns;
@@ -40,7 +40,7 @@ pub struct Incoming {
 }
 
 /// What became of the records of one call: all of them are durable now, except those of
-/// [`Committed::superseded`]. The numbers add up to those that are.
+/// [`Committed::superseded`] and [`Committed::fallen`]. The numbers add up to those that are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// New rows of `host_usage`.
@@ -57,6 +57,24 @@ pub struct Committed {
     /// may be acknowledged; end the stream. A host may have another stream in the same call that
     /// is current, hence the epoch.
     pub superseded: Vec<(HostId, EpochId)>,
+    /// Epochs whose mark does not reach up to what was to be stored: the database went back in
+    /// time. Nothing of theirs may be acknowledged; end the stream, and the agent sees how far the
+    /// mark is and sends again from there. Nothing of theirs was stored either, or where the call
+    /// was committed in pieces, nothing beyond a hole.
+    pub fallen: Vec<Fallen>,
+}
+
+/// An epoch whose mark is lower than it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fallen {
+    /// The host.
+    pub host_id: HostId,
+    /// Its current epoch.
+    pub epoch_id: EpochId,
+    /// The sequence that the mark must have got to for the records to be stored; it had.
+    pub from: i64,
+    /// What it is now; 0: nothing is committed.
+    pub to: i64,
 }
 
 impl Committed {
@@ -69,6 +87,9 @@ impl Committed {
         self.superseded.extend(other.superseded);
         self.superseded.sort_unstable();
         self.superseded.dedup();
+        self.fallen.extend(other.fallen);
+        self.fallen.sort_unstable();
+        self.fallen.dedup_by_key(|fallen| (fallen.host_id, fallen.epoch_id));
     }
 }
 

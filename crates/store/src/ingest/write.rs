@@ -7,8 +7,8 @@ use postgres_types::ToSql;
 use rowcall_core::id::{HostId, UnixMicros};
 use rowcall_core::record::{Body, HostFacts};
 
-use super::columns::{Gaps, Marks, Refused, Samples, as_sample};
-use super::{Committed, Item};
+use super::columns::{Gaps, Marks, Refused, Samples, as_sample, needed_marks};
+use super::{Committed, Fallen, Item};
 use crate::EpochId;
 use crate::error::Error;
 use crate::time::Time;
@@ -20,6 +20,7 @@ macro_rules! query {
 }
 
 query!(SAMPLES, "samples");
+query!(REFUSED_HOSTS, "refused_hosts");
 query!(LOCK_INFO, "lock_info");
 query!(LOCK, "lock");
 query!(GAPS, "gaps");
@@ -29,7 +30,8 @@ query!(MARKS, "marks");
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] = &[SAMPLES, LOCK_INFO, LOCK, GAPS, FACTS, QUARANTINE, MARKS];
+pub(crate) const QUERIES: &[&str] =
+    &[SAMPLES, REFUSED_HOSTS, LOCK_INFO, LOCK, GAPS, FACTS, QUARANTINE, MARKS];
 
 /// Refused records that are kept with their reason, of one host and UTC day; the others are only
 /// counted. The integrity report names this number.
@@ -43,20 +45,24 @@ pub(super) async fn write(
 ) -> Result<Committed, Error> {
     let mut samples = Samples::default();
     let mut others = 0_usize;
-    for item in items {
+    let needed = needed_marks(items);
+    for (item, needed) in items.iter().zip(&needed) {
         match as_sample(item) {
-            Some(sample) => samples.push(item, sample),
+            Some(sample) => samples.push(item, sample, *needed),
             None => others += 1,
         }
     }
     if others == 0 {
         let (mut committed, taken) = store_samples(&*connection, &samples, retention_s).await?;
-        let sent: BTreeSet<_> = items.iter().map(Item::key).collect();
-        committed.superseded = sent.into_iter().filter(|key| !taken.contains(&key.1)).collect();
+        let sent: BTreeMap<_, _> = items.iter().map(Item::key).zip(needed).collect();
+        let refused: Vec<_> = sent.into_iter().filter(|(key, _)| !taken.contains(&key.1)).collect();
+        if !refused.is_empty() {
+            committed.add(reasons(&*connection, &refused).await?);
+        }
         return Ok(committed);
     }
     let transaction = connection.transaction().await?;
-    let committed = store_mixed(&transaction, items, retention_s).await?;
+    let committed = store_mixed(&transaction, items, &needed, retention_s).await?;
     transaction.commit().await?;
     Ok(committed)
 }
@@ -71,6 +77,7 @@ async fn store_samples(
     let mut parameters: Vec<&(dyn ToSql + Sync)> = samples.parameters().into();
     parameters.push(&retention_s);
     parameters.push(&KEPT_PER_DAY);
+    parameters.push(samples.needed());
     let row = client.query_one(&statement, &parameters).await?;
     let count = |index| -> Result<u64, Error> { Ok(row.try_get::<_, i64>(index)?.unsigned_abs()) };
     let (stored, refused, taken) = (count(0)?, count(1)?, count(2)?);
@@ -84,9 +91,28 @@ async fn store_samples(
     Ok((committed, epochs.into_iter().map(EpochId).collect()))
 }
 
+/// Why nothing was stored of these epochs, with what each one's mark must have got to.
+async fn reasons(
+    client: &impl GenericClient,
+    refused: &[((HostId, EpochId), i64)],
+) -> Result<Committed, Error> {
+    let current = current(client, REFUSED_HOSTS, refused.iter().map(|(key, _)| key.0)).await?;
+    let mut committed = Committed::default();
+    for &((host_id, epoch_id), from) in refused {
+        match current.get(&host_id) {
+            Some(&(epoch, to)) if epoch == epoch_id => {
+                committed.fallen.push(Fallen { host_id, epoch_id, from, to });
+            }
+            _ => committed.superseded.push((host_id, epoch_id)),
+        }
+    }
+    Ok(committed)
+}
+
 async fn store_mixed(
     transaction: &Transaction<'_>,
     items: &[Item<'_>],
+    needed: &[i64],
     retention_s: f64,
 ) -> Result<Committed, Error> {
     let tells_facts = |item: &&Item<'_>| matches!(item.incoming.record.body, Body::HostFacts(_));
@@ -96,17 +122,25 @@ async fn store_mixed(
         let hosts: Vec<i32> = with_facts.into_iter().collect();
         query(transaction, LOCK_INFO, &[&hosts]).await?;
     }
-    let current = lock(transaction, items).await?;
-    let is_current = |item: &Item<'_>| {
-        current.get(&item.incoming.host_id).is_some_and(|(epoch, _)| *epoch == item.key().1)
-    };
+    let hosts = items.iter().map(|item| item.incoming.host_id);
+    let current = current(transaction, LOCK, hosts).await?;
     // Beyond the mark, or put aside before.
     let is_new = |item: &Item<'_>| {
         let mark = current.get(&item.incoming.host_id).map_or(0, |(_, mark)| *mark);
         item.incoming.record.through().as_i64() > mark
     };
-    let (items, superseded): (Vec<Item<'_>>, Vec<_>) =
-        items.iter().copied().partition(|item| is_current(item));
+    let (mut taken, mut not_taken) = (Vec::new(), Committed::default());
+    for (item, &from) in items.iter().zip(needed) {
+        let (host_id, epoch_id) = item.key();
+        match current.get(&host_id) {
+            Some(&(epoch, mark)) if epoch == epoch_id && mark >= from => taken.push(*item),
+            Some(&(epoch, to)) if epoch == epoch_id => {
+                not_taken.fallen.push(Fallen { host_id, epoch_id, from, to });
+            }
+            _ => not_taken.superseded.push((host_id, epoch_id)),
+        }
+    }
+    let items = taken;
 
     let mut samples = Samples::default();
     let mut gaps = Gaps::default();
@@ -120,7 +154,7 @@ async fn store_mixed(
         match (item.refused, &record.body) {
             (Some(_), _) | (None, Body::Invalid(_)) if !is_new(item) => refused_before += 1,
             (Some(reason), _) => refused.push(item, reason),
-            (None, Body::Sample(sample)) => samples.push(item, sample),
+            (None, Body::Sample(sample)) => samples.push(item, sample, 0),
             (None, Body::Gap(gap)) => gaps.push(item, gap),
             (None, Body::Invalid(reason)) => refused.push(item, reason),
             (None, Body::HostFacts(told)) => {
@@ -152,23 +186,21 @@ async fn store_mixed(
     }
     query(transaction, MARKS, &Marks::of(&items).parameters()).await?;
 
-    committed.add(Committed {
-        superseded: superseded.iter().map(Item::key).collect(),
-        ..Committed::default()
-    });
+    committed.add(not_taken);
     Ok(committed)
 }
 
-/// Locks the hosts of some records; each one's current epoch, and its mark.
-async fn lock(
-    transaction: &Transaction<'_>,
-    items: &[Item<'_>],
+/// Each host's current epoch and its mark, as [`LOCK`] or [`REFUSED_HOSTS`] tells them.
+async fn current(
+    client: &impl GenericClient,
+    sql: &str,
+    hosts: impl Iterator<Item = HostId>,
 ) -> Result<BTreeMap<HostId, (EpochId, i64)>, Error> {
-    let hosts: BTreeSet<i32> = items.iter().map(|item| item.incoming.host_id.0).collect();
+    let hosts: BTreeSet<i32> = hosts.map(|host| host.0).collect();
     let hosts: Vec<i32> = hosts.into_iter().collect();
-    let statement = transaction.prepare_cached(LOCK).await?;
+    let statement = client.prepare_cached(sql).await?;
     let mut current = BTreeMap::new();
-    for row in transaction.query(&statement, &[&hosts]).await? {
+    for row in client.query(&statement, &[&hosts]).await? {
         if let Some(epoch) = row.try_get(1)? {
             current.insert(HostId(row.try_get(0)?), (EpochId(epoch), row.try_get(2)?));
         }

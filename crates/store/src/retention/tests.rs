@@ -235,7 +235,7 @@ async fn several_at_once_drop_each_day_once_while_samples_come() {
     let bench = Bench::new().await;
     make_days(&bench, 40, 31).await;
     let stores = join_all((0..4).map(|_| store(&bench, 30, None))).await;
-    let session = bench.host("node1").await;
+    let sessions = join_all((0..60).map(|n| bench.host_named(n))).await;
     let now = bench.now().await;
     let retains = stores.iter().map(|store| async move {
         let mut days = Vec::new();
@@ -244,9 +244,9 @@ async fn several_at_once_drop_each_day_once_while_samples_come() {
         }
         days
     });
-    let flushes = (1..=60_u64).map(|n| {
+    let flushes = (1_i64..).zip(&sessions).map(|(n, session)| {
         // Each needs a day of its own, which has to be made.
-        let records = [sample(&session, n, now.plus_micros(-DAY * (n % 29).cast_signed()))];
+        let records = [sample(session, 1, now.plus_micros(-DAY * (n % 29)))];
         let store = bench.store.clone();
         async move { store.ingest(&records).await.unwrap() }
     });
