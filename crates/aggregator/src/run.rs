@@ -1,6 +1,7 @@
 //! The two commands: settings, logs, signals, and what the process ends with.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ArgMatches;
@@ -17,6 +18,9 @@ pub(crate) const USAGE: u8 = 2;
 const FAILED: u8 = 1;
 const AT_DEADLINE: u8 = 3;
 const AT_ONCE: u8 = 130;
+
+/// For threads that still do something after everything has ended in order.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs what was asked for.
 pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
@@ -38,12 +42,19 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    if name == "migrate" {
-        let migration = runtime.block_on(rowcall_aggregator::migrate(&config))?;
-        say(&format!("schema version {} (was {})\n", migration.to, migration.from));
-        return Ok(0);
-    }
-    runtime.block_on(serve(config))
+    let ended = if name == "migrate" {
+        runtime.block_on(rowcall_aggregator::migrate(&config)).map_err(Into::into).map(
+            |migration| {
+                say(&format!("schema version {} (was {})\n", migration.to, migration.from));
+                0
+            },
+        )
+    } else {
+        runtime.block_on(serve(config))
+    };
+    // A thread that reads from a file system which hangs would hold the end for ever.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
 }
 
 /// What is no UTF-8 is shown as such where it is refused.

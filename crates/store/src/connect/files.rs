@@ -1,9 +1,12 @@
-//! Reading the files that a URL names: small, and secret ones not open to others.
+//! Reading the files that a URL names: small, and secret ones not open to others. A pipe where a
+//! file belongs is refused at once, not waited for.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Kind};
 
@@ -28,10 +31,13 @@ pub(super) fn read(parameter: &str, path: &Path, access: Access) -> Result<Vec<u
         Error::new(Kind::Config, format!("database URL: {parameter} {}: {why}", path.display()))
     };
     let failed = |error: io::Error| refuse(format!("{error}; {}", advice(&error)));
-    let file = File::open(path).map_err(failed)?;
+    // Or a named pipe would have us wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(file.map_err(|error| failed(error.into()))?);
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
-        return Err(refuse("it is no file; give the path of a file".into()));
+        return Err(refuse(format!("it is {}; give the path of a file", other(&facts))));
     }
     let open_bits = if facts.uid() == 0 { 0o037 } else { 0o077 };
     if access == Access::Secret && facts.mode() & open_bits != 0 {
@@ -46,6 +52,18 @@ pub(super) fn read(parameter: &str, path: &Path, access: Access) -> Result<Vec<u
         return Err(refuse(format!("it is larger than {MAX_BYTES} bytes; is it the right file?")));
     }
     Ok(bytes)
+}
+
+/// What there is instead of a file.
+fn other(facts: &Metadata) -> &'static str {
+    let kind = facts.file_type();
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else {
+        "no file"
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {

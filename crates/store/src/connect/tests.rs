@@ -272,7 +272,7 @@ async fn unusable_files_are_named_with_what_to_do() {
     let base = format!("{}?sslmode=verify-full", remote.url(Role::ByCertificate));
     for (root, certificate, key, words) in [
         (missing, None, None, "sslrootcert /nonexistent/file.pem: No such file"),
-        (folder, None, None, "it is no file; give the path of a file"),
+        (folder, None, None, "it is a folder; give the path of a file"),
         (&prose, None, None, "prose.pem holds no certificate; it must be PEM"),
         (&broken, None, None, "broken.pem is no good PEM"),
         (&good.authorities, Some(missing), Some(&*good.key), "sslcert /nonexistent/file.pem: No"),
@@ -303,6 +303,36 @@ async fn unusable_files_are_named_with_what_to_do() {
     if std::fs::File::open("/etc/shadow").is_err() {
         let url = format!("{base}&sslrootcert=/etc/shadow");
         refused(&url, Kind::Config, &["sslrootcert /etc/shadow: Permission denied"]).await;
+    }
+}
+
+/// Nobody ever writes into it: whoever waits for that waits for ever.
+#[tokio::test]
+async fn a_named_pipe_in_place_of_a_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let pipe = pipe.display();
+    let remote = Remote::shared().await.unwrap();
+    let good = remote.client(Role::ByCertificate).unwrap();
+    let (certificate, key) = (good.certificate.display(), good.key.display());
+    for (parameter, parameters) in [
+        ("passfile", format!("passfile={pipe}")),
+        ("sslrootcert", format!("sslmode=verify-ca&sslrootcert={pipe}")),
+        ("sslcert", format!("sslcert={pipe}&sslkey={key}")),
+        ("sslkey", format!("sslcert={certificate}&sslkey={pipe}")),
+    ] {
+        let url = format!("postgresql://u@127.0.0.1:1/x?{parameters}");
+        let words = format!("{parameter} {pipe}: it is a named pipe; give the path of a file");
+        assert!(check(&url).unwrap_err().to_string().contains(&words), "{words}");
+        refused(&url, Kind::Config, &["database URL: ", &words]).await;
     }
 }
 
