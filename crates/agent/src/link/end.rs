@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use super::dial::{NotConnected, Remedy};
 
 /// Most of a text from the other side that is repeated.
-const MAX_TEXT_CHARS: usize = 600;
+const MAX_TEXT_BYTES: usize = 1024;
 
 /// How a stream ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl From<Status> for End {
         if let Some(cause) = std::error::Error::source(&status) {
             return Self::Failed(format!("the connection was lost: {}", root(cause)));
         }
-        let said = match one_line(status.message()) {
+        let said = match one_line(status.message(), MAX_TEXT_BYTES) {
             empty if empty.is_empty() => status.code().description().to_owned(),
             said => said,
         };
@@ -69,10 +69,11 @@ impl From<Status> for End {
     }
 }
 
-/// A text from the other side on one line.
-fn one_line(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    text.trim().chars().map(clean).take(MAX_TEXT_CHARS).collect()
+/// A text from the other side on one line, cut to so many bytes.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let text = text.trim();
+    let (cut, _) = text.split_at(text.floor_char_boundary(most));
+    cut.replace(char::is_control, " ")
 }
 
 /// The cause of all causes, in a word.
@@ -85,7 +86,7 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
         Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the other side closed it".to_owned()
         }
-        _ => one_line(&deepest.to_string()),
+        _ => one_line(&deepest.to_string(), MAX_TEXT_BYTES),
     }
 }
 
@@ -122,11 +123,12 @@ mod tests {
     #[test]
     fn texts_of_the_other_side_stay_on_one_line_and_short() {
         let End::Failed(said) =
-            end(Code::Unavailable, &format!("a\nb\u{1b}[31m{}", "x".repeat(9999)))
+            end(Code::Unavailable, &format!("a\nb\u{1b}[31mx{}", "\u{e9}".repeat(9999)))
         else {
             panic!("not failed")
         };
-        assert!(said.contains("a b [31mx") && said.len() < 700, "{said}");
+        assert!(said.contains("a b [31mx") && said.len() < 1100, "{said}");
+        assert!(said.ends_with('\u{e9}'), "cut between characters: {said}");
         let nothing = end(Code::Unavailable, "");
         let told = "the aggregator ended the stream: The service is currently unavailable";
         assert_eq!(nothing, End::Failed(told.into()));

@@ -2,7 +2,8 @@
 //!
 //! - After a failure it waits with full jitter, longer each time; only an acknowledgement starts
 //!   over. After a refusal that only people can change it waits minutes. After a clean Drain it
-//!   comes back at a random moment within the span it was given.
+//!   comes back at a random moment within the span it was given, or within two seconds where that
+//!   is shorter: an aggregator that drains each stream must not keep it busy.
 //! - Each reason for having no stream is logged at once and then every ten minutes; one that only
 //!   people can change as a warning.
 //! - Nothing is released but by an acknowledgement on the present stream, see
@@ -39,6 +40,9 @@ pub(crate) use journal::Journal;
 
 /// An aggregator can't send agents away for longer than this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(300);
+
+/// Nor call them back sooner: once in a second on average.
+const SHORTEST_DRAIN: Duration = Duration::from_secs(2);
 
 /// What the link works with.
 #[derive(Debug)]
@@ -100,7 +104,7 @@ impl<S: Spool> Link<S> {
                 }
             }
             End::Drained(within) => {
-                let wait = jitter(within.min(LONGEST_DRAIN), random::share());
+                let wait = jitter(within.clamp(SHORTEST_DRAIN, LONGEST_DRAIN), random::share());
                 self.tell(Level::INFO, "the aggregator asked to come back later", wait);
                 wait
             }

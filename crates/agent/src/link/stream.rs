@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::end::one_line;
 use super::{End, Link};
 use crate::queue::Spool;
 use crate::service::LinkState;
@@ -38,6 +39,13 @@ const STATUS_BYTES: usize = 64;
 
 /// Frames between the link and HTTP/2: enough to keep it busy.
 const WAITING_FRAMES: usize = 2;
+
+/// Empty batches that only show that we are there go no more often than this, or than
+/// `min_interval` where that is shorter, whatever the aggregator asks for.
+const LEAST_BEAT: Duration = Duration::from_secs(1);
+
+/// Most that is logged of the aggregator's version.
+const MAX_VERSION_BYTES: usize = 64;
 
 /// A stream that still acknowledges after this long is no flapping one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
@@ -150,7 +158,7 @@ impl<S: Spool> Link<S> {
         if let Some(repeated) = self.journal.note("connected", Instant::now()) {
             tracing::info!(
                 aggregator = %self.config.aggregator,
-                version = welcome.aggregator_version,
+                version = one_line(&welcome.aggregator_version, MAX_VERSION_BYTES),
                 host_id = welcome.host_id,
                 interval_ms = interval.as_millis(),
                 from_sequence = %next,
@@ -166,7 +174,7 @@ impl<S: Spool> Link<S> {
             inbox,
             status_sent: None,
             opened: Instant::now(),
-            beat_every: (interval > asked).then_some(asked),
+            beat_every: beat_every(asked, self.config.min_interval),
             sent_at: Instant::now(),
             quiet_since: Instant::now(),
             drain: None,
@@ -413,6 +421,11 @@ impl Stream {
         let gap = Gap { through, ticks, state, cause, from, to: from.max(now) };
         Some(Record { sequence: self.next, time: now, body: Body::Gap(gap) })
     }
+}
+
+/// How often to show that we are there, where samples are less often than asked for.
+pub(super) fn beat_every(asked: Duration, min_interval: Duration) -> Option<Duration> {
+    (min_interval > asked).then(|| asked.max(min_interval.min(LEAST_BEAT)))
 }
 
 fn frame(frame: pb::stream_request::Frame) -> pb::StreamRequest {

@@ -117,13 +117,19 @@ async fn waits_fit_what_happened() {
     let peer = Peer::start().await;
     let config = Config { backoff_max: Duration::from_secs(9), ..peer.config() };
     let mut link = link(config, 10).await;
+    let mut drained_at_once = Duration::ZERO;
     for _ in 0..50 {
         let refused = link.wait_after(Status::already_exists("another runs").into());
         assert!((60..=300).contains(&refused.as_secs()), "{refused:?}");
         let drained = link.wait_after(End::Drained(Duration::from_secs(36_000)));
         assert!(drained <= LONGEST_DRAIN);
+        let at_once = link.wait_after(End::Drained(Duration::ZERO));
+        assert!(at_once <= SHORTEST_DRAIN);
+        drained_at_once += at_once;
         assert!(link.wait_after(End::Failed("x".into())) <= Duration::from_secs(9));
     }
+    // The mean of 50 is 1 s; half of that is 6 standard deviations away.
+    assert!(drained_at_once >= Duration::from_secs(25), "a busy loop: {drained_at_once:?}");
     assert_eq!(link.wait_after(End::NewEpoch), Duration::ZERO);
     let epoch = link.queue.with(|spool| rowcall_core::session::agent::Holdings::epoch(spool));
     assert_ne!(epoch.as_u64(), 77);
@@ -275,26 +281,10 @@ async fn a_service_manager_learns_how_the_link_stands() {
 
 /// What is logged on this thread, level first.
 fn logged(f: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .without_time()
-        .finish();
-    tracing::subscriber::with_default(subscriber, f);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| line.trim().to_owned()).collect()
+    let (lines, guard) = Lines::of_this_thread();
+    f();
+    drop(guard);
+    lines.text().lines().map(|line| line.trim().to_owned()).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! What goes over a stream, in which order, and when it ends.
 
+use super::super::stream::beat_every;
 use super::*;
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn an_interval_below_the_agents_minimum_is_raised() {
 #[tokio::test]
 async fn an_agent_slower_than_asked_shows_that_it_is_there() {
     let mut peer = Peer::start().await;
-    let config = Config { min_interval: LONG, ..peer.config() };
+    let config = Config { min_interval: Duration::from_millis(50), ..peer.config() };
     let agent = Agent::start(config, 100, 0).await;
     let (mut call, _) = peer.call().await;
     call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
@@ -155,5 +156,39 @@ async fn an_agent_slower_than_asked_shows_that_it_is_there() {
         assert!(batch.records.is_empty() && batch.spool.is_some(), "{batch:?}");
     }
     drop(call);
+    agent.stopped().await;
+}
+
+#[test]
+fn an_aggregator_that_asks_for_signs_of_life_too_often_gets_no_flood() {
+    let (fast, second) = (Duration::from_millis(20), Duration::from_secs(1));
+    for (asked_ms, min_interval, every) in [
+        (1, LONG, Some(second)),
+        (10_000, LONG, Some(Duration::from_secs(10))),
+        (1, second, Some(second)),
+        (1, fast, Some(fast)),
+        (50, fast, None),
+    ] {
+        let found = beat_every(Duration::from_millis(asked_ms), min_interval);
+        assert_eq!(found, every, "{asked_ms} ms, {min_interval:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_aggregator_says_of_itself_fills_no_log() {
+    let mut peer = Peer::start().await;
+    let (lines, _guard) = Lines::of_this_thread();
+    let mut agent = Agent::start(peer.config(), 100, 0).await;
+    let aggregator_version = format!("9.9\n{}", "x".repeat(100_000));
+    let (call, _) = peer.call().await;
+    let welcome = pb::Welcome { aggregator_version, interval_ms: 90_000, ..welcome(None) };
+    call.send(Response::Welcome(welcome)).await;
+    timeout(LONG, agent.interval.changed()).await.unwrap().unwrap();
+    rowcall_testkit::poll::wait_for("the line", LONG, || async {
+        lines.text().contains("version=").then_some(())
+    })
+    .await;
+    let text = lines.text();
+    assert!(text.contains("9.9 xxx") && text.len() < 2_000, "{text}");
     agent.stopped().await;
 }
