@@ -37,6 +37,8 @@ pub(crate) enum End {
     Replaced,
     /// Its epoch is not the host's current one any more; nothing of it was stored.
     Superseded,
+    /// The database went back in time: the agent must see the lower mark and send from there again.
+    Refill,
     /// The aggregator stops and could not commit what it has.
     Uncommitted,
     /// The database was made anew and knows no host; nothing of it is stored any more.

@@ -39,6 +39,9 @@ const OPEN_WAIT: Duration = Duration::from_secs(30);
 /// After Drain an agent comes back within this.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
 
+/// The same where the database lost rows: they are asked for at once, but a fleet still spreads.
+const REFILL_WITHIN: Duration = Duration::from_secs(2);
+
 /// For streams of a database that was made anew.
 const FORGOTTEN: &str = "the database was made anew and does not know this host: say Hello again \
                          and send what is not acknowledged";
@@ -230,7 +233,11 @@ impl Due {
             return Some(response(pb::stream_response::Frame::Ack(ack)));
         }
         let reason = self.drain.take()?;
-        let reconnect_within_ms = u32::try_from(RECONNECT_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        let within = match reason {
+            pb::DrainReason::Refill => REFILL_WITHIN,
+            _ => RECONNECT_WITHIN,
+        };
+        let reconnect_within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
         let drain = pb::Drain { reconnect_within_ms, reason: reason.into() };
         Some(response(pb::stream_response::Frame::Drain(drain)))
     }
@@ -276,6 +283,14 @@ impl Opened {
                             "this spool epoch is not the host's current one any more: another \
                              spool said Hello for the host",
                         ).into()),
+                        // What it sent will not be committed, so nothing is waited for.
+                        Some(End::Refill) => {
+                            drain(&mut ending, &mut due, pb::DrainReason::Refill);
+                            while let Some(response) = due.take() {
+                                drop(timeout(LAST_WORD, outbound.send(Ok(response))).await);
+                            }
+                            return Ok(Ended::Drained(pb::DrainReason::Refill));
+                        }
                         Some(End::Forgotten) => return Err(Status::unavailable(FORGOTTEN).into()),
                         Some(End::Uncommitted) => return Err(Status::unavailable(
                             "shutting down without the database; send again what is not acknowledged",

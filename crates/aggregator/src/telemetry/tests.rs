@@ -248,6 +248,20 @@ async fn a_superseded_spool_is_aborted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_whose_rows_the_database_lost_ends_at_once_and_is_told_to_come_back() {
+    let mut rig = rig();
+    rig.batch(1..=1).await;
+    // Another batch waits for room, and the first one's commit never comes.
+    let work = received(&rig.work).await;
+    let full = rig.shared.queue.fill().await;
+    rig.batch(2..=BACKLOG).await;
+    work[0].live.end(End::Refill);
+    assert_eq!(rig.drain().await, pb::DrainReason::Refill);
+    assert_eq!(rig.stream.await.unwrap().unwrap(), Ended::Drained(pb::DrainReason::Refill));
+    drop(full);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_vanished_client_sent_stays_in_the_queue() {
     let rig = rig();
     rig.batch(1..=2).await;

@@ -16,7 +16,7 @@ use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::UnixMicros;
 use rowcall_core::record::Body;
-use rowcall_store::{Committed, Error, Incoming, Kind};
+use rowcall_store::{Committed, Error, Fallen, Incoming, Kind};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -124,7 +124,8 @@ impl Writer {
         let (mut lives, mut records) = (Vec::new(), Vec::new());
         for Pending { live, incoming } in pending {
             // Its stream was told to end; whatever it sent comes again on another one.
-            if live.progress().end == Some(End::Superseded) || live.newcomer.era != era {
+            let end = live.progress().end;
+            if matches!(end, Some(End::Superseded | End::Refill)) || live.newcomer.era != era {
                 continue;
             }
             lives.push(live);
@@ -219,12 +220,14 @@ impl Writer {
         let observed = self.observers.receiver_count() > 0;
         let mut lives = lives.into_iter().zip(records).peekable();
         while let Some((live, incoming)) = lives.next() {
-            let gone = committed
-                .superseded
-                .iter()
-                .any(|(host, epoch)| (*host, *epoch) == (incoming.host_id, incoming.epoch_id));
-            if gone {
+            let key = (incoming.host_id, incoming.epoch_id);
+            if committed.superseded.contains(&key) {
                 live.end(End::Superseded);
+                continue;
+            }
+            let fallen = |fallen: &&Fallen| (fallen.host_id, fallen.epoch_id) == key;
+            if let Some(fallen) = committed.fallen.iter().find(fallen) {
+                refill(&live, *fallen);
                 continue;
             }
             if matches!(incoming.record.body, Body::Sample(_)) {
@@ -241,4 +244,16 @@ impl Writer {
             }
         }
     }
+}
+
+/// Has an agent send again what the database lost; said once per stream.
+fn refill(live: &Live, fallen: Fallen) {
+    if live.progress().end.is_none() {
+        let (host, from, to) = (&live.newcomer.name, fallen.from, fallen.to);
+        warn!(
+            "host {host}: the database's mark fell from {from} to {to} (a restore or failover?); \
+             its agent sends again"
+        );
+    }
+    live.end(End::Refill);
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -180,5 +181,76 @@ async fn samples_are_committed_while_reports_are_asked_for_without_a_pause() -> 
         agent.line("stopped unacknowledged_records=0").await;
     }
     assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
+    Ok(())
+}
+
+/// All of a folder, with the modes that a server wants.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = std::process::Command::new("cp");
+    anyhow::ensure!(copy.arg("-a").arg(from).arg(to).status()?.success(), "cp -a {from:?} {to:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_put_back_under_open_streams_is_filled_again_without_holes() -> Result<()>
+{
+    let stack = Stack::new().await?;
+    let start = || test_options().database("mine").start();
+    let mut server = tokio::task::spawn_blocking(start).await??;
+    let url = server.url("mine");
+    let (aggregator, address, http) = aggregator(&stack, &url).await?;
+    let agents = ["a", "b"].map(|name| (name, stack.agent(name, address).expect("an agent")));
+    rows(&url, 20).await;
+    server = tokio::task::spawn_blocking(move || -> Result<_> {
+        server.stop(Shutdown::Fast)?;
+        copy(server.data_dir(), &server.data_dir().with_extension("old"))?;
+        server.start()?;
+        Ok(server)
+    })
+    .await??;
+    let before = rows(&url, 20).await;
+    // Acknowledged, and then lost.
+    let lost = rows(&url, before + 200).await;
+    server = tokio::task::spawn_blocking(move || -> Result<_> {
+        server.stop(Shutdown::Immediate)?;
+        std::fs::remove_dir_all(server.data_dir())?;
+        std::fs::rename(server.data_dir().with_extension("old"), server.data_dir())?;
+        server.start()?;
+        Ok(server)
+    })
+    .await??;
+    ready(http, true).await;
+    for (name, _) in &agents {
+        aggregator.line(&format!("host {name}: the database's mark fell from ")).await;
+    }
+    rows(&url, lost + 20).await;
+    for (name, agent) in agents {
+        assert_eq!(agent.stop().await, Some(0), "{}", agent.output());
+        agent.line("stopped unacknowledged_records=0").await;
+        let fell = format!("host {name}: the database's mark fell from ");
+        assert_eq!(aggregator.output().matches(&fell).count(), 1, "{}", aggregator.output());
+    }
+
+    // Of each host: rows, numbers among them that stand once, records that tell of samples missed.
+    let books = "
+        SELECT l.mark, count(*), count(DISTINCT u.sequence),
+               (SELECT coalesce(sum(through_sequence - sequence + 1), 0)::int8 FROM rowcall.gap g
+                 WHERE g.host_id = l.host_id)
+        FROM host_latest l JOIN host_usage u USING (host_id) GROUP BY l.host_id, l.mark";
+    let hosts = connect(&url).await?.query(books, &[]).await?;
+    assert_eq!(hosts.len(), 2);
+    for row in hosts {
+        let number = |n: usize| row.get::<_, i64>(n);
+        let (mark, rows, once, missed) = (number(0), number(1), number(2), number(3));
+        assert_eq!(rows, once, "a sample stands twice");
+        assert_eq!(rows + missed, mark, "records below the mark are nowhere");
+    }
+    let anew = "SELECT (SELECT count(*) FROM rowcall.epoch),
+                       (SELECT count(*) FROM rowcall.gap WHERE state = 'forgotten')";
+    let row = connect(&url).await?.query_one(anew, &[]).await?;
+    assert_eq!(row.get::<_, i64>(0), 2, "an agent began anew");
+    assert_eq!(row.get::<_, i64>(1), 0, "the agents held it all");
+    assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
+    tokio::task::spawn_blocking(move || drop(server)).await?;
     Ok(())
 }
