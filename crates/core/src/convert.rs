@@ -164,6 +164,12 @@ pub fn host_facts(info: pb::HostInfo) -> HostFacts {
 /// the marks that turn the direction of writing, trimmed, at most [`MAX_TEXT_BYTES`] long.
 #[must_use]
 pub fn clean_text(text: &str) -> Option<String> {
+    clean_text_within(text, MAX_TEXT_BYTES)
+}
+
+/// As [`clean_text`], with another limit, in bytes.
+#[must_use]
+pub fn clean_text_within(text: &str, most: usize) -> Option<String> {
     let mut clean = String::new();
     for c in text.trim().chars() {
         let harmful = c.is_control()
@@ -171,7 +177,7 @@ pub fn clean_text(text: &str) -> Option<String> {
         if harmful {
             continue;
         }
-        if clean.len() + c.len_utf8() > MAX_TEXT_BYTES {
+        if clean.len() + c.len_utf8() > most {
             break;
         }
         clean.push(c);

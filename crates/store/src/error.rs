@@ -1,15 +1,22 @@
 //! What can go wrong with the database, sorted by what to do about it: the only place that looks
 //! at SQLSTATEs.
 //!
-//! No message holds a password: the database is named by host, port, database and user.
+//! No message holds a password: the database is named by host, port, database and user. What a
+//! server says is cut and cleaned of what harms a terminal or a log before it becomes a message.
 
 use std::error::Error as _;
 use std::fmt;
 
 use deadpool_postgres::{HookError, PoolError, TimeoutType};
+use rowcall_core::convert::clean_text_within;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::connect;
+
+/// Most of each text that a server gives, in bytes.
+const MAX_SAID: usize = 500;
+/// Most of a message, in bytes.
+const MAX_MESSAGE: usize = 2_048;
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +74,13 @@ impl Error {
     }
 
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), discard: false, tls_failure: false, cause: None }
+        Self {
+            kind,
+            message: clean(&message.into(), MAX_MESSAGE),
+            discard: false,
+            tls_failure: false,
+            cause: None,
+        }
     }
 
     /// No answer in time; whatever the connection still does is nobody's business any more.
@@ -85,7 +98,7 @@ impl Error {
 
     /// The same error with words before its message.
     pub(crate) fn with_context(mut self, context: &str) -> Self {
-        self.message = format!("{context}: {}", self.message);
+        self.message = clean(&format!("{context}: {}", self.message), MAX_MESSAGE);
         self
     }
 
@@ -186,21 +199,19 @@ impl From<tokio_postgres::Error> for Error {
             // Without a word from the server: the link broke, or the two ends misunderstand each
             // other over a type, which is a bug.
             let broken = error.is_closed() || has_io_cause(&error);
-            return Self {
-                tls_failure: false,
-                kind: if broken { Kind::Transient } else { Kind::Internal },
-                message: if broken {
-                    format!(
-                        "the connection to the database broke ({}); check that PostgreSQL runs, \
-                         and its log",
-                        text(&error)
-                    )
-                } else {
-                    format!("database: {}; this is a bug, please report it", text(&error))
-                },
-                discard: true,
-                cause: Some(error),
+            let (kind, message) = if broken {
+                let message = format!(
+                    "the connection to the database broke ({}); check that PostgreSQL runs, and \
+                     its log",
+                    text(&error)
+                );
+                (Kind::Transient, message)
+            } else {
+                let message =
+                    format!("database: {}; this is a bug, please report it", text(&error));
+                (Kind::Internal, message)
             };
+            return Self { discard: true, cause: Some(error), ..Self::new(kind, message) };
         };
         let kind = classify(db);
         let message = match kind {
@@ -213,7 +224,10 @@ impl From<tokio_postgres::Error> for Error {
                 "database: {}: {}; drop what depends on it, or let it depend on something that \
                  stays",
                 describe(db),
-                db.detail().unwrap_or("the server does not say what").replace('\n', ", ")
+                db.detail().map_or_else(
+                    || "the server does not say what".to_owned(),
+                    |detail| said(&detail.replace('\n', ", "))
+                )
             ),
             Kind::Config => format!("database: {}; see sql/README.md for the rights", describe(db)),
             Kind::ReadOnly => {
@@ -234,7 +248,7 @@ impl From<tokio_postgres::Error> for Error {
         let discard = kind == Kind::ReadOnly
             || matches!(class(code), "08" | "57") && code != "57014"
             || code == "25P03";
-        Self { kind, message, discard, tls_failure: false, cause: Some(error) }
+        Self { discard, cause: Some(error), ..Self::new(kind, message) }
     }
 }
 
@@ -269,7 +283,28 @@ fn class(code: &str) -> &str {
 
 /// The server's words, on one line.
 fn describe(error: &DbError) -> String {
-    format!("{} (SQLSTATE {})", error.message().replace('\n', " "), error.code().code())
+    // Codes have five letters; a server that is none may send whatever it likes.
+    format!("{} (SQLSTATE {})", said(error.message()), clean(error.code().code(), 8))
+}
+
+/// What a server said: on one line, without what harms a terminal, and not without an end.
+pub(crate) fn said(text: &str) -> String {
+    clean(text, MAX_SAID)
+}
+
+/// Text on one line, without control characters and marks of direction, cut to `most` bytes with
+/// a sign of that.
+fn clean(text: &str, most: usize) -> String {
+    let line = |c: char| if c.is_whitespace() { ' ' } else { c };
+    // Some of it is thrown away, but not without an end either. One letter more than fits shows
+    // that something is cut.
+    let start: String = text.chars().take(4 * most).map(line).collect();
+    let mut clean = clean_text_within(&start, most + 4).unwrap_or_default();
+    if clean.len() > most || text.chars().nth(4 * most).is_some() {
+        clean.truncate(clean.floor_char_boundary(most));
+        clean.push_str("...");
+    }
+    clean
 }
 
 /// Whatever it is, on one line.
@@ -277,8 +312,8 @@ pub(crate) fn text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => describe(db),
         None => match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
+            Some(cause) => said(&format!("{error}: {cause}")),
+            None => said(&error.to_string()),
         },
     }
 }
@@ -287,7 +322,7 @@ fn has_io_cause(error: &tokio_postgres::Error) -> bool {
     error.source().is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
-/// A database's address without its password.
+/// A database's address without its password. Shown on one line, clean.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: String,
@@ -297,6 +332,92 @@ pub(crate) struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgreSQL at {} (database {})", self.address, self.database)
+        let (address, database) = (said(&self.address), said(&self.database));
+        write!(f, "PostgreSQL at {address} (database {database})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::{Settings, Store};
+
+    /// What harms terminals and logs: ESC, BEL, CR, and the mark that turns the direction.
+    const HARMFUL: [char; 6] = ['\u{1b}', '\u{7}', '\r', '\n', '\u{202e}', '\0'];
+
+    /// A server that is none: takes the login, then answers with an ErrorResponse of such fields.
+    async fn hostile(fields: Vec<(u8, String)>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // Who hangs up while we send is no failure of ours.
+                drop(refuse(&mut stream, &fields).await);
+            }
+        });
+        port
+    }
+
+    async fn refuse(stream: &mut TcpStream, fields: &[(u8, String)]) -> std::io::Result<()> {
+        let length = stream.read_u32().await?;
+        let mut login = vec![0; usize::try_from(length).unwrap() - 4];
+        stream.read_exact(&mut login).await?;
+        let mut body = Vec::new();
+        for (field, text) in fields {
+            body.push(*field);
+            body.extend_from_slice(text.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        stream.write_u8(b'E').await?;
+        stream.write_u32(u32::try_from(body.len()).unwrap() + 4).await?;
+        stream.write_all(&body).await?;
+        stream.shutdown().await
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_is_cut_and_cleaned() {
+        let bad = "\u{1b}]0;x\u{7}one\r\n\u{202e}two ";
+        let long = bad.repeat((5 << 20) / bad.len());
+        for (code, word) in [
+            ("28P01", "does not let user"),
+            ("28000", "does not let user"),
+            ("42501", "has no right to connect"),
+            ("XX000", "refuses the connection"),
+            ("\u{1b}[2JXX000XX000", "refuses the connection"),
+        ] {
+            let fields = vec![
+                (b'S', "FATAL".to_owned()),
+                (b'V', "FATAL".to_owned()),
+                (b'C', code.to_owned()),
+                (b'M', long.clone()),
+                (b'D', long.clone()),
+                (b'H', long.clone()),
+            ];
+            let port = hostile(fields).await;
+            let user = "u%1b%07%e2%80%ae";
+            let url = format!("postgresql://{user}@127.0.0.1:{port}/d%1b%0ad?sslmode=disable");
+            let error = Store::connect(&Settings::new(url)).await.unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(word) && text.contains("one"), "{text}");
+            assert!(text.len() <= MAX_MESSAGE + 3, "{} bytes: {text}", text.len());
+            assert!(text.matches("one").count() * bad.len() <= MAX_SAID * 2, "{text}");
+            assert!(!text.contains(HARMFUL), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_cut_with_a_sign_and_short_text_stays() {
+        assert_eq!(said("relation \"x\" does not exist"), "relation \"x\" does not exist");
+        assert_eq!(said("a\nb\u{a0}c\u{1b}[2J"), "a b c[2J");
+        let cut = said(&"é".repeat(1_000));
+        assert_eq!(cut, format!("{}...", "é".repeat(MAX_SAID / 2)));
+        assert_eq!(said(&"é".repeat(MAX_SAID / 2)), "é".repeat(MAX_SAID / 2));
+        assert!(said(&"\u{1b}".repeat(1 << 20)).len() <= 3);
+        let long = Error::new(Kind::Data, "x".repeat(1 << 20)).with_context("why");
+        assert_eq!(long.to_string().len(), MAX_MESSAGE + 3);
     }
 }

@@ -15,7 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::Store;
 use crate::connect::{self, Connector};
-use crate::error::{Error, Kind, Target};
+use crate::error::{Error, Kind, Target, said};
 use crate::identity::{Expected, SchemaId};
 
 /// How to reach the database, and how much of it to take.
@@ -294,9 +294,14 @@ pub(crate) async fn connect_alone(settings: &Settings) -> Result<Client, Error> 
             let AsyncMessage::Notice(notice) = message else { continue };
             // What a migration raises is for people; that something exists already is not.
             if *notice.code() == SqlState::SUCCESSFUL_COMPLETION {
-                tracing::warn!(hint = notice.hint(), "database: {}", notice.message());
+                tracing::warn!(
+                    hint = notice.hint().map(said),
+                    "database: {}",
+                    said(notice.message())
+                );
             } else {
-                tracing::debug!(code = notice.code().code(), "database: {}", notice.message());
+                let code = said(notice.code().code());
+                tracing::debug!(code, "database: {}", said(notice.message()));
             }
         }
     });

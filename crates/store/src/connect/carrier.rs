@@ -14,7 +14,7 @@ use tokio_postgres::tls::{NoTlsStream, TlsConnect};
 use tokio_postgres::{Client, Config};
 
 use super::Connector;
-use crate::error::Error;
+use crate::error::{Error, text};
 
 type Opened = Result<(Client, JoinHandle<()>), tokio_postgres::Error>;
 
@@ -26,7 +26,8 @@ impl deadpool_postgres::Connect for Connector {
                     let task = tokio::spawn(async move {
                         if let Err(error) = link.await {
                             // Whoever uses the client hears of it, and decides what it means.
-                            tracing::debug!(%error, "a connection to the database broke");
+                            let error = text(&error);
+                            tracing::debug!(error, "a connection to the database broke");
                         }
                     });
                     Ok((client, task))
