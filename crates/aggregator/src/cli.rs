@@ -20,7 +20,11 @@ pub fn command() -> Command {
             Command::new("serve").about("Serve agents and readers until SIGTERM or SIGINT"),
         ))
         .subcommand(with_flags(
-            Command::new("migrate").about("Bring the database's schema up to date, then exit"),
+            Command::new("migrate")
+                .about("Bring the database's schema up to date, then exit")
+                .after_help(
+                    "Of the settings, it needs the database alone; those of `serve` may be there.",
+                ),
         ))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ArgMatches;
-use rowcall_aggregator::config::{LogFormat, Problems};
+use rowcall_aggregator::config::{Database, LogFormat, Problems};
 use rowcall_aggregator::{Config, Error, Server, Stopped};
 use rowcall_core::clock::SystemClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,15 +25,21 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Runs what was asked for.
 pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
     let (name, matches) = matches.subcommand().context("no command")?;
-    let (config, shown) = Config::load(matches, &environment)?;
+    let migrates = name == "migrate";
+    let load = if migrates { Config::load_for_database } else { Config::load };
+    let (config, shown) = load(matches, &environment)?;
     if matches.get_flag("print-config") {
         say(&shown);
         return Ok(0);
     }
     if matches.get_flag("check-config") {
         start_logs(&config);
-        rowcall_aggregator::check(&config, &SystemClock::shared())?;
-        say("settings, certificates and database URL are fine; nothing was connected to\n");
+        if !migrates {
+            rowcall_aggregator::check(&config, &SystemClock::shared())?;
+        }
+        check_database(&config)?;
+        let what = if migrates { "settings" } else { "settings, certificates" };
+        say(&format!("{what} and database URL are fine; nothing was connected to\n"));
         return Ok(0);
     }
     start_logs(&config);
@@ -42,7 +48,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let ended = if name == "migrate" {
+    let ended = if migrates {
         runtime.block_on(rowcall_aggregator::migrate(&config)).map_err(Into::into).map(
             |migration| {
                 say(&format!("schema version {} (was {})\n", migration.to, migration.from));
@@ -55,6 +61,14 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<u8> {
     // A thread that reads from a file system which hangs would hold the end for ever.
     runtime.shutdown_timeout(LAST_WAIT);
     ended
+}
+
+/// The database's URL and the files that it names.
+fn check_database(config: &Config) -> Result<(), Error> {
+    if let Database::Url(url) = &config.database {
+        rowcall_store::Settings::new(url.clone()).check()?;
+    }
+    Ok(())
 }
 
 /// What is no UTF-8 is shown as such where it is refused.

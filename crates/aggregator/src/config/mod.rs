@@ -29,6 +29,11 @@ pub use settings::{DEFAULT_FILE, with_flags};
 /// The variable that names the settings file.
 const FILE_VARIABLE: &str = "ROWCALL_CONFIG";
 
+/// Settings without a default that `serve` needs.
+const TO_SERVE: [&str; 4] = ["database", "certificate", "key", "client_ca"];
+/// And those of what only has to do with the database.
+const FOR_DATABASE: [&str; 1] = ["database"];
+
 /// What `max_database_size` may be, in bytes: 1 GiB to 1 PiB.
 const SIZES: std::ops::RangeInclusive<u64> = 1 << 30..=1 << 50;
 
@@ -148,11 +153,32 @@ impl Config {
         config
     }
 
-    /// Reads file, environment and flags (those of [`with_flags`]). Returns also what `--print-config` prints.
+    /// Reads file, environment and flags (those of [`with_flags`]). Returns also what
+    /// `--print-config` prints.
     ///
     /// # Errors
     /// [`Problems`], all of them.
     pub fn load(
+        matches: &ArgMatches,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, String), Problems> {
+        Self::load_with(&TO_SERVE, matches, environment)
+    }
+
+    /// As [`Config::load`], for what needs the database alone, as `migrate` does. Where no
+    /// certificate, key or client_ca is set, [`Config::files`] are empty paths.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_for_database(
+        matches: &ArgMatches,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, String), Problems> {
+        Self::load_with(&FOR_DATABASE, matches, environment)
+    }
+
+    fn load_with(
+        needed: &[&str],
         matches: &ArgMatches,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, String), Problems> {
@@ -165,13 +191,13 @@ impl Config {
         values.environment(environment);
         values.flags(matches);
         let shown = print(&values);
-        Ok((Self::from_values(values)?, shown))
+        Ok((Self::from_values(values, needed)?, shown))
     }
 
-    fn from_values(mut values: Values) -> Result<Self, Problems> {
+    fn from_values(mut values: Values, needed: &[&str]) -> Result<Self, Problems> {
         let problems = std::mem::take(&mut values.problems);
         let mut reader = Reader { values, problems };
-        for key in ["database", "certificate", "key", "client_ca"] {
+        for key in needed {
             if reader.values.get(key).is_none() {
                 let variable = settings::variable(key);
                 reader.problems.push(format!(
@@ -419,7 +445,7 @@ fn print(values: &Values) -> String {
 pub fn from_file_text(text: &str) -> Result<Config, Problems> {
     let mut values = Values::defaults();
     values.text(Path::new("settings"), text);
-    Config::from_values(values)
+    Config::from_values(values, &TO_SERVE)
 }
 
 #[cfg(test)]

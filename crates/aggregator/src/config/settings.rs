@@ -166,7 +166,7 @@ pub fn with_flags(mut command: Command) -> Command {
             Arg::new("check-config")
                 .long("check-config")
                 .action(clap::ArgAction::SetTrue)
-                .help("Check settings, certificates and the database's URL without connecting, and exit"),
+                .help("Check settings, the certificates that are needed and the database's URL without connecting, and exit"),
         );
     for setting in &SETTINGS {
         let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));

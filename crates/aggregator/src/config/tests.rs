@@ -83,6 +83,20 @@ fn limits_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn the_database_alone_is_enough_for_what_needs_nothing_else() {
+    let load = |arguments: &[&str]| {
+        let matches = with_flags(clap::Command::new("x")).try_get_matches_from(arguments).unwrap();
+        let none = |_: &str| None;
+        (Config::load_for_database(&matches, &none), Config::load(&matches, &none))
+    };
+    let (migrate, serve) = load(&["x", "--database", "embedded"]);
+    assert_eq!(migrate.unwrap().0.database, Database::Embedded);
+    assert!(serve.unwrap_err().to_string().contains("client_ca is not set"));
+    let (migrate, _) = load(&["x"]);
+    assert!(migrate.unwrap_err().to_string().starts_with("database is not set"));
+}
+
+#[test]
 fn a_password_in_a_flag_is_refused_and_not_repeated() {
     let url = "postgresql://rowcall:hunter2@db/host_agent";
     let problems = load(LEAST, &[], &["--database", url]).unwrap_err().to_string();

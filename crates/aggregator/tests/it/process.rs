@@ -155,6 +155,34 @@ async fn migrate_says_which_version_it_made() {
 }
 
 #[tokio::test]
+async fn migrate_needs_the_database_alone() {
+    let database = Database::create().await.unwrap();
+    let run = |url: &str, arguments: &[&str]| {
+        let mut command = program();
+        command.env("ROWCALL_CONFIG", "/dev/null").env("ROWCALL_DATABASE", url);
+        command.args(arguments).output()
+    };
+    let output = run(&database.url(), &["migrate", "--check-config"]).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "settings and database URL are fine; nothing was connected to\n");
+    let output = run(&database.url(), &["migrate"]).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("(was 0)\n"));
+    for (url, part) in [
+        ("postgresql:///x", "it names no host"),
+        ("postgresql://u@db/x?passfile=/nonexistent/pass", "passfile /nonexistent/pass: No such"),
+    ] {
+        let output = run(url, &["migrate", "--check-config"]).await.unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(part), "{part}");
+    }
+    let output = run(&database.url(), &["serve", "--check-config"]).await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("3 problems in the settings"));
+}
+
+#[tokio::test]
 async fn wrong_settings_end_with_code_2_and_all_problems() {
     let folder = tempfile::tempdir().unwrap();
     let file = settings(folder.path(), "interval = 'soon'\nspool = 3");
@@ -193,6 +221,7 @@ async fn settings_and_certificates_can_be_checked_and_printed() {
         ("mysql://db/x", "database URL"),
         ("postgresql:///host_agent", "it names no host"),
         ("postgresql://db/x?sslmode=perhaps", "sslmode"),
+        ("postgresql://u@db/x?passfile=/nonexistent/pass", "passfile /nonexistent/pass: No such"),
     ] {
         let output = program()
             .args(["serve", "--config", &file, "--check-config", "--database", url])
