@@ -33,6 +33,8 @@ pub(crate) enum Reason {
     OtherHost,
     /// The host is connected already, by another process.
     AlreadyConnected,
+    /// One host opens sessions too often.
+    TooManySessions,
     /// No session for now: the database is away, a whole fleet comes at once, or we shut down.
     NotReady,
     /// A frame over its limit, or that inflates over it.
@@ -51,7 +53,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::TooManyConnections,
         Self::TooManyOfIdentity,
         Self::NoCall,
@@ -62,6 +64,7 @@ impl Reason {
         Self::Version,
         Self::OtherHost,
         Self::AlreadyConnected,
+        Self::TooManySessions,
         Self::NotReady,
         Self::FrameTooLarge,
         Self::BadFrame,
@@ -84,6 +87,7 @@ impl Reason {
             Self::Version => "version",
             Self::OtherHost => "other_host",
             Self::AlreadyConnected => "already_connected",
+            Self::TooManySessions => "too_many_sessions",
             Self::NotReady => "not_ready",
             Self::FrameTooLarge => "frame_too_large",
             Self::BadFrame => "bad_frame",

@@ -43,7 +43,7 @@ use crate::summary::{Summary, Turns};
 use crate::tasks::Tasks;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::{Counters, Writer};
-use crate::telemetry::{Shared, Telemetry};
+use crate::telemetry::{Pace, Shared, Telemetry};
 use crate::upkeep::Upkeep;
 use certificates::{Certificates, certificates};
 pub use handle::{Handle, Stopped};
@@ -210,6 +210,7 @@ impl Server {
             queue: queue.clone(),
             clock: Arc::clone(&clock),
             interval: config.interval,
+            pace: Pace::new(Arc::clone(&clock)),
             openings: Semaphore::new(config.ingest_connections.saturating_sub(1).max(1)),
             draining: draining.clone(),
             tasks: Tasks::new(kill.clone()),

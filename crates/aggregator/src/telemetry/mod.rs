@@ -1,6 +1,7 @@
 //! TelemetryService: what agents send becomes rows.
 
 mod lanes;
+mod pace;
 pub(crate) mod queue;
 pub(crate) mod refusal;
 mod stream;
@@ -29,6 +30,7 @@ use crate::metrics::Meters;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::tasks::Tasks;
+pub(crate) use pace::Pace;
 use queue::Queue;
 
 /// Responses that wait for a peer to read them. Acknowledgements that find no place are merged.
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     /// Sessions that may be opened at a time: one connection fewer than the pool has, so that the
     /// writer never waits behind a fleet that comes back.
     pub(crate) openings: Semaphore,
+    pub(crate) pace: Pace,
     pub(crate) draining: CancellationToken,
     pub(crate) tasks: Tasks,
     pub(crate) refusals: Arc<Refusals>,

@@ -133,6 +133,10 @@ where
     };
     // The store is asked first: while it isn't there, nobody's session is worth replacing.
     let store = shared.database.store().map_err(not_ready)?;
+    // Before it may replace a session that does no harm.
+    shared.pace.open(name).map_err(|refused| {
+        Broken::because(Reason::TooManySessions, Status::unavailable(refused.to_string()))
+    })?;
     let ticket = shared.registry.admit(newcomer).map_err(|refused| {
         Broken::because(Reason::AlreadyConnected, Status::already_exists(refused.to_string()))
     })?;

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use super::lanes::Pending;
 use super::queue::{Intake, Queue, SMALL_RECORDS};
 use super::stream::{Ended, Opened, run};
-use super::{OUTBOUND, Shared};
+use super::{OUTBOUND, Pace, Shared};
 use crate::connections::Visit;
 use crate::database::Database;
 use crate::metrics::Meters;
@@ -45,6 +45,7 @@ fn shared() -> (Arc<Shared>, Intake) {
         clock,
         interval: INTERVAL,
         openings: Semaphore::new(1),
+        pace: Pace::new(SystemClock::shared()),
         draining: CancellationToken::new(),
         tasks: Tasks::new(CancellationToken::new()),
         meters: Meters::new(),
