@@ -7,7 +7,7 @@ use std::time::Duration;
 use rowcall_core::backoff::Backoff;
 use rowcall_store::{Settings, Store};
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tracing::{info, warn};
 
@@ -17,11 +17,19 @@ use crate::Error;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A transaction that takes longer keeps all others waiting, as behind a lock. The time-out of a
+/// statement comes later.
+const SLOW: Duration = Duration::from_secs(5);
+/// How often it is said anew for how long.
+const SLOW_AGAIN: Duration = Duration::from_secs(1);
+
 /// Who found a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finder {
     /// The writer, whose work it holds up.
     Writer,
+    /// The writer, of a try that isn't over.
+    Try,
     /// The regular look.
     Look,
 }
@@ -29,7 +37,15 @@ pub(crate) enum Finder {
 #[derive(Debug, Default)]
 struct Faults {
     writer: Option<String>,
+    /// The writer's present try takes long.
+    slow: Option<String>,
     look: Option<String>,
+}
+
+impl Faults {
+    fn first(&self) -> Option<&String> {
+        self.writer.as_ref().or(self.slow.as_ref()).or(self.look.as_ref())
+    }
 }
 
 /// A handle on the one database. Shared.
@@ -110,24 +126,27 @@ impl Database {
     /// Why it takes no writes now, if it doesn't.
     pub(crate) fn error(&self) -> Option<String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.writer.clone().or_else(|| faults.look.clone())
+        faults.first().cloned()
     }
 
     /// Records what somebody found. Says so in the log when it makes a difference.
     pub(crate) fn found(&self, finder: Finder, fault: Option<String>) {
         let (was, is) = {
             let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-            let was = faults.writer.is_none() && faults.look.is_none();
+            let was = faults.first().is_none();
+            match finder {
+                Finder::Writer => faults.writer.clone_from(&fault),
+                Finder::Try => faults.slow.clone_from(&fault),
+                Finder::Look => faults.look.clone_from(&fault),
+            }
             if finder == Finder::Writer {
-                faults.writer.clone_from(&fault);
-            } else {
-                faults.look.clone_from(&fault);
+                faults.slow = None;
             }
             // A commit is the best sign of life there is.
             if finder == Finder::Writer && fault.is_none() {
                 faults.look = None;
             }
-            (was, faults.writer.is_none() && faults.look.is_none())
+            (was, faults.first().is_none())
         };
         if was && let Some(error) = fault {
             warn!(error, "the database takes no writes; agents keep their samples");
@@ -135,6 +154,25 @@ impl Database {
             info!("the database takes writes");
         }
         self.reachable.send_if_modified(|reachable| std::mem::replace(reachable, is) != is);
+    }
+
+    /// Does the writer's work, and says so where it takes long. The fault ends with what the
+    /// writer finds next.
+    pub(crate) async fn trying<F: Future + Unpin>(&self, mut work: F) -> F::Output {
+        let started = Instant::now();
+        let mut patience = SLOW;
+        loop {
+            if let Ok(done) = timeout(patience, &mut work).await {
+                return done;
+            }
+            patience = SLOW_AGAIN;
+            let waited = started.elapsed().as_secs();
+            let fault = format!(
+                "a transaction has been waiting for {waited} s; does something hold a lock on the \
+                 tables, or do commits hang?"
+            );
+            self.found(Finder::Try, Some(fault));
+        }
     }
 
     /// Whether it takes writes, to wait for changes.
@@ -199,6 +237,31 @@ mod tests {
         database.found(Finder::Writer, None);
         assert_eq!(database.error(), None);
         assert!(*reachable.borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_takes_long_is_a_fault_until_the_writer_finds_something() {
+        let database = Database::new();
+        database.found(Finder::Look, None);
+        assert_eq!(database.trying(Box::pin(sleep(SLOW / 2))).await, ());
+        assert_eq!(database.error(), None);
+        let reachable = database.reachable();
+        let (mut trying, over) = {
+            let (database, (sender, over)) =
+                (Arc::clone(&database), tokio::sync::oneshot::channel::<()>());
+            (tokio::spawn(async move { database.trying(over).await }), sender)
+        };
+        assert!(timeout(SLOW * 2, &mut trying).await.is_err());
+        let error = database.error().unwrap();
+        assert!(error.starts_with("a transaction has been waiting for 9 s"), "{error}");
+        // A look says that it answers, which is no commit.
+        database.found(Finder::Look, None);
+        assert!(!*reachable.borrow());
+        over.send(()).unwrap();
+        trying.await.unwrap().unwrap();
+        database.found(Finder::Writer, None);
+        assert!(*reachable.borrow());
+        assert_eq!(database.error(), None);
     }
 
     #[test]

@@ -167,7 +167,8 @@ impl Writer {
                 return Err(NotCommitted::Forgotten);
             };
             let tried_at = self.clock.monotonic();
-            let result = self.pulse.during(LONGEST_TRY, store.ingest(records)).await;
+            let try_once = self.database.trying(Box::pin(store.ingest(records)));
+            let result = self.pulse.during(LONGEST_TRY, try_once).await;
             drop(held);
             let error = match result {
                 Ok(committed) => {

@@ -5,6 +5,9 @@ use rowcall_testkit::database::Database;
 use rowcall_testkit::poll::wait_for;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::rig::{PATIENCE, Rig, count, request};
 
@@ -47,6 +50,31 @@ async fn readiness_follows_the_database() {
         (rig.get("/readyz").await.0 == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn readiness_ends_while_a_lock_keeps_the_writer_waiting_and_comes_back_with_the_commit() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut agent, _) = rig.connected("node1", 1).await;
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE host_usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    agent.samples(1..=1).await;
+    let reason = wait_for("readiness to end", PATIENCE, || async {
+        let (status, reason) = rig.get("/readyz").await;
+        (status == 503).then_some(reason)
+    })
+    .await;
+    assert!(reason.starts_with("a transaction has been waiting for "), "{reason}");
+    let service = "rowcall.v1.TelemetryService".to_owned();
+    let mut health = HealthClient::new(rig.channel("viewer", "alice").await);
+    let asked = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
+    assert_eq!(asked.status(), ServingStatus::NotServing);
+    assert_eq!(rig.get("/livez").await.0, 200);
+    lock.rollback().await.unwrap();
+    agent.acknowledged(1).await;
+    assert_eq!(rig.get("/readyz").await, (200, "ready\n".to_owned()));
 }
 
 #[tokio::test]
