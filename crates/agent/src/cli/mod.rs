@@ -27,7 +27,7 @@ pub use command::command;
 /// Exit code for a wrong command line, configuration or certificate; clap's own too.
 const WRONG_CONFIGURATION: u8 = 2;
 
-/// Does what the command line ([`command`]) says.
+/// Does what the command line ([`command()`]) says.
 ///
 /// # Errors
 /// Whatever ends the program with code 1.

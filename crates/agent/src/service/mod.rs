@@ -3,7 +3,7 @@
 //! - *Ready* is an agent that samples. Whether an aggregator answers has no part in it: an outage
 //!   must not make the service manager end the agents of a fleet.
 //! - *Alive* is told from the runtime that does all the work, so silence means that it hangs; and
-//!   only while sampling and link come back from their waits, see [`Pulse`].
+//!   only while sampling and link come back from their waits, see [`health::Pulse`].
 //! - Without a service manager nothing of this runs.
 
 mod health;
