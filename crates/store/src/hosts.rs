@@ -15,6 +15,7 @@ use tokio_postgres::Row;
 use crate::Store;
 use crate::error::{Error, Kind};
 use crate::reports::check_selector;
+use crate::session::facts_of;
 use crate::time::Time;
 
 const LIST: &str = include_str!("../../../sql/queries/hosts/list.sql");
@@ -199,18 +200,7 @@ impl Host {
         Ok(Self {
             id: HostId(row.try_get("id")?),
             name,
-            facts: HostFacts {
-                cpu_number: row.try_get("cpu_number")?,
-                cpu_architecture: row.try_get("cpu_architecture")?,
-                cpu_model: row.try_get("cpu_model")?,
-                cpu_mhz: row.try_get("cpu_mhz")?,
-                l2_cache_kib: row.try_get("l2_cache")?,
-                total_mem_kib: row.try_get("total_mem")?,
-                os: row.try_get("os")?,
-                kernel: row.try_get("kernel")?,
-                kernel_host_name: row.try_get("kernel_host_name")?,
-                booted: time("booted_at")?,
-            },
+            facts: facts_of(row)?,
             facts_changed_at,
             labels: keys.into_iter().zip(values).collect(),
             joined_at: time("joined_at")?,

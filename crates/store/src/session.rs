@@ -332,24 +332,29 @@ struct Known {
     interval_ms: Option<i32>,
 }
 
+/// The facts in a row that has all their columns of `host_info`.
+pub(crate) fn facts_of(row: &Row) -> Result<HostFacts, Error> {
+    let booted: Option<Time> = row.try_get("booted_at")?;
+    Ok(HostFacts {
+        cpu_number: row.try_get("cpu_number")?,
+        cpu_architecture: row.try_get("cpu_architecture")?,
+        cpu_model: row.try_get("cpu_model")?,
+        cpu_mhz: row.try_get("cpu_mhz")?,
+        l2_cache_kib: row.try_get("l2_cache")?,
+        total_mem_kib: row.try_get("total_mem")?,
+        os: row.try_get("os")?,
+        kernel: row.try_get("kernel")?,
+        kernel_host_name: row.try_get("kernel_host_name")?,
+        booted: booted.map(|time| time.0),
+    })
+}
+
 impl Known {
     fn from_row(row: &Row) -> Result<Self, Error> {
-        let booted: Option<Time> = row.try_get("booted_at")?;
         Ok(Self {
             host_id: row.try_get("id")?,
             about: About {
-                facts: HostFacts {
-                    cpu_number: row.try_get("cpu_number")?,
-                    cpu_architecture: row.try_get("cpu_architecture")?,
-                    cpu_model: row.try_get("cpu_model")?,
-                    cpu_mhz: row.try_get("cpu_mhz")?,
-                    l2_cache_kib: row.try_get("l2_cache")?,
-                    total_mem_kib: row.try_get("total_mem")?,
-                    os: row.try_get("os")?,
-                    kernel: row.try_get("kernel")?,
-                    kernel_host_name: row.try_get("kernel_host_name")?,
-                    booted: booted.map(|time| time.0),
-                },
+                facts: facts_of(row)?,
                 machine_id: row.try_get("machine_id")?,
                 boot_id: row.try_get("boot_id")?,
                 agent_version: row.try_get("agent_version")?,
