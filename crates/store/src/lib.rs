@@ -109,14 +109,6 @@ impl Store {
         result
     }
 
-    /// Reads the URL, connecting to nothing.
-    ///
-    /// # Errors
-    /// [`Kind::Config`] for what is wrong with it.
-    pub fn check(settings: &Settings) -> Result<(), Error> {
-        Pool::new(settings, Purpose::Ingest, 1).map(drop)
-    }
-
     /// The schema that is there now. None: it is gone.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ pub async fn migrate(config: &Config) -> Result<Migration, Error> {
 }
 
 /// Checks what can be checked without a database and without listening: settings, certificate,
-/// key, authorities, trust domain, and what the database's URL says.
+/// key, authorities, trust domain, the database's URL and the files that it names.
 ///
 /// # Errors
 /// [`Error::Config`], [`Error::Certificates`] and [`Error::Database`].
@@ -104,7 +104,7 @@ pub fn check(config: &Config, clock: &SharedClock) -> Result<(), Error> {
     config.validate()?;
     certificates(config, clock)?;
     if let Which::Url(url) = &config.database {
-        Store::check(&store_settings(config, url.clone()))?;
+        store_settings(config, url.clone()).check()?;
     }
     Ok(())
 }
