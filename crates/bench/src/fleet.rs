@@ -100,6 +100,7 @@ pub(crate) fn record(sequence: u64, time: UnixMicros) -> Result<Record> {
     let wave = i64::try_from(sequence % 97).unwrap_or(0);
     let small = i32::try_from(wave).unwrap_or(0);
     Ok(Record {
+        due_ticks: 0,
         sequence: Sequence::new(sequence)?,
         time,
         body: Body::Sample(Sample {

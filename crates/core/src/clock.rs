@@ -10,6 +10,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::id::UnixMicros;
 
+/// No clock that was ever set reads earlier: a machine without a battery starts in 1970, or when
+/// its system was made. 2026-01-01 00:00:00 UTC.
+pub const NOT_SET_BEFORE: UnixMicros = UnixMicros(1_767_225_600_000_000);
+
 /// Three clocks of one machine.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock. People and NTP set it; it can jump either way.

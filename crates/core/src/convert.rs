@@ -8,7 +8,7 @@
 
 use crate::id::{Epoch, HostName, InvalidHostName, OutOfRange, RunId, Sequence, UnixMicros};
 use crate::proto::v1 as pb;
-use crate::record::{Body, Gap, GapCause, GapState, HostFacts, Record, Sample};
+use crate::record::{Body, EpochOrigin, Gap, GapCause, GapState, HostFacts, Record, Sample};
 use crate::version::Range;
 
 /// Longest text kept of a fact, in bytes. Longer ones are cut at a character's end.
@@ -31,6 +31,8 @@ pub struct Hello {
     pub run: RunId,
     /// This spool.
     pub epoch: Epoch,
+    /// How that spool's epoch came about.
+    pub epoch_origin: EpochOrigin,
     /// Lowest sequence it can still send.
     pub oldest: Sequence,
     /// Sequence of its next record.
@@ -78,6 +80,12 @@ pub fn hello(hello: pb::Hello) -> Result<Hello, InvalidHello> {
         boot_id: clean_text(&hello.boot_id),
         run: RunId::new(hello.run_id)?,
         epoch: Epoch::new(hello.spool_epoch)?,
+        epoch_origin: match hello.epoch_origin() {
+            pb::EpochOrigin::Unspecified => EpochOrigin::Unknown,
+            pb::EpochOrigin::New => EpochOrigin::New,
+            pb::EpochOrigin::RolledBack => EpochOrigin::RolledBack,
+            pb::EpochOrigin::Damaged => EpochOrigin::Damaged,
+        },
         oldest,
         next,
         clock: UnixMicros(hello.clock_unix_us),
@@ -97,7 +105,9 @@ pub fn record(record: pb::Record) -> Result<Record, OutOfRange> {
         Some(pb::record::Body::Gap(gap)) => self::gap(sequence, &gap),
         None => Body::Invalid("a record without a body that this version knows"),
     };
-    Ok(Record { sequence, time: UnixMicros(record.time_unix_us), body })
+    // One that cannot be is one that was not told.
+    let due_ticks = number(record.due_ticks).unwrap_or(0);
+    Ok(Record { sequence, time: UnixMicros(record.time_unix_us), due_ticks, body })
 }
 
 fn sample(sample: &pb::Sample) -> Sample {
@@ -204,7 +214,12 @@ pub fn record_to_wire(record: &Record) -> pb::Record {
         Body::Gap(gap) => Some(pb::record::Body::Gap(gap_to_wire(gap))),
         Body::Invalid(_) => None,
     };
-    pb::Record { sequence: record.sequence.as_u64(), time_unix_us: record.time.0, body }
+    pb::Record {
+        sequence: record.sequence.as_u64(),
+        time_unix_us: record.time.0,
+        due_ticks: u64::try_from(record.due_ticks).unwrap_or(0),
+        body,
+    }
 }
 
 fn sample_to_wire(sample: &Sample) -> pb::Sample {
@@ -219,6 +234,17 @@ fn sample_to_wire(sample: &Sample) -> pb::Sample {
         disk_io: number(sample.disk_io),
         disk_available_kib: number(sample.disk_available_kib),
         clock_shift_us: sample.clock_shift_us,
+    }
+}
+
+/// An epoch's origin as it goes on the wire.
+#[must_use]
+pub fn origin_to_wire(origin: EpochOrigin) -> pb::EpochOrigin {
+    match origin {
+        EpochOrigin::Unknown => pb::EpochOrigin::Unspecified,
+        EpochOrigin::New => pb::EpochOrigin::New,
+        EpochOrigin::RolledBack => pb::EpochOrigin::RolledBack,
+        EpochOrigin::Damaged => pb::EpochOrigin::Damaged,
     }
 }
 
@@ -273,7 +299,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn wire_sample(sample: pb::Sample) -> pb::Record {
-        pb::Record { sequence: 1, time_unix_us: 5, body: Some(pb::record::Body::Sample(sample)) }
+        pb::Record {
+            sequence: 1,
+            time_unix_us: 5,
+            due_ticks: 0,
+            body: Some(pb::record::Body::Sample(sample)),
+        }
     }
 
     fn hello_of(name: &str) -> pb::Hello {
@@ -307,7 +338,7 @@ mod tests {
     fn a_body_that_makes_no_sense_is_put_aside_and_not_refused() {
         let backwards = pb::Gap { through_sequence: 3, ..Default::default() };
         for body in [None, Some(pb::record::Body::Gap(backwards))] {
-            let wire = pb::Record { sequence: 4, time_unix_us: 0, body };
+            let wire = pb::Record { sequence: 4, time_unix_us: 0, due_ticks: 0, body };
             assert!(matches!(record(wire).unwrap().body, Body::Invalid(_)));
         }
     }
@@ -348,6 +379,7 @@ mod tests {
             let sent = Record {
                 sequence: Sequence::new(sequence).unwrap(),
                 time: UnixMicros(time),
+                due_ticks: sequence.cast_signed(),
                 body: Body::Sample(Sample {
                     memory_free_kib: free, cpu_idle_percent: idle, ..Default::default()
                 }),

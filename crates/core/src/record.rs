@@ -9,6 +9,9 @@ pub struct Record {
     pub sequence: Sequence,
     /// The agent's wall clock when it was made.
     pub time: UnixMicros,
+    /// Ticks that were due in its epoch up to and with this record, see [`Body::ticks`]. 0: not
+    /// told.
+    pub due_ticks: i64,
     /// What it carries.
     pub body: Body,
 }
@@ -24,6 +27,18 @@ pub enum Body {
     Gap(Gap),
     /// Makes no sense, and why; it is put aside and acknowledged.
     Invalid(&'static str),
+}
+
+impl Body {
+    /// Ticks that it stands for: one for a sample, those that it tells for a gap.
+    #[must_use]
+    pub fn ticks(&self) -> i64 {
+        match self {
+            Self::Sample(_) => 1,
+            Self::Gap(gap) => gap.ticks,
+            Self::HostFacts(_) | Self::Invalid(_) => 0,
+        }
+    }
 }
 
 impl Record {
@@ -162,6 +177,33 @@ impl GapCause {
             Self::Suspended => "suspended",
             Self::Starved => "starved",
             Self::Storage => "storage",
+        }
+    }
+}
+
+/// How an epoch of a spool came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EpochOrigin {
+    /// Not told.
+    #[default]
+    Unknown,
+    /// There was no spool.
+    New,
+    /// The spool was rolled back or copied.
+    RolledBack,
+    /// The spool did not know any more what its epoch was.
+    Damaged,
+}
+
+impl EpochOrigin {
+    /// The word for it in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::New => "new",
+            Self::RolledBack => "rolled_back",
+            Self::Damaged => "damaged",
         }
     }
 }

@@ -134,7 +134,7 @@ pub(crate) fn record(
     Incoming {
         host_id: session.host_id,
         epoch_id: session.epoch_id,
-        record: Record { sequence: Sequence::new(sequence).unwrap(), time, body },
+        record: Record { due_ticks: 0, sequence: Sequence::new(sequence).unwrap(), time, body },
     }
 }
 

@@ -120,6 +120,7 @@ impl<S: Spool> Link<S> {
             next_sequence: next.as_u64(),
             clock_unix_us: self.clock.wall().0,
             host_info: Some(facts_to_wire(facts)),
+            epoch_origin: pb::EpochOrigin::Unspecified.into(),
         }
     }
 
@@ -419,7 +420,7 @@ impl Stream {
         let from = self.mark_time.unwrap_or(now);
         let (state, cause) = (GapState::Forgotten, GapCause::Size);
         let gap = Gap { through, ticks, state, cause, from, to: from.max(now) };
-        Some(Record { sequence: self.next, time: now, body: Body::Gap(gap) })
+        Some(Record { due_ticks: 0, sequence: self.next, time: now, body: Body::Gap(gap) })
     }
 }
 
@@ -447,5 +448,7 @@ fn status<S: Spool>(link: &Link<S>) -> pb::SpoolStatus {
         size_bytes: status.size_bytes,
         oldest_unacknowledged_age_s: u64::try_from(age / 1_000_000).unwrap_or(0),
         dropped_records: status.dropped_records,
+        clock_unix_us: link.clock.wall().0,
+        ..pb::SpoolStatus::default()
     }
 }

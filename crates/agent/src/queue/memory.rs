@@ -179,7 +179,7 @@ impl Spool for MemoryQueue {
             Body::Gap(gap) => Body::Gap(Gap { through: sequence, ..gap }),
             body => body,
         };
-        let record = Record { sequence, time, body };
+        let record = Record { due_ticks: 0, sequence, time, body };
         self.bytes = self.bytes.saturating_add(memory_bytes(&record));
         self.records.push_back(record);
         self.next = sequence.next();
@@ -315,7 +315,7 @@ fn gap(
     // The record's time is that of the last record it covers: that one may be committed already,
     // with its acknowledgement lost, and then its time is the mark's.
     let body = Gap { through, ticks, state: GapState::Dropped, cause: GapCause::Size, from, to };
-    Record { sequence, time, body: Body::Gap(body) }
+    Record { due_ticks: 0, sequence, time, body: Body::Gap(body) }
 }
 
 /// The time that a record speaks of.
@@ -481,6 +481,7 @@ mod tests {
     #[test]
     fn bytes_bound_the_queue_too() {
         let one = memory_bytes(&Record {
+            due_ticks: 0,
             sequence: Sequence::FIRST,
             time: UnixMicros(0),
             body: Body::Sample(Sample::default()),

@@ -203,6 +203,7 @@ impl Roll {
             incomplete: Vec::new(),
             complete_hosts: self.complete_hosts,
             hosts: self.hosts,
+            unobserved: Vec::new(),
         };
         Parts {
             hosts: self.incomplete.into_iter(),
@@ -306,7 +307,8 @@ pub(super) fn integrity(report: Integrity) -> pb::SummaryResponse {
             detail: finding.detail,
         })
         .collect();
-    let integrity = pb::IntegrityReport { findings, total_findings: report.total };
+    let integrity =
+        pb::IntegrityReport { findings, total_findings: report.total, ..Default::default() };
     pb::SummaryResponse { integrity: Some(integrity), ..Default::default() }
 }
 

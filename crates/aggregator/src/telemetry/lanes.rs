@@ -135,6 +135,7 @@ mod tests {
         let room = Arc::new(());
         let given_back = Arc::downgrade(&room);
         let record = |n| Record {
+            due_ticks: 0,
             sequence: Sequence::new(n).unwrap(),
             time: UnixMicros(0),
             body: Body::Sample(Sample::default()),

@@ -177,6 +177,7 @@ mod tests {
 
     fn records(count: usize) -> Vec<Record> {
         let record = |n: usize| Record {
+            due_ticks: 0,
             sequence: Sequence::new(u64::try_from(n).unwrap()).unwrap(),
             time: UnixMicros(0),
             body: Body::Sample(Sample::default()),

@@ -194,6 +194,7 @@ fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> 
         mark: mark.map(|mark| pb::Mark {
             through_sequence: mark.through.as_u64(),
             time_unix_us: mark.time.0,
+            due_ticks: 0,
         }),
         clock_unix_us: shared.clock.wall().0,
         max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,

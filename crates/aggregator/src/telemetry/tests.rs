@@ -93,6 +93,7 @@ impl Rig {
     async fn batch(&self, sequences: std::ops::RangeInclusive<u64>) {
         let records = sequences
             .map(|sequence| pb::Record {
+                due_ticks: 0,
                 sequence,
                 time_unix_us: 5,
                 body: Some(pb::record::Body::Sample(pb::Sample::default())),

@@ -160,6 +160,7 @@ async fn a_day_past_retention_is_dropped_at_the_start_and_counted() {
     let rig = Rig::start(&database).await;
     let (mut agent, _) = rig.connected("node1", 1).await;
     let old = pb::Record {
+        due_ticks: 0,
         sequence: 1,
         time_unix_us: now() - 20 * 86_400 * 1_000_000,
         body: Some(pb::record::Body::Sample(pb::Sample::default())),
@@ -195,6 +196,7 @@ async fn figures_move_with_what_happens() {
     agent.acknowledged(3).await;
     let future = now() + 3_600 * 1_000_000;
     let sample = |time_unix_us| pb::Record {
+        due_ticks: 0,
         sequence: 4,
         time_unix_us,
         body: Some(pb::record::Body::Sample(pb::Sample::default())),

@@ -196,6 +196,7 @@ impl Agent {
         let now = now();
         let records = sequences
             .map(|sequence| pb::Record {
+                due_ticks: 0,
                 sequence,
                 time_unix_us: now - i64::try_from(last - sequence).unwrap() * 1_000_000,
                 body: Some(pb::record::Body::Sample(pb::Sample {

@@ -43,6 +43,7 @@ async fn a_replay_changes_nothing_and_the_mark_comes_with_welcome() {
     let rig = Rig::start(&database).await;
     let (mut agent, _) = rig.connected("node1", 1).await;
     let record = |sequence: u64, time_unix_us| pb::Record {
+        due_ticks: 0,
         sequence,
         time_unix_us,
         body: Some(pb::record::Body::Sample(pb::Sample::default())),
@@ -108,7 +109,7 @@ async fn a_frame_over_the_limit_is_refused() {
     let text = "x".repeat(rowcall_proto::MAX_FRAME_BYTES);
     let info = pb::HostInfo { os: Some(text), ..Default::default() };
     let body = Some(pb::record::Body::HostInfo(info));
-    agent.batch(vec![pb::Record { sequence: 1, time_unix_us: 1, body }]).await;
+    agent.batch(vec![pb::Record { due_ticks: 0, sequence: 1, time_unix_us: 1, body }]).await;
     let status = agent.refused().await;
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("at most 262144 bytes"), "{status}");

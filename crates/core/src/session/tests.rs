@@ -17,6 +17,7 @@ fn sequence(n: u64) -> Sequence {
 
 fn sample(n: u64) -> Record {
     Record {
+        due_ticks: 0,
         sequence: sequence(n),
         time: UnixMicros(i64::try_from(n).unwrap() * 60),
         body: Body::Sample(Sample::default()),
@@ -31,8 +32,11 @@ fn welcome(mark: Option<(u64, i64)>) -> pb::Welcome {
     pb::Welcome {
         interval_ms: 60_000,
         max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
-        mark: mark
-            .map(|(through_sequence, time_unix_us)| pb::Mark { through_sequence, time_unix_us }),
+        mark: mark.map(|(through_sequence, time_unix_us)| pb::Mark {
+            through_sequence,
+            time_unix_us,
+            due_ticks: 0,
+        }),
         ..Default::default()
     }
 }
@@ -167,6 +171,7 @@ fn a_batch_may_overlap_the_mark_but_leave_no_hole() {
 #[test]
 fn a_gap_covers_the_sequences_it_names() {
     let gap = Record {
+        due_ticks: 0,
         sequence: sequence(1),
         time: UnixMicros(0),
         body: Body::Gap(Gap {
@@ -349,6 +354,7 @@ impl World {
         let Some(stream) = &mut self.stream else { return };
         let record = if let Some((first, last)) = stream.forgotten.take() {
             Record {
+                due_ticks: 0,
                 sequence: sequence(first),
                 time: UnixMicros(0),
                 body: Body::Gap(Gap {

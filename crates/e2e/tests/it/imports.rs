@@ -1,4 +1,4 @@
-//! Imports run one way: proto <- core <- {tls, postgres, store} <- {agent, aggregator} <- rowcall
+//! Imports run one way: proto <- core <- {tls, postgres, store, spool} <- {agent, aggregator} <- rowcall
 //! <- {e2e, bench}, with testkit for those two and for tests. cargo knows the edges; this holds
 //! them to the design.
 
@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::repository;
 
 /// How far up a crate stands. It may depend on crates that stand lower, never beside it.
-const RANKS: [(&str, u8); 11] = [
+const RANKS: [(&str, u8); 12] = [
     ("rowcall-proto", 0),
     ("rowcall-core", 1),
     ("rowcall-tls", 2),
     ("rowcall-postgres", 2),
     ("rowcall-store", 2),
+    ("rowcall-spool", 2),
     (TESTKIT, 3),
     ("rowcall-agent", 3),
     ("rowcall-aggregator", 3),

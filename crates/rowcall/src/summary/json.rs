@@ -191,7 +191,7 @@ fn roll(report: &v1::RollReport) -> Roll<'_> {
             last_sample_at: time(host.last_sample_at.as_ref()),
         }
     }
-    let v1::RollTotals { complete, silent, partial, late, unobserved, excused, not_judged } =
+    let v1::RollTotals { complete, silent, partial, late, unobserved, excused, not_judged, .. } =
         report.totals.unwrap_or_default();
     Roll {
         finished_windows: report.finished_windows,

@@ -100,6 +100,7 @@ mod tests {
         CommittedSample {
             host_name: HostName::parse("node1").unwrap(),
             record: Record {
+                due_ticks: 0,
                 sequence: Sequence::FIRST,
                 time: UnixMicros(1_795_365_212_345_678),
                 body: Body::Sample(sample),

@@ -164,8 +164,11 @@ fn welcome(mark: Option<(u64, i64)>) -> pb::Welcome {
         protocol: 1,
         host_id: 1,
         interval_ms: 60_000,
-        mark: mark
-            .map(|(through_sequence, time_unix_us)| pb::Mark { through_sequence, time_unix_us }),
+        mark: mark.map(|(through_sequence, time_unix_us)| pb::Mark {
+            through_sequence,
+            time_unix_us,
+            due_ticks: 0,
+        }),
         max_in_flight_bytes: 1 << 20,
         ..Default::default()
     }

@@ -116,8 +116,12 @@ async fn a_gzip_bomb_is_refused_at_the_limit_and_others_go_on() {
     assert!(responses.message().await.unwrap().is_some(), "a compressed Hello is welcome");
     // 32 KiB on the wire.
     let info = pb::HostInfo { os: Some("x".repeat(32 << 20)), ..Default::default() };
-    let record =
-        pb::Record { sequence: 1, time_unix_us: 1, body: Some(pb::record::Body::HostInfo(info)) };
+    let record = pb::Record {
+        due_ticks: 0,
+        sequence: 1,
+        time_unix_us: 1,
+        body: Some(pb::record::Body::HostInfo(info)),
+    };
     let batch = pb::Batch { records: vec![record], spool: None };
     let frame = Some(pb::stream_request::Frame::Batch(batch));
     requests.send(pb::StreamRequest { frame }).await.unwrap();

@@ -81,6 +81,7 @@ async fn numbers_that_cannot_be_are_null_and_their_neighbours_are_stored() {
     let records = (0..)
         .zip(odd)
         .map(|(n, odd)| pb::Record {
+            due_ticks: 0,
             sequence: n + 1,
             time_unix_us: now - 1_000_000 * i64::try_from(n).unwrap(),
             body: Some(pb::record::Body::Sample(pb::Sample {
@@ -132,6 +133,7 @@ async fn times_that_cannot_be_are_put_aside_acknowledged_counted_and_told_in_the
     let records = (1..)
         .zip(times)
         .map(|(sequence, time_unix_us)| pb::Record {
+            due_ticks: 0,
             sequence,
             time_unix_us,
             body: Some(pb::record::Body::Sample(pb::Sample::default())),
