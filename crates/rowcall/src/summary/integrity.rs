@@ -77,5 +77,7 @@ fn name(kind: IntegrityKind) -> &'static str {
         IntegrityKind::Quarantined => "quarantined",
         IntegrityKind::EpochChanged => "spool replaced",
         IntegrityKind::UnexplainedGap => "unexplained gap",
+        IntegrityKind::Restarted => "restarted",
+        IntegrityKind::Unbalanced => "does not add up",
     }
 }
