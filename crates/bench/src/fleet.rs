@@ -23,8 +23,8 @@ use crate::stage::Stage;
 /// Connections that are made at a time: fewer than an aggregator takes from one address.
 const DIALS: usize = 32;
 
-/// Frames that wait to be sent.
-const OUTBOX: usize = 16;
+/// Frames that wait to be sent, as of the agent's own link.
+const OUTBOX: usize = 2;
 
 /// Microseconds between two samples of a backlog.
 pub(crate) const MINUTE: i64 = 60_000_000;
@@ -100,7 +100,7 @@ pub(crate) fn record(sequence: u64, time: UnixMicros) -> Result<Record> {
     let wave = i64::try_from(sequence % 97).unwrap_or(0);
     let small = i32::try_from(wave).unwrap_or(0);
     Ok(Record {
-        due_ticks: 0,
+        due_ticks: i64::try_from(sequence)?,
         sequence: Sequence::new(sequence)?,
         time,
         body: Body::Sample(Sample {
@@ -152,20 +152,24 @@ impl Agent {
         }
     }
 
-    /// Sends everything as fast as the protocol allows, and waits until all is acknowledged.
-    pub(crate) async fn pour(&mut self, batches: Vec<pb::Batch>) -> Result<()> {
-        let mut waiting: VecDeque<_> = batches.into();
+    /// Sends everything as fast as the protocol allows, and waits until all is acknowledged. A
+    /// batch is made when it is its turn.
+    pub(crate) async fn pour(
+        &mut self,
+        batches: impl IntoIterator<Item = pb::Batch>,
+    ) -> Result<()> {
+        let mut waiting = batches.into_iter().peekable();
         // Last sequence and size of each batch that is sent and not acknowledged.
         let mut in_flight = VecDeque::new();
         let mut bytes = 0;
-        while !waiting.is_empty() || !in_flight.is_empty() {
-            while let Some(next) = waiting.front() {
+        while waiting.peek().is_some() || !in_flight.is_empty() {
+            while let Some(next) = waiting.peek() {
                 let size = next.encoded_len();
                 if bytes > 0 && bytes + size > self.max_in_flight {
                     break;
                 }
                 let through = next.records.last().map_or(0, |record| record.sequence);
-                if let Some(batch) = waiting.pop_front() {
+                if let Some(batch) = waiting.next() {
                     self.send(batch).await?;
                 }
                 in_flight.push_back((through, size));

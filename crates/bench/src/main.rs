@@ -56,6 +56,8 @@ enum Part {
     Latency,
     /// Memory of the aggregator per stream
     Memory,
+    /// A fleet that comes back after a week, beside one that samples on
+    Replay,
     /// CPU time and memory of the agent
     Agent,
     /// Bytes per row
@@ -87,6 +89,7 @@ async fn run(cli: Cli) -> Result<()> {
             Part::Ingest => Box::pin(measure::ingest::run(&stage, &sizes)).await,
             Part::Latency => Box::pin(measure::latency::run(&stage, &sizes)).await,
             Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await,
+            Part::Replay => Box::pin(measure::replay::run(&stage, &sizes)).await,
             Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await,
             Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await,
             Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await,

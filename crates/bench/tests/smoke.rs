@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every figure, and what it must be in any run.
-const FIGURES: [(&str, f64, f64); 38] = [
+const FIGURES: [(&str, f64, f64); 44] = [
     ("ingest.day.streamed", 1.0, 1e8),
     ("ingest.day.direct", 1.0, 1e8),
     ("ingest.day.ratio", 1e-4, 1e4),
@@ -26,6 +26,12 @@ const FIGURES: [(&str, f64, f64); 38] = [
     ("latency.cpu", 0.0, 1e6),
     ("memory.stream", 1.0, 1e5),
     ("memory.idle", 1.0, 1e4),
+    ("replay.rows", 1.0, 1e8),
+    ("replay.time", 1e-3, 1e5),
+    ("replay.cpu", 0.0, 1e6),
+    ("replay.resident", 1.0, 1e5),
+    ("replay.live.p50", 0.01, 1e5),
+    ("replay.live.p99", 0.01, 1e5),
     ("agent.cpu", 1e-3, 1e4),
     ("agent.resident", 1.0, 1e4),
     ("agent.anonymous", 0.1, 1e4),
@@ -91,7 +97,7 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(figure["what"].as_str().unwrap()), "{id} in {table}");
     }
     let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
-    assert_eq!(aimed, 6, "{table}");
+    assert_eq!(aimed, 7, "{table}");
     let rows = table.lines().filter(|line| line.starts_with('|')).count();
     assert_eq!(rows, figures.len() + 2, "{table}");
 }

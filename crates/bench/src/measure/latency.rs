@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use rowcall_core::clock::{Clock as _, SystemClock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{Sizes, millis, real};
 use crate::fleet::{self, Agent};
@@ -32,7 +33,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let mut living = JoinSet::new();
     for (index, agent) in agents.into_iter().enumerate() {
         let first = start + apart * u32::try_from(index)?;
-        living.spawn(live(agent, first, WARM_UP + sizes.latency_seconds));
+        living.spawn(live(agent, first, WARM_UP + sizes.latency_seconds, CancellationToken::new()));
     }
     let mut times = Vec::new();
     while let Some(lived) = living.join_next().await {
@@ -58,13 +59,20 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     ])
 }
 
-/// Sends a sample a second; how long each took to be acknowledged.
-async fn live(mut agent: Agent, first: Instant, count: u32) -> Result<Vec<Duration>> {
+/// Sends a sample a second, so many or until it is told to stop; how long each took to be
+/// acknowledged.
+pub(crate) async fn live(
+    mut agent: Agent,
+    first: Instant,
+    mut count: u32,
+    stop: CancellationToken,
+) -> Result<Vec<Duration>> {
     let mut taken = Vec::new();
     let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
     let (mut sent, mut due) = (0, first);
     while sent < count || !waiting.is_empty() {
         tokio::select! {
+            () = stop.cancelled(), if sent < count => count = sent,
             () = sleep_until(due), if sent < count => {
                 let sequence = u64::from(sent) + 1;
                 let record = fleet::record(sequence, SystemClock.wall())?;

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod ingest;
 pub(crate) mod latency;
 pub(crate) mod memory;
+pub(crate) mod replay;
 pub(crate) mod storage;
 pub(crate) mod summary;
 
@@ -25,6 +26,9 @@ pub(crate) struct Sizes {
     pub(crate) latency_hosts: usize,
     pub(crate) latency_seconds: u32,
     pub(crate) streams: usize,
+    /// Hosts that come back after a long time, and samples that each has kept.
+    pub(crate) replay_hosts: usize,
+    pub(crate) replay_samples: u64,
     pub(crate) agent_samples: u64,
     pub(crate) report_hosts: u32,
     /// The longer of the two ranges; the other one is an hour.
@@ -44,6 +48,8 @@ impl Sizes {
         latency_hosts: 200,
         latency_seconds: 20,
         streams: 1_000,
+        replay_hosts: 1_000,
+        replay_samples: 10_080,
         agent_samples: 60,
         report_hosts: 1_000,
         report_hours: 24,
@@ -60,6 +66,8 @@ impl Sizes {
         latency_hosts: 5,
         latency_seconds: 2,
         streams: 10,
+        replay_hosts: 3,
+        replay_samples: 5_000,
         agent_samples: 2,
         report_hosts: 20,
         report_hours: 2,
