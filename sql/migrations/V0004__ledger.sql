@@ -93,3 +93,160 @@ CREATE TABLE rowcall.clock_span (
 
 COMMENT ON TABLE rowcall.clock_span IS 'When a host was heard whose clock was off by more than its interval';
 COMMENT ON COLUMN rowcall.clock_span.offset_s IS 'The host''s clock minus the database''s, as last told [s]';
+
+-- The ledger of every spool's life, the sum checked. Of an agent that does not tell what is due,
+-- due and difference are 0.
+CREATE VIEW rowcall.ledger AS
+SELECT h.hostname, e.host_id, e.id AS epoch_id, e.epoch, e.origin, e.opened_at, e.closed_at,
+       greatest(l.due, l.told_due) AS due,
+       l.samples AS committed,
+       l.quarantined,
+       greatest(l.told_due - l.due, 0) AS spooled,
+       l.dropped,
+       l.missed,
+       l.duplicates,
+       CASE WHEN l.due > 0 THEN l.due - l.samples - l.quarantined - l.dropped - l.missed ELSE 0 END AS difference
+  FROM rowcall.epoch AS e
+  JOIN host_info AS h ON h.id = e.host_id
+  LEFT JOIN host_latest AS n ON n.host_id = e.host_id AND n.epoch_id = e.id
+ CROSS JOIN LATERAL (VALUES
+     (coalesce(n.due, e.due), coalesce(n.told_due, e.told_due), coalesce(n.samples, e.samples),
+      coalesce(n.quarantined, e.quarantined), coalesce(n.dropped, e.dropped),
+      coalesce(n.missed, e.missed), coalesce(n.duplicates, e.duplicates))
+ ) AS l (due, told_due, samples, quarantined, dropped, missed, duplicates);
+
+COMMENT ON VIEW rowcall.ledger IS 'What became of the due samples of each spool''s life: due = committed + quarantined + spooled + dropped + missed';
+COMMENT ON COLUMN rowcall.ledger.closed_at IS 'When another spool took over; NULL: it is the host''s current one';
+COMMENT ON COLUMN rowcall.ledger.due IS 'Ticks that were due when the agent last told; 0: it does not tell';
+COMMENT ON COLUMN rowcall.ledger.committed IS 'Samples that are rows, or were until retention dropped their day';
+COMMENT ON COLUMN rowcall.ledger.spooled IS 'On the node when the agent last told; of a closed one unknown since';
+COMMENT ON COLUMN rowcall.ledger.difference IS 'What the sum lacks up to the mark; anything but 0 is a bug';
+
+-- When no aggregator could receive and commit for more than 60 s, within a range: between the spans
+-- of all of them. The last one may go on, its to_ts is NULL then.
+--
+-- Where the database's clock was set back, a process begins a new row in the midst of its old one;
+-- what the old one says of the time after is void.
+CREATE FUNCTION rowcall.unobserved(range_from timestamptz, range_to timestamptz)
+RETURNS TABLE (from_ts timestamptz, to_ts timestamptz, cause text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH span AS MATERIALIZED (
+        SELECT s.id, s.aggregator, s.run, s.from_ts, s.stopped,
+               greatest(least(s.through_ts, lead(s.from_ts) OVER (
+                   PARTITION BY s.aggregator, s.run ORDER BY s.id)), s.from_ts) AS through_ts
+          FROM rowcall.aggregator_span AS s
+    ),
+    walk AS (
+        SELECT s.*, max(s.through_ts) OVER (
+                   ORDER BY s.from_ts, s.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until_ts
+          FROM span AS s
+    ),
+    hole AS (
+        SELECT w.until_ts AS from_ts, w.from_ts AS to_ts, EXISTS (
+                   SELECT FROM span AS s
+                    WHERE s.aggregator = w.aggregator AND s.run = w.run AND s.from_ts <= w.until_ts
+               ) AS same_run
+          FROM walk AS w
+         WHERE w.from_ts > w.until_ts + interval '60 seconds'
+         UNION ALL
+        SELECT max(s.through_ts), NULL, false
+          FROM span AS s
+        HAVING max(s.through_ts) < now() - interval '60 seconds'
+    )
+    SELECT h.from_ts, h.to_ts,
+           CASE WHEN h.same_run THEN 'database'
+                WHEN (SELECT bool_or(s.stopped) FROM span AS s WHERE s.through_ts = h.from_ts) THEN 'stopped'
+                ELSE 'down' END
+      FROM hole AS h
+     WHERE h.from_ts < range_to AND (h.to_ts IS NULL OR h.to_ts > range_from)
+     ORDER BY h.from_ts
+$$;
+
+COMMENT ON FUNCTION rowcall.unobserved(timestamptz, timestamptz) IS 'When no aggregator could receive and commit for more than 60 s, and why: stopped, down, database (the aggregator ran on). to_ts NULL: it lasts';
+
+-- As before, and what is new here.
+CREATE OR REPLACE FUNCTION rowcall.forget_old(retention_s double precision) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before    timestamptz;
+    gone      bigint;
+    forgotten bigint := 0;
+BEGIN
+    IF retention_s < 86400 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'samples cannot be kept for less than a day';
+    END IF;
+    before := now() - make_interval(secs => retention_s) - interval '30 days';
+    DELETE FROM rowcall.gap
+     WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM rowcall.gap
+          WHERE to_ts < before AND received_at < before
+          ORDER BY to_ts LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    DELETE FROM rowcall.epoch
+     WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM rowcall.epoch
+          WHERE closed_at < before
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    -- Of each host the newest stays: the next one is compared with it.
+    DELETE FROM rowcall.run
+     WHERE ctid = ANY (ARRAY(
+         SELECT r.ctid FROM rowcall.run AS r
+          WHERE r.started_at < before
+            AND EXISTS (SELECT FROM rowcall.run AS later
+                         WHERE later.host_id = r.host_id
+                           AND later.started_at > r.started_at AND later.started_at < before)
+          ORDER BY r.started_at LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    -- The one that reached furthest stays: what comes after it is measured from there.
+    DELETE FROM rowcall.aggregator_span
+     WHERE ctid = ANY (ARRAY(
+         SELECT s.ctid FROM rowcall.aggregator_span AS s
+          WHERE s.through_ts < before
+            AND EXISTS (SELECT FROM rowcall.aggregator_span AS later
+                         WHERE later.through_ts > s.through_ts)
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    DELETE FROM rowcall.clock_span
+     WHERE ctid = ANY (ARRAY(
+         SELECT ctid FROM rowcall.clock_span
+          WHERE through_ts < before
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    forgotten := forgotten + gone;
+    DELETE FROM rowcall.host_interval
+     WHERE ctid = ANY (ARRAY(
+         SELECT i.ctid FROM rowcall.host_interval AS i
+          WHERE EXISTS (SELECT FROM rowcall.host_interval AS later
+                         WHERE later.host_id = i.host_id
+                           AND later.valid_from > i.valid_from AND later.valid_from <= before)
+          LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN forgotten + gone;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.forget_old(double precision) IS 'Deletes gaps, closed epochs, runs, spans and intervals that ended so many seconds and 30 days ago, up to 10,000 of each; tells how many';
+
+-- A superuser may have run this: what is new belongs to whom the tables belong.
+DO $$
+DECLARE
+    owner text := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'public.host_usage'::regclass);
+    what  text;
+BEGIN
+    FOREACH what IN ARRAY ARRAY[
+        'TABLE rowcall.aggregator_span', 'TABLE rowcall.run', 'TABLE rowcall.clock_span',
+        'VIEW rowcall.ledger', 'FUNCTION rowcall.unobserved(timestamptz, timestamptz)'
+    ] LOOP
+        EXECUTE format('ALTER %s OWNER TO %I', what, owner);
+    END LOOP;
+END
+$$;

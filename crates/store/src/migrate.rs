@@ -38,6 +38,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(1, "V0001__hosts_and_usage", oldest_compatible: 1),
     step!(2, "V0002__reader_role", oldest_compatible: 1),
     step!(3, "V0003__retention", oldest_compatible: 1),
+    step!(4, "V0004__ledger", oldest_compatible: 4),
 ];
 
 const PREPARE: &str = include_str!("../../../sql/queries/migrate/prepare.sql");

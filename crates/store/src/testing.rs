@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rowcall_core::convert::Hello;
 use rowcall_core::id::{Epoch, HostName, RunId, Sequence, UnixMicros};
-use rowcall_core::record::{Body, HostFacts, Record, Sample};
+use rowcall_core::record::{Body, EpochOrigin, HostFacts, Record, Sample};
 use rowcall_core::version::Range;
 use rowcall_testkit::database::Database;
 use tokio_postgres::Client;
@@ -105,6 +105,7 @@ pub(crate) fn hello(name: &str, epoch: u64) -> Hello {
         oldest: Sequence::FIRST,
         next: Sequence::FIRST,
         clock: UnixMicros(0),
+        epoch_origin: EpochOrigin::New,
         facts: HostFacts::default(),
     }
 }

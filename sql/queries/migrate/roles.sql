@@ -61,7 +61,10 @@ BEGIN
                   ('rowcall_aggregator', 'rowcall.epoch', 'INSERT,UPDATE'),
                   ('rowcall_aggregator', 'rowcall.gap', 'INSERT'),
                   ('rowcall_aggregator', 'rowcall.quarantine', 'INSERT'),
-                  ('rowcall_aggregator', 'rowcall.quarantine_day', 'INSERT,UPDATE')
+                  ('rowcall_aggregator', 'rowcall.quarantine_day', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.aggregator_span', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.run', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.clock_span', 'INSERT,UPDATE')
           ) AS g
          CROSS JOIN LATERAL unnest(string_to_array(g.privileges, ',')) AS p (privilege)
          WHERE EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = g.role)

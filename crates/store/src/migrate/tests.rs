@@ -235,7 +235,7 @@ async fn a_database_of_version_2_keeps_its_rows_and_goes_on() {
     let (kind, words) = told(bench.store.check_schema().await.unwrap_err());
     assert_eq!(kind, Kind::Schema);
     assert!(
-        words.contains("has version 2, this program needs 3: run `rowcall-aggregator"),
+        words.contains("has version 2, this program needs 4: run `rowcall-aggregator"),
         "{words}"
     );
     let tables = ["host_info", "host_usage", "host_latest", "rowcall.epoch", "rowcall.quarantine"];
@@ -269,7 +269,7 @@ async fn the_schema_is_checked_without_changing_it() {
     let bench = Bench::empty().await;
     let error = bench.store.check_schema().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Schema);
-    assert!(error.to_string().contains("has version 0, this program needs 3"), "{error}");
+    assert!(error.to_string().contains("has version 0, this program needs 4"), "{error}");
     assert_eq!(
         bench.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'rowcall'").await,
         0
@@ -277,12 +277,12 @@ async fn the_schema_is_checked_without_changing_it() {
     bench.store.migrate().await.unwrap();
     bench.store.check_schema().await.unwrap();
     let newer = "UPDATE rowcall.schema SET version = 99, oldest_compatible = ";
-    bench.sql.batch_execute(&format!("{newer} 3")).await.unwrap();
+    bench.sql.batch_execute(&format!("{newer} 4")).await.unwrap();
     bench.store.check_schema().await.unwrap();
     bench.sql.batch_execute(&format!("{newer} 98")).await.unwrap();
     let error = bench.store.check_schema().await.unwrap_err();
     assert!(
-        error.to_string().contains("98 or later; this one knows 3: install a newer"),
+        error.to_string().contains("98 or later; this one knows 4: install a newer"),
         "{error}"
     );
 }
