@@ -58,6 +58,7 @@ impl AdminService for Admin {
             database_error: self.database.error().unwrap_or_default(),
             connected,
             disconnected_hosts: u32::try_from(gone).unwrap_or(u32::MAX),
+            gone: Vec::new(),
         };
         if response.encoded_len() > MAX_STATUS_BYTES {
             return Err(Status::resource_exhausted(format!(
