@@ -28,7 +28,7 @@ pub use ingest::{Committed, Fallen, Incoming};
 pub use migrate::Migration;
 pub use pool::{PoolStatus, Settings};
 pub use retention::{DropReason, DroppedDay, Retained};
-pub use session::{EpochId, Mark, OpenedSession};
+pub use session::{EpochId, Mark, OpenedSession, Started};
 
 use pool::{Pool, Purpose};
 use rowcall_core::clock::SystemClock;

@@ -1,4 +1,5 @@
-//! Opening an agent's session: the host, its epoch and mark, and its interval.
+//! Opening an agent's session: the host, its epoch and mark, its interval, and its process; and the
+//! end of a process that says Bye.
 //!
 //! What is told wins over what is known, but what is not told leaves it: an agent that cannot
 //! read a file any more does not make the database forget. Locks are taken in one order, the
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
 use rowcall_core::convert::Hello;
-use rowcall_core::id::{HostId, HostName, Sequence, UnixMicros};
+use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
 use rowcall_core::record::HostFacts;
 use tokio_postgres::Row;
 
@@ -37,6 +38,8 @@ query!(EPOCH_INSERT, "epoch_insert");
 query!(EPOCH_CLOSE, "epoch_close");
 query!(EPOCH_OPEN, "epoch_open");
 query!(INTERVAL, "interval");
+query!(RUN, "run");
+query!(RUN_END, "run_end");
 
 /// All of them.
 #[cfg(test)]
@@ -53,6 +56,8 @@ pub(crate) const QUERIES: &[&str] = &[
     EPOCH_CLOSE,
     EPOCH_OPEN,
     INTERVAL,
+    RUN,
+    RUN_END,
 ];
 
 /// `rowcall.epoch.id`: the database's number for one life of one host's spool.
@@ -66,17 +71,47 @@ pub struct Mark {
     pub through: Sequence,
     /// The time of the record at it, by the agent's clock.
     pub time: UnixMicros,
+    /// Ticks that were due up to it, as the agent counts. 0: it does not tell.
+    pub due_ticks: i64,
 }
 
 impl Mark {
-    fn from_columns(mark: Option<i64>, time: Option<Time>) -> Option<Self> {
+    fn from_columns(mark: Option<i64>, time: Option<Time>, due: Option<i64>) -> Option<Self> {
         let through = Sequence::new(u64::try_from(mark?).ok()?).ok()?;
-        Some(Self { through, time: time?.0 })
+        Some(Self { through, time: time?.0, due_ticks: due? })
+    }
+}
+
+/// What was different when an agent's process first said Hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// No process of this host was seen before.
+    First,
+    /// The host was booted since the process before.
+    Reboot,
+    /// The agent has another version than the process before had.
+    Upgrade {
+        /// The version before, if it was told.
+        from: Option<String>,
+    },
+    /// Nothing that was told.
+    Restart,
+}
+
+impl Started {
+    /// The word for it in the database.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Reboot => "reboot",
+            Self::Upgrade { .. } => "upgrade",
+            Self::Restart => "restart",
+        }
     }
 }
 
 /// What the database says of a host that said Hello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedSession {
     /// The host.
     pub host_id: HostId,
@@ -90,6 +125,8 @@ pub struct OpenedSession {
     pub epoch_is_new: bool,
     /// The host is not what it was; also true of a new one that tells anything.
     pub facts_changed: bool,
+    /// The agent's process was not seen before, and what was different. None: it is known.
+    pub started: Option<Started>,
 }
 
 impl Store {
@@ -120,6 +157,24 @@ impl Store {
             }
         }
     }
+
+    /// The process of an agent stops on purpose: its host's silence is excused for so long, or
+    /// until the next process says Hello. Nothing happens where it is not known.
+    ///
+    /// # Errors
+    /// As the database says; nothing is changed then.
+    pub async fn end_run(&self, host: HostId, run: RunId, excused: Duration) -> Result<(), Error> {
+        let connection = self.ingest.get().await?;
+        let work = async {
+            let statement = connection.prepare_cached(RUN_END).await?;
+            let excused_s = excused.as_secs_f64();
+            connection.execute(&statement, &[&host.0, &run.as_i64(), &excused_s]).await?;
+            Ok(())
+        };
+        let result = self.ingest.wait(work).await;
+        self.ingest.settle(connection, &result);
+        result
+    }
 }
 
 async fn open(
@@ -129,7 +184,7 @@ async fn open(
 ) -> Result<OpenedSession, Error> {
     let name = &hello.host_name;
     let look = connection.prepare_cached(LOOK).await?;
-    if let Some(row) = connection.query_opt(&look, &[&name.as_str()]).await? {
+    if let Some(row) = connection.query_opt(&look, &[&name.as_str(), &hello.run.as_i64()]).await? {
         let known = Known::from_row(&row)?;
         if let Some(session) = known.as_it_was(hello, interval_ms) {
             return Ok(session);
@@ -148,7 +203,9 @@ async fn change(
 ) -> Result<OpenedSession, Error> {
     let (host_id, host_is_new) = lock_host(transaction, &hello.host_name).await?;
     let look = transaction.prepare_cached(LOOK).await?;
-    let row = transaction.query_one(&look, &[&hello.host_name.as_str()]).await?;
+    let parameters: [&(dyn postgres_types::ToSql + Sync); 2] =
+        [&hello.host_name.as_str(), &hello.run.as_i64()];
+    let row = transaction.query_one(&look, &parameters).await?;
     let known = Known::from_row(&row)?;
     if !known.has_latest {
         execute(transaction, LATEST_INSERT, &[&host_id]).await?;
@@ -165,11 +222,18 @@ async fn change(
     if known.interval_ms != Some(interval_ms) {
         execute(transaction, INTERVAL, &[&host_id, &interval_ms]).await?;
     }
+    let started = known.started(hello);
+    if started.is_some() || known.run_ended {
+        let how = started.as_ref().map_or("restart", Started::as_str);
+        let run = hello.run.as_i64();
+        execute(transaction, RUN, &[&host_id, &run, &how, &told.boot_id, &told.agent_version])
+            .await?;
+    }
 
     let current = known.epoch.filter(|_| known.epoch_number == Some(hello.epoch.as_i64()));
     let (epoch_id, mark, epoch_is_new) = match current {
         Some(epoch_id) => (epoch_id, known.mark, false),
-        None => switch_epoch(transaction, host_id, hello.epoch.as_i64()).await?,
+        None => switch_epoch(transaction, host_id, hello).await?,
     };
     Ok(OpenedSession {
         host_id: HostId(host_id),
@@ -178,6 +242,7 @@ async fn change(
         host_is_new,
         epoch_is_new,
         facts_changed,
+        started,
     })
 }
 
@@ -236,15 +301,17 @@ async fn update(
 async fn switch_epoch(
     transaction: &Transaction<'_>,
     host_id: i32,
-    epoch: i64,
+    hello: &Hello,
 ) -> Result<(i32, Option<Mark>, bool), Error> {
+    let epoch = hello.epoch.as_i64();
     let find = transaction.prepare_cached(EPOCH_FIND).await?;
     let (epoch_id, is_new): (i32, bool) =
         match transaction.query_opt(&find, &[&host_id, &epoch]).await? {
             Some(row) => (row.try_get(0)?, false),
             None => {
                 let insert = transaction.prepare_cached(EPOCH_INSERT).await?;
-                let row = transaction.query_one(&insert, &[&host_id, &epoch]).await?;
+                let origin = hello.epoch_origin.as_str();
+                let row = transaction.query_one(&insert, &[&host_id, &epoch, &origin]).await?;
                 (row.try_get(0)?, true)
             }
         };
@@ -253,7 +320,8 @@ async fn switch_epoch(
     execute(transaction, EPOCH_CLOSE, &[&host_id]).await?;
     let open = transaction.prepare_cached(EPOCH_OPEN).await?;
     let row = transaction.query_one(&open, &[&host_id, &epoch_id]).await?;
-    Ok((epoch_id, Mark::from_columns(row.try_get(0)?, row.try_get(1)?), is_new))
+    let mark = Mark::from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok((epoch_id, mark, is_new))
 }
 
 async fn execute(
@@ -330,6 +398,9 @@ struct Known {
     epoch_number: Option<i64>,
     mark: Option<Mark>,
     interval_ms: Option<i32>,
+    has_run: bool,
+    run_ended: bool,
+    has_runs: bool,
 }
 
 /// The facts in a row that has all their columns of `host_info`.
@@ -363,8 +434,15 @@ impl Known {
             has_latest: row.try_get("has_latest")?,
             epoch: row.try_get("epoch_id")?,
             epoch_number: row.try_get("epoch")?,
-            mark: Mark::from_columns(row.try_get("mark")?, row.try_get("mark_time")?),
+            mark: Mark::from_columns(
+                row.try_get("mark")?,
+                row.try_get("mark_time")?,
+                row.try_get("due")?,
+            ),
             interval_ms: row.try_get("interval_ms")?,
+            has_run: row.try_get("has_run")?,
+            run_ended: row.try_get("run_ended")?,
+            has_runs: row.try_get("has_runs")?,
         })
     }
 
@@ -374,6 +452,8 @@ impl Known {
         let same = self.epoch_number == Some(hello.epoch.as_i64())
             && self.interval_ms == Some(interval_ms)
             && !self.retired
+            && self.has_run
+            && !self.run_ended
             && self.about.updated_by(hello) == self.about;
         same.then_some(OpenedSession {
             host_id: HostId(self.host_id),
@@ -382,7 +462,28 @@ impl Known {
             host_is_new: false,
             epoch_is_new: false,
             facts_changed: false,
+            started: None,
         })
+    }
+
+    /// What is different from the process before, if this one was not seen. What the host is known
+    /// by stems from the Hello before this one.
+    fn started(&self, hello: &Hello) -> Option<Started> {
+        fn differ(told: Option<&String>, known: Option<&String>) -> bool {
+            told.is_some_and(|told| known.is_some_and(|known| known != told))
+        }
+        let known = &self.about;
+        if self.has_run {
+            None
+        } else if !self.has_runs {
+            Some(Started::First)
+        } else if differ(hello.boot_id.as_ref(), known.boot_id.as_ref()) {
+            Some(Started::Reboot)
+        } else if differ(hello.agent_version.as_ref(), known.agent_version.as_ref()) {
+            Some(Started::Upgrade { from: known.agent_version.clone() })
+        } else {
+            Some(Started::Restart)
+        }
     }
 }
 

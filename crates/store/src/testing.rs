@@ -46,7 +46,7 @@ impl Bench {
         self.sql.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// All that the tables say, row for row, as text.
+    /// All that the tables say, row for row, as text; but for the count of samples that came again.
     pub(crate) async fn everything(&self) -> Vec<String> {
         let tables = [
             "host_info",
@@ -58,10 +58,12 @@ impl Bench {
             "rowcall.quarantine",
             "rowcall.quarantine_day",
             "rowcall.dropped_day",
+            "rowcall.run",
         ];
         let mut rows = Vec::new();
         for table in tables {
-            let sql = format!("SELECT t::text FROM {table} AS t ORDER BY 1");
+            let sql =
+                format!("SELECT (to_jsonb(t) - 'duplicates')::text FROM {table} AS t ORDER BY 1");
             let found = self.sql.query(&sql, &[]).await.unwrap();
             rows.extend(found.iter().map(|row| format!("{table} {}", row.get::<_, String>(0))));
         }
@@ -136,6 +138,7 @@ pub(crate) fn record(
         host_id: session.host_id,
         epoch_id: session.epoch_id,
         record: Record { due_ticks: 0, sequence: Sequence::new(sequence).unwrap(), time, body },
+        told_due: None,
     }
 }
 

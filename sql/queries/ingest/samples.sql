@@ -7,7 +7,9 @@
 -- $10 cpu_kernel [%], $11 disk_io, $12 disk_available [MiB]; $13 retention [s]; and $14, how many
 -- refused records of each host and day of reception are kept with their reason. The others are only
 -- counted. $15, per sample again, the same for all of a host and epoch: what its mark must have got
--- to, for no hole to be between it and what comes now.
+-- to, for no hole to be between it and what comes now. Per sample, for the ledger: $16 ticks due up
+-- to it as the agent counts (0: not told), $17 the same up to the newest record on the node, as last
+-- told (NULL: not told here), $18 whether an earlier record of this call covers its sequence already.
 --
 -- All or nothing per host: only what host_latest's update returns goes on, and it takes only the
 -- host's current epoch, as of after it got the row's lock, and only where the mark got as far as $15
@@ -21,6 +23,10 @@
 -- A refused sample at or before the mark was put aside before: it changes nothing. The mark is that
 -- of the statement's beginning; only where two writers have the same records of one host at the same
 -- moment are its refused ones counted twice, or a few more kept.
+--
+-- The ledger counts what lies beyond the mark, the mark as it is when the row is locked: a writer that
+-- waited for another one counts by the mark that the other one left. All of a host's samples here
+-- mostly lie on one side of it; only where they don't, they are counted one by one.
 --
 -- Answer: rows stored, rows put aside, rows taken in all, and the epochs taken.
 WITH sample AS MATERIALIZED (
@@ -40,10 +46,12 @@ WITH sample AS MATERIALIZED (
         END AS reason
     FROM unnest(
         $1::integer[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::real[], $6::bigint[],
-        $7::bigint[], $8::bigint[], $9::real[], $10::real[], $11::bigint[], $12::bigint[], $15::bigint[]
+        $7::bigint[], $8::bigint[], $9::real[], $10::real[], $11::bigint[], $12::bigint[], $15::bigint[],
+        $16::bigint[], $17::bigint[], $18::boolean[]
     ) AS s (
         host_id, epoch_id, sequence, "timestamp", elapsed_s, uptime_s,
-        memory_free, memory_available, cpu_idle, cpu_kernel, disk_io, disk_available, needed
+        memory_free, memory_available, cpu_idle, cpu_kernel, disk_io, disk_available, needed,
+        due, told_due, again
     )
 ),
 -- One row per host and epoch: its newest acceptable sample, and how far the mark moves.
@@ -53,9 +61,17 @@ host AS MATERIALIZED (
         CASE WHEN reason IS NULL THEN "timestamp" END AS newest,
         first_value(sequence) OVER last_first AS mark,
         first_value("timestamp") OVER last_first AS mark_time,
-        min("timestamp") FILTER (WHERE reason IS NULL) OVER (PARTITION BY host_id, epoch_id) AS oldest
+        first_value(due) OVER last_first AS mark_due,
+        min("timestamp") FILTER (WHERE reason IS NULL) OVER of_host AS oldest,
+        min(sequence) OVER of_host AS first,
+        max(told_due) OVER of_host AS told,
+        count(*) FILTER (WHERE NOT again AND reason IS NULL) OVER of_host AS good,
+        count(*) FILTER (WHERE NOT again AND reason IS NOT NULL) OVER of_host AS bad,
+        count(*) FILTER (WHERE again) OVER of_host AS twice
     FROM sample AS s
-    WINDOW last_first AS (PARTITION BY host_id, epoch_id ORDER BY sequence DESC)
+    WINDOW
+        of_host AS (PARTITION BY host_id, epoch_id),
+        last_first AS (PARTITION BY host_id, epoch_id ORDER BY sequence DESC)
     ORDER BY host_id, epoch_id, newest DESC NULLS LAST, sequence DESC
 ),
 taken AS (
@@ -72,7 +88,36 @@ taken AS (
         cpu_idle = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.cpu_idle ELSE l.cpu_idle END,
         cpu_kernel = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.cpu_kernel ELSE l.cpu_kernel END,
         disk_io = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_io ELSE l.disk_io END,
-        disk_available = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_available ELSE l.disk_available END
+        disk_available = CASE WHEN h.newest > coalesce(l."timestamp", '-infinity') THEN h.disk_available ELSE l.disk_available END,
+        due = CASE WHEN h.mark > l.mark THEN h.mark_due ELSE l.due END,
+        told_due = greatest(l.told_due, h.told),
+        samples = l.samples + CASE
+            WHEN h.first > l.mark THEN h.good
+            WHEN h.mark <= l.mark THEN 0
+            ELSE (
+                SELECT count(*) FROM sample AS s
+                WHERE s.host_id = h.host_id AND s.epoch_id = h.epoch_id
+                  AND s.sequence > l.mark AND NOT s.again AND s.reason IS NULL
+            )
+        END,
+        quarantined = l.quarantined + CASE
+            WHEN h.first > l.mark THEN h.bad
+            WHEN h.mark <= l.mark THEN 0
+            ELSE (
+                SELECT count(*) FROM sample AS s
+                WHERE s.host_id = h.host_id AND s.epoch_id = h.epoch_id
+                  AND s.sequence > l.mark AND NOT s.again AND s.reason IS NOT NULL
+            )
+        END,
+        duplicates = l.duplicates + CASE
+            WHEN h.first > l.mark THEN h.twice
+            WHEN h.mark <= l.mark THEN h.good + h.bad + h.twice
+            ELSE (
+                SELECT count(*) FROM sample AS s
+                WHERE s.host_id = h.host_id AND s.epoch_id = h.epoch_id
+                  AND (s.sequence <= l.mark OR s.again)
+            )
+        END
     FROM host AS h
     WHERE l.host_id = h.host_id AND l.epoch_id = h.epoch_id AND l.mark >= h.needed
     RETURNING l.host_id, l.epoch_id

@@ -1,9 +1,12 @@
 //! Records as columns of arrays, one array per parameter, units converted.
 
 use postgres_types::ToSql;
+use rowcall_core::id::HostId;
 use rowcall_core::record::{Body, Gap, Sample};
 
 use super::Item;
+use super::ledger::ticks;
+use crate::EpochId;
 use crate::time::Time;
 
 /// The parameters of `samples.sql` that have one element per sample.
@@ -22,11 +25,15 @@ pub(super) struct Samples {
     disk_io: Vec<Option<i64>>,
     disk_available: Vec<Option<i64>>,
     needed: Vec<i64>,
+    due: Vec<i64>,
+    told_due: Vec<Option<i64>>,
+    again: Vec<bool>,
 }
 
 impl Samples {
-    /// `needed`: what the mark must have got to; 0 where that was checked.
-    pub(super) fn push(&mut self, item: &Item<'_>, sample: &Sample, needed: i64) {
+    /// `needed`: what the mark must have got to; 0 where that was checked. `again`: an earlier
+    /// record of the call covers its sequence.
+    pub(super) fn push(&mut self, item: &Item<'_>, sample: &Sample, needed: i64, again: bool) {
         self.host_id.push(item.incoming.host_id.0);
         self.epoch_id.push(item.incoming.epoch_id.0);
         self.sequence.push(item.incoming.record.sequence.as_i64());
@@ -40,6 +47,9 @@ impl Samples {
         self.disk_io.push(sample.disk_io);
         self.disk_available.push(sample.disk_available_kib.map(mib));
         self.needed.push(needed);
+        self.due.push(ticks(item.incoming.record.due_ticks));
+        self.told_due.push(item.incoming.told_due.map(ticks));
+        self.again.push(again);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,9 +73,9 @@ impl Samples {
         ]
     }
 
-    /// The last parameter.
-    pub(super) fn needed(&self) -> &Vec<i64> {
-        &self.needed
+    /// The last parameters.
+    pub(super) fn more_parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.needed, &self.due, &self.told_due, &self.again]
     }
 }
 
@@ -143,40 +153,6 @@ impl<'a> Refused<'a> {
     }
 }
 
-/// The parameters of `marks.sql`: one row per epoch.
-#[derive(Default)]
-pub(super) struct Marks {
-    host_id: Vec<i32>,
-    epoch_id: Vec<i32>,
-    mark: Vec<i64>,
-    time: Vec<Time>,
-}
-
-impl Marks {
-    /// The highest sequence that each epoch's records cover, lowest host first.
-    pub(super) fn of(items: &[Item<'_>]) -> Self {
-        let mut ends: Vec<_> = items
-            .iter()
-            .map(|item| (item.key(), item.incoming.record.through(), item.incoming.record.time))
-            .collect();
-        // Highest first within an epoch, so that the first one stays.
-        ends.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        ends.dedup_by_key(|end| end.0);
-        let mut marks = Self::default();
-        for ((host_id, epoch_id), through, time) in ends {
-            marks.host_id.push(host_id.0);
-            marks.epoch_id.push(epoch_id.0);
-            marks.mark.push(through.as_i64());
-            marks.time.push(Time(time));
-        }
-        marks
-    }
-
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
-        [&self.host_id, &self.epoch_id, &self.mark, &self.time]
-    }
-}
-
 /// For each record, what the mark of its epoch must have got to, for no hole to be between it and
 /// the epoch's records here.
 ///
@@ -184,16 +160,12 @@ impl Marks {
 /// such a mark anyway. One stream has no holes; one that was replaced and its successor may have,
 /// when the database went back in time between the two.
 pub(super) fn needed_marks(items: &[Item<'_>]) -> Vec<i64> {
-    let span = |index: usize| {
-        let record = &items[index].incoming.record;
-        (items[index].key(), record.sequence.as_i64(), record.through().as_i64())
-    };
     let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_unstable_by_key(|index| span(*index));
+    order.sort_unstable_by_key(|index| span(&items[*index]));
     let mut needed = vec![0; items.len()];
     for epoch in order.chunk_by(|a, b| items[*a].key() == items[*b].key()) {
         let (mut below, mut reached) = (0, i64::MIN);
-        for (_, first, through) in epoch.iter().map(|index| span(*index)) {
+        for (_, first, through) in epoch.iter().map(|index| span(&items[*index])) {
             if first > reached.saturating_add(1) {
                 below = first.saturating_sub(1);
             }
@@ -202,6 +174,29 @@ pub(super) fn needed_marks(items: &[Item<'_>]) -> Vec<i64> {
         epoch.iter().for_each(|index| needed[*index] = below);
     }
     needed
+}
+
+/// For each record, whether one before it, in the order of sequences, covers its sequence: of two
+/// streams of a host that are there at once, both may bring it.
+pub(super) fn covered(items: &[Item<'_>]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|index| span(&items[*index]));
+    let mut covered = vec![false; items.len()];
+    for epoch in order.chunk_by(|a, b| items[*a].key() == items[*b].key()) {
+        let mut reached = i64::MIN;
+        for &index in epoch {
+            let (_, first, through) = span(&items[index]);
+            covered[index] = first <= reached;
+            reached = reached.max(through);
+        }
+    }
+    covered
+}
+
+/// Whose record it is, its sequence, and the last one that it covers.
+pub(super) fn span(item: &Item<'_>) -> ((HostId, EpochId), i64, i64) {
+    let record = &item.incoming.record;
+    (item.key(), record.sequence.as_i64(), record.through().as_i64())
 }
 
 /// Whether a record is a sample that is to be stored as such.

@@ -7,11 +7,13 @@
 //! - All or nothing per host and epoch: of an epoch that is not its host's current one, nothing
 //!   is stored. Nor where the epoch's mark does not reach up to its first record: then the
 //!   database went back in time, and a mark that passed the hole would hide it from the agent.
-//! - What a call stored already changes nothing when it comes again.
+//! - What a call stored already changes nothing when it comes again, but the count of what did.
+//! - A host's ledger moves with its mark: each tick is counted when the mark passes it.
 //! - Records of one epoch stand in order of their sequences; the session machine sees to that.
 
 mod aside;
 mod columns;
+mod ledger;
 mod write;
 
 use rowcall_core::id::{HostId, UnixMicros};
@@ -37,6 +39,9 @@ pub struct Incoming {
     pub epoch_id: EpochId,
     /// What it is.
     pub record: Record,
+    /// Ticks that were due on the node up to its newest record, where the batch that this record
+    /// ended told it.
+    pub told_due: Option<i64>,
 }
 
 /// What became of the records of one call: all of them are durable now, except those of
@@ -176,9 +181,12 @@ impl Store {
     }
 }
 
+fn is_sample(item: &Item<'_>) -> bool {
+    matches!(item.incoming.record.body, Body::Sample(_))
+}
+
 fn sample_times(items: &[Item<'_>]) -> Vec<UnixMicros> {
-    let samples = items.iter().map(|item| &item.incoming.record);
-    samples.filter(|record| matches!(record.body, Body::Sample(_))).map(|r| r.time).collect()
+    items.iter().filter(|item| is_sample(item)).map(|item| item.incoming.record.time).collect()
 }
 
 #[cfg(test)]

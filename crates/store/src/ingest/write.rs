@@ -7,7 +7,8 @@ use postgres_types::ToSql;
 use rowcall_core::id::{HostId, UnixMicros};
 use rowcall_core::record::{Body, HostFacts};
 
-use super::columns::{Gaps, Marks, Refused, Samples, as_sample, needed_marks};
+use super::columns::{Gaps, Refused, Samples, as_sample, covered, needed_marks};
+use super::ledger::{Marks, Standing};
 use super::{Committed, Fallen, Item};
 use crate::EpochId;
 use crate::error::Error;
@@ -45,10 +46,10 @@ pub(super) async fn write(
 ) -> Result<Committed, Error> {
     let mut samples = Samples::default();
     let mut others = 0_usize;
-    let needed = needed_marks(items);
-    for (item, needed) in items.iter().zip(&needed) {
+    let (needed, covered) = (needed_marks(items), covered(items));
+    for ((item, needed), again) in items.iter().zip(&needed).zip(covered) {
         match as_sample(item) {
-            Some(sample) => samples.push(item, sample, *needed),
+            Some(sample) => samples.push(item, sample, *needed, again),
             None => others += 1,
         }
     }
@@ -77,7 +78,7 @@ async fn store_samples(
     let mut parameters: Vec<&(dyn ToSql + Sync)> = samples.parameters().into();
     parameters.push(&retention_s);
     parameters.push(&KEPT_PER_DAY);
-    parameters.push(samples.needed());
+    parameters.extend(samples.more_parameters());
     let row = client.query_one(&statement, &parameters).await?;
     let count = |index| -> Result<u64, Error> { Ok(row.try_get::<_, i64>(index)?.unsigned_abs()) };
     let (stored, refused, taken) = (count(0)?, count(1)?, count(2)?);
@@ -100,8 +101,8 @@ async fn reasons(
     let mut committed = Committed::default();
     for &((host_id, epoch_id), from) in refused {
         match current.get(&host_id) {
-            Some(&(epoch, to)) if epoch == epoch_id => {
-                committed.fallen.push(Fallen { host_id, epoch_id, from, to });
+            Some(standing) if standing.epoch_id == epoch_id => {
+                committed.fallen.push(Fallen { host_id, epoch_id, from, to: standing.mark });
             }
             _ => committed.superseded.push((host_id, epoch_id)),
         }
@@ -126,16 +127,16 @@ async fn store_mixed(
     let current = current(transaction, LOCK, hosts).await?;
     // Beyond the mark, or put aside before.
     let is_new = |item: &Item<'_>| {
-        let mark = current.get(&item.incoming.host_id).map_or(0, |(_, mark)| *mark);
+        let mark = current.get(&item.incoming.host_id).map_or(0, |standing| standing.mark);
         item.incoming.record.through().as_i64() > mark
     };
     let (mut taken, mut not_taken) = (Vec::new(), Committed::default());
     for (item, &from) in items.iter().zip(needed) {
         let (host_id, epoch_id) = item.key();
         match current.get(&host_id) {
-            Some(&(epoch, mark)) if epoch == epoch_id && mark >= from => taken.push(*item),
-            Some(&(epoch, to)) if epoch == epoch_id => {
-                not_taken.fallen.push(Fallen { host_id, epoch_id, from, to });
+            Some(it) if it.epoch_id == epoch_id && it.mark >= from => taken.push(*item),
+            Some(it) if it.epoch_id == epoch_id => {
+                not_taken.fallen.push(Fallen { host_id, epoch_id, from, to: it.mark });
             }
             _ => not_taken.superseded.push((host_id, epoch_id)),
         }
@@ -149,12 +150,12 @@ async fn store_mixed(
     let mut facts: BTreeMap<HostId, (UnixMicros, &HostFacts)> = BTreeMap::new();
     let mut facts_told = 0;
     let mut refused_before = 0;
-    for item in &items {
+    for (item, again) in items.iter().zip(covered(&items)) {
         let record = &item.incoming.record;
         match (item.refused, &record.body) {
             (Some(_), _) | (None, Body::Invalid(_)) if !is_new(item) => refused_before += 1,
             (Some(reason), _) => refused.push(item, reason),
-            (None, Body::Sample(sample)) => samples.push(item, sample, 0),
+            (None, Body::Sample(sample)) => samples.push(item, sample, 0, again),
             (None, Body::Gap(gap)) => gaps.push(item, gap),
             (None, Body::Invalid(reason)) => refused.push(item, reason),
             (None, Body::HostFacts(told)) => {
@@ -184,25 +185,27 @@ async fn store_mixed(
     for (host_id, (time, facts)) in facts {
         change_facts(transaction, host_id, time, facts).await?;
     }
-    query(transaction, MARKS, &Marks::of(&items).parameters()).await?;
+    query(transaction, MARKS, &Marks::of(&items, &current).parameters()).await?;
 
     committed.add(not_taken);
     Ok(committed)
 }
 
-/// Each host's current epoch and its mark, as [`LOCK`] or [`REFUSED_HOSTS`] tells them.
+/// Each host's current epoch and where it stands, as [`LOCK`] or [`REFUSED_HOSTS`] tells them.
 async fn current(
     client: &impl GenericClient,
     sql: &str,
     hosts: impl Iterator<Item = HostId>,
-) -> Result<BTreeMap<HostId, (EpochId, i64)>, Error> {
+) -> Result<BTreeMap<HostId, Standing>, Error> {
     let hosts: BTreeSet<i32> = hosts.map(|host| host.0).collect();
     let hosts: Vec<i32> = hosts.into_iter().collect();
     let statement = client.prepare_cached(sql).await?;
     let mut current = BTreeMap::new();
     for row in client.query(&statement, &[&hosts]).await? {
         if let Some(epoch) = row.try_get(1)? {
-            current.insert(HostId(row.try_get(0)?), (EpochId(epoch), row.try_get(2)?));
+            let standing =
+                Standing { epoch_id: EpochId(epoch), mark: row.try_get(2)?, due: row.try_get(3)? };
+            current.insert(HostId(row.try_get(0)?), standing);
         }
     }
     Ok(current)

@@ -104,7 +104,7 @@ async fn a_newer_schema_is_refused_only_below_its_oldest_compatible_version() {
     assert_eq!(error.kind(), Kind::Schema);
     let text = error.to_string();
     assert!(text.contains("version 99"), "{text}");
-    assert!(text.contains("98 or later; this one knows 3"), "{text}");
+    assert!(text.contains("98 or later; this one knows 4"), "{text}");
 }
 
 #[tokio::test]
@@ -262,6 +262,49 @@ async fn a_database_of_version_2_keeps_its_rows_and_goes_on() {
     assert_eq!(bench.store.ingest(&[refused]).await.unwrap().quarantined, 1);
     let state = "SELECT kept * 10000 + counted FROM rowcall.quarantine_day WHERE host_id = 2";
     assert_eq!(bench.number(state).await, 12_000_001);
+}
+
+#[tokio::test]
+async fn a_database_of_version_3_keeps_its_rows_and_counts_from_then_on() {
+    let bench = Bench::empty().await;
+    let mut client = connect_alone(&settings(&bench)).await.unwrap();
+    client.batch_execute(PREPARE).await.unwrap();
+    for step in &STEPS[..3] {
+        apply(&mut client, step).await.unwrap();
+    }
+    let rows = "SELECT rowcall.create_days(ARRAY[(now() AT TIME ZONE 'UTC')::date]);
+        INSERT INTO host_info (hostname, boot_id) VALUES ('a', 'boot');
+        INSERT INTO rowcall.epoch (host_id, epoch, closed_at) VALUES (1, 9, now()), (1, 1, NULL);
+        INSERT INTO host_latest (host_id, epoch_id, mark, mark_time) VALUES (1, 2, 41, now());
+        INSERT INTO rowcall.host_interval VALUES (1, now(), 60000);
+        INSERT INTO host_usage (\"timestamp\", host_id, sequence, epoch_id, delay_s)
+            VALUES (now(), 1, 41, 2, 0)";
+    bench.sql.batch_execute(rows).await.unwrap();
+    let files =
+        "SELECT array_agg(pg_relation_filenode(c.oid)::bigint ORDER BY relname) FROM pg_class AS c
+        WHERE relname ~ '^host_(latest|usage_)' AND relkind = 'r'";
+    let files_of =
+        || async { bench.sql.query_one(files, &[]).await.unwrap().get::<_, Vec<i64>>(0) };
+    let before = files_of().await;
+    let migration = bench.store.migrate().await.unwrap();
+    assert_eq!(migration, Migration { from: 3, to: latest() });
+    assert_eq!(files_of().await, before, "no table was written anew");
+    bench.store.check_schema().await.unwrap();
+
+    // Nobody recorded it, so nothing before was unobserved; nor was the agent seen to start.
+    let holes = "SELECT count(*) FROM rowcall.unobserved('-infinity', now())";
+    assert_eq!(bench.number(holes).await, 0);
+    let session = bench.host("a").await;
+    assert_eq!(session.started, Some(crate::Started::First));
+    let mark = session.mark.unwrap();
+    assert_eq!((mark.through.as_i64(), mark.due_ticks), (41, 0));
+    let next = sample(&session, 42, bench.now().await);
+    assert_eq!(bench.store.ingest(&[next]).await.unwrap().samples, 1);
+    let ledger = "SELECT count(*) FROM rowcall.ledger WHERE origin = 'unknown' AND due = 0 AND difference = 0";
+    assert_eq!(bench.number(ledger).await, 2);
+    // A program of before would move marks and not the ledger.
+    let oldest = "SELECT oldest_compatible::bigint FROM rowcall.schema";
+    assert_eq!(bench.number(oldest).await, 4);
 }
 
 #[tokio::test]

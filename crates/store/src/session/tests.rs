@@ -4,6 +4,8 @@ use rowcall_core::record::HostFacts;
 use super::*;
 use crate::testing::{Bench, MINUTE, facts, hello, minutes_before, sample};
 
+mod runs;
+
 fn telling(name: &str, epoch: u64) -> Hello {
     Hello {
         machine_id: Some("m-1".into()),
@@ -116,7 +118,7 @@ async fn another_epoch_closes_the_old_one_with_its_mark_and_coming_back_goes_on_
     let back = bench.host("node1").await;
     assert_eq!(back.epoch_id, first.epoch_id);
     assert!(!back.epoch_is_new);
-    let mark = Mark { through: Sequence::new(3).unwrap(), time: time(3) };
+    let mark = Mark { through: Sequence::new(3).unwrap(), time: time(3), due_ticks: 0 };
     assert_eq!(back.mark, Some(mark));
     let state = "SELECT count(*) FROM rowcall.epoch WHERE (epoch = 1 AND closed_at IS NULL)
         OR (epoch = 2 AND closed_at IS NOT NULL AND mark = 1)";
