@@ -6,23 +6,28 @@
 --   min_samples     not used here
 --   labels          labels that a host must carry, all of them: {"key": "value"}
 --   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
---   now_ts          not used here
+--   now_ts          the time of the report
 -- Columns: hostname; kind; samples: how many it concerns, 0 where that cannot be counted; from_ts,
 --   to_ts: from the first to the last; detail: in words; total: findings in all, this list ends at
 --   1,000.
 -- Order, worst first: by kind as listed below, most samples first, hostname, detail.
 --
 -- kind is, for each host,
+--   unbalanced       an epoch that was open in the range and does not add up (rowcall.ledger): samples
+--                    is by how much. A fault of Rowcall's, or an agent that tells wrong numbers
 --   dropped          rowcall.gap that overlaps the range: samples that were read but will never come
 --                    (dropped, forgotten, corrupt); one row for each state and cause
 --   unexplained_gap  two samples in the range that follow each other with more than 2.5 samples due
---                    from one to the next (the sum of piece / interval, as in the roll), less what
+--                    from one to the next (the sum of piece / interval, as in the roll), without
+--                    the time in which no aggregator could receive (rowcall.unobserved) and that in
+--                    which the agent did not run (rowcall.run: from a Bye, or where there was none
+--                    from the earlier sample, to the next start); less what
 --                    rowcall.gap and rowcall.quarantine have there (a refused record that was only
 --                    counted explains nothing here). Not told where samples may still
 --                    come: where the later one lies beyond the mark of the host's current epoch.
 --                    Nothing is said of the time before the first and after the last sample: that is
 --                    the roll's. One row for each host
---   epoch_changed    a spool took the place of another in the range
+--   epoch_changed    a spool took the place of another in the range; detail says how it came about
 --   quarantined      records refused in the range, by the time of reception (their own time may be
 --                    what is wrong with them); one row for each reason. Of a host and UTC day only the
 --                    first 1,000 are kept with their reason; the others have a row of their own, with
@@ -30,15 +35,20 @@
 --   impossible       values that cannot be: percentages below 0 or above 100.5, idle and kernel
 --                    together above 101, memory below 0 or above the host's total as it is now,
 --                    other counts below 0, a span of 0 s or less. One row for each host
---   clock_skew       by delay_s, reception minus reading: below -2 s, the host's clock is ahead. A
+--   clock_skew       rowcall.clock_span that overlaps the range: the host was heard with a clock off
+--                    by more than its interval. Of hosts without one, by delay_s, reception minus
+--                    reading: below -2 s, the host's clock is ahead. A
 --                    clock behind looks like a slow or interrupted network; it is told only where
 --                    the delay is long and steady: 3 samples or more, all above 5 s, and none more
 --                    than 5 s above another, which neither live samples nor a replay show
 --   missed           rowcall.gap that overlaps the range: samples that were due and never read; one
 --                    row for each cause
+--   restarted        starts of the agent in the range (rowcall.run) but its first, one row for each
+--                    way: a reboot, an upgrade, a planned stop (it had said Bye), a crash
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; in schema
 --   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
---   epoch_by_host and the primary key of quarantine_day; host_interval is read whole.
+--   epoch_by_host, run_by_time, run_by_host and the primary key of quarantine_day; host_interval,
+--   clock_span and what rowcall.ledger shows are read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
@@ -101,8 +111,13 @@ refused AS (
 epochs AS (
     SELECT e.host_id, 'epoch_changed' AS kind, 0::bigint AS samples,
            coalesce(o.mark_time, e.opened_at) AS from_ts, e.opened_at AS to_ts,
-           format('spool %s took the place of %s: of the old one nothing is known after sequence %s',
-                  e.epoch, o.epoch, o.mark) AS detail
+           format('spool %s took the place of %s: %s', e.epoch, o.epoch, CASE e.origin
+               WHEN 'new' THEN format('it is a new one. What the old one held after sequence %s is unknown', o.mark)
+               WHEN 'rolled_back' THEN format('the old one was rolled back or copied, as by the snapshot of a '
+                   'virtual machine. What it held after sequence %s and had not sent goes on in this one', o.mark)
+               WHEN 'damaged' THEN format('the old one was damaged. All of it that could be read is sent again '
+                   'in this one; of the rest after sequence %s nothing is known', o.mark)
+               ELSE format('of the old one nothing is known after sequence %s', o.mark) END) AS detail
       FROM bounds b
       JOIN rowcall.epoch e ON e.opened_at >= b.first_ts AND e.opened_at < b.end_ts
      CROSS JOIN LATERAL (
@@ -165,13 +180,27 @@ impossible AS (
       FROM bad_values
      GROUP BY host_id
 ),
+told_skews AS MATERIALIZED (
+    SELECT c.host_id, 'clock_skew' AS kind, 0::bigint AS samples, min(c.from_ts) AS from_ts,
+           max(c.through_ts) AS to_ts,
+           CASE WHEN min(c.offset_s) >= 0 THEN format('clock ahead by up to %s s', round(max(c.offset_s)::numeric, 1))
+                WHEN max(c.offset_s) <= 0 THEN format('clock behind by up to %s s', round(-min(c.offset_s)::numeric, 1))
+                ELSE format('clock between %s s behind and %s s ahead', round(-min(c.offset_s)::numeric, 1),
+                            round(max(c.offset_s)::numeric, 1)) END AS detail
+      FROM bounds b
+      JOIN rowcall.clock_span c ON c.from_ts < b.end_ts AND c.through_ts >= b.first_ts
+     GROUP BY c.host_id
+),
 skews AS (
+    SELECT * FROM told_skews
+     UNION ALL
     SELECT host_id, 'clock_skew' AS kind, CASE WHEN least < -2 THEN ahead ELSE samples END AS samples,
            from_ts, to_ts,
            CASE WHEN least < -2 THEN format('clock ahead by %s s or more', round(-least::numeric, 1))
                 ELSE format('clock behind by about %s s', round(least::numeric, 1)) END AS detail
       FROM seen
-     WHERE least < -2 OR (least > 5 AND most - least <= 5 AND samples >= 3)
+     WHERE (least < -2 OR (least > 5 AND most - least <= 5 AND samples >= 3))
+       AND host_id NOT IN (SELECT host_id FROM told_skews)
 ),
 steps AS (
     SELECT u.host_id, u."timestamp" AS to_ts, u.epoch_id, u.sequence,
@@ -192,14 +221,42 @@ long_steps AS MATERIALIZED (
      WHERE t.to_ts - t.from_ts > make_interval(secs => 2.5 * s.interval_s)
        AND (t.epoch_id = l.epoch_id AND t.sequence > l.mark) IS NOT TRUE
 ),
-holes AS (
-    SELECT t.host_id, t.from_ts, t.to_ts,
-           round(sum(date_part('epoch', least(s.span_to, t.to_ts) - greatest(s.span_from, t.from_ts))
-                     / s.interval_s)) - 1 AS missing
+unobserved AS MATERIALIZED (
+    SELECT range_agg(tstzrange(u.from_ts, coalesce(u.to_ts, 'infinity'))) AS times
+      FROM (SELECT min(from_ts) AS from_ts, max(to_ts) AS to_ts FROM long_steps) t
+     CROSS JOIN LATERAL rowcall.unobserved(t.from_ts, t.to_ts) AS u (from_ts, to_ts)
+),
+offs AS MATERIALIZED (
+    -- When no agent ran within a step: runs that started in it, and what went before.
+    SELECT t.host_id, t.from_ts, range_agg(tstzrange(r.ended_at, r.started_at)) AS times
+      FROM (SELECT t.host_id, t.from_ts, r.started_at,
+                   greatest(t.from_ts, least(r.started_at, coalesce((
+                       SELECT o.ended_at FROM rowcall.run o
+                        WHERE o.host_id = r.host_id AND o.started_at < r.started_at
+                        ORDER BY o.started_at DESC LIMIT 1), t.from_ts))) AS ended_at
+              FROM long_steps t
+              JOIN rowcall.run r ON r.host_id = t.host_id
+               AND r.started_at > t.from_ts AND r.started_at <= t.to_ts) r
+      JOIN long_steps t ON t.host_id = r.host_id AND t.from_ts = r.from_ts
+     WHERE r.ended_at < r.started_at
+     GROUP BY t.host_id, t.from_ts
+),
+rests AS MATERIALIZED (
+    SELECT t.host_id, t.from_ts, t.to_ts, tstzmultirange(tstzrange(t.from_ts, t.to_ts))
+               - coalesce(u.times, '{}') - coalesce(o.times, '{}') AS rest
       FROM long_steps t
-      JOIN spans s ON s.host_id = t.host_id AND s.span_from < t.to_ts AND s.span_to > t.from_ts
-     GROUP BY t.host_id, t.from_ts, t.to_ts
-    HAVING sum(date_part('epoch', least(s.span_to, t.to_ts) - greatest(s.span_from, t.from_ts))
+     CROSS JOIN unobserved u
+      LEFT JOIN offs o ON o.host_id = t.host_id AND o.from_ts = t.from_ts
+),
+holes AS (
+    SELECT r.host_id, r.from_ts, r.to_ts, r.rest,
+           round(sum(date_part('epoch', least(s.span_to, upper(p)) - greatest(s.span_from, lower(p)))
+                     / s.interval_s)) - 1 AS missing
+      FROM rests r
+     CROSS JOIN LATERAL unnest(r.rest) AS p
+      JOIN spans s ON s.host_id = r.host_id AND s.span_from < upper(p) AND s.span_to > lower(p)
+     GROUP BY r.host_id, r.from_ts, r.to_ts, r.rest
+    HAVING sum(date_part('epoch', least(s.span_to, upper(p)) - greatest(s.span_from, lower(p)))
                / s.interval_s) > 2.5
 ),
 unexplained AS (
@@ -207,25 +264,65 @@ unexplained AS (
            min(from_ts) AS from_ts, max(to_ts) AS to_ts,
            CASE count(*) WHEN 1 THEN '1 hole' ELSE count(*) || ' holes' END
                || ' between samples that no record explains' AS detail
-      FROM (SELECT o.host_id, o.from_ts, o.to_ts, o.missing
-                   - coalesce((SELECT sum(g.ticks)::float8 FROM rowcall.gap g
-                                WHERE g.host_id = o.host_id AND g.from_ts < o.to_ts
-                                  AND g.to_ts > o.from_ts), 0)
+      FROM (SELECT o.host_id, o.from_ts, o.to_ts, round(o.missing
+                   - coalesce((
+                       -- Of a gap that lies in other explained time too only its share.
+                       SELECT sum(g.ticks * CASE WHEN g.from_ts >= g.to_ts THEN 1 ELSE coalesce((
+                                  SELECT sum(date_part('epoch', upper(p) - lower(p)))
+                                    FROM unnest(o.rest * tstzmultirange(tstzrange(
+                                             greatest(g.from_ts, o.from_ts), least(g.to_ts, o.to_ts)))) AS p)
+                                  / date_part('epoch', least(g.to_ts, o.to_ts) - greatest(g.from_ts, o.from_ts)), 0) END)
+                         FROM rowcall.gap g
+                        WHERE g.host_id = o.host_id AND g.from_ts < o.to_ts AND g.to_ts > o.from_ts), 0)
                    - (SELECT count(*) FROM rowcall.quarantine q
                        WHERE q.host_id = o.host_id AND q."timestamp" > o.from_ts
-                         AND q."timestamp" < o.to_ts) AS missing
+                         AND q."timestamp" < o.to_ts)) AS missing
               FROM holes o) h
      WHERE missing >= 1
      GROUP BY host_id
 ),
+unbalanced AS (
+    SELECT l.host_id, 'unbalanced' AS kind, abs(l.difference)::bigint AS samples, l.opened_at AS from_ts,
+           coalesce(l.closed_at, b.now_ts) AS to_ts,
+           format('spool %s: %s due, but %s committed + %s quarantined + %s spooled + %s dropped + %s missed = %s',
+                  l.epoch, l.due, l.committed, l.quarantined, l.spooled, l.dropped, l.missed,
+                  l.committed + l.quarantined + l.spooled + l.dropped + l.missed) AS detail
+      FROM bounds b
+      JOIN rowcall.ledger l ON l.opened_at < b.end_ts
+                           AND (l.closed_at IS NULL OR l.closed_at >= b.first_ts)
+     WHERE l.difference <> 0
+),
+starts AS (
+    SELECT r.host_id, r.started_at, CASE
+               WHEN r.how = 'reboot' AND o.ended_at IS NULL THEN 'rebooted without a stop of the agent: a crash, a reset or a loss of power'
+               WHEN r.how = 'reboot' THEN 'rebooted'
+               WHEN r.how = 'upgrade' THEN format('agent changed from version %s to %s', coalesce(o.agent_version, '?'), coalesce(r.agent_version, '?'))
+               WHEN o.ended_at IS NULL THEN 'agent started again without a stop: it crashed or was killed'
+               ELSE 'agent stopped and started' END AS detail
+      FROM bounds b
+      JOIN rowcall.run r ON r.started_at >= b.first_ts AND r.started_at < b.end_ts AND r.how <> 'first'
+      LEFT JOIN LATERAL (
+           SELECT o.ended_at, o.agent_version FROM rowcall.run o
+            WHERE o.host_id = r.host_id AND o.started_at < r.started_at
+            ORDER BY o.started_at DESC LIMIT 1) o ON true
+),
+restarts AS (
+    SELECT host_id, 'restarted' AS kind, 0::bigint AS samples, min(started_at) AS from_ts,
+           max(started_at) AS to_ts,
+           detail || CASE count(*) WHEN 1 THEN '' ELSE format(', %s times', count(*)) END AS detail
+      FROM starts
+     GROUP BY host_id, starts.detail
+),
 findings AS (
-    SELECT 1 AS rank, * FROM gaps WHERE kind = 'dropped'
+    SELECT 0 AS rank, * FROM unbalanced
+     UNION ALL SELECT 1, * FROM gaps WHERE kind = 'dropped'
      UNION ALL SELECT 2, * FROM unexplained
      UNION ALL SELECT 3, * FROM epochs
      UNION ALL SELECT 4, * FROM refused
      UNION ALL SELECT 5, * FROM impossible
      UNION ALL SELECT 6, * FROM skews
      UNION ALL SELECT 7, * FROM gaps WHERE kind = 'missed'
+     UNION ALL SELECT 8, * FROM restarts
 )
 SELECT h.hostname, f.kind, f.samples, f.from_ts, f.to_ts, f.detail, count(*) OVER () AS total
   FROM findings f

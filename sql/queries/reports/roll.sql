@@ -16,21 +16,31 @@
 --   not_judged  the window is not finished (its end lies after now_ts), began before the host joined
 --               (host_latest.joined_at; a host without a row there has not joined), ended after it
 --               was retired, or began in a day of which the samples were dropped
---   silent      no sample
---   partial     fewer than needed
+--   complete    enough samples, in time
 --   late        enough by now, but fewer than needed had been received 60 s after the window's end
---   complete    enough, in time
+--   unobserved  fewer than needed, but enough for the rest of the window: for what is left of it
+--               without the time in which no aggregator could receive (rowcall.unobserved) and the
+--               time that is excused; at least some of it is of the first kind
+--   excused     the same with excused time alone: from an agent's Bye (rowcall.run.ended_at) to
+--               excused_until, or to its next start where that is earlier
+--   skewed      fewer than needed, and for at least half of the window the host was heard with a
+--               clock off by more than its interval (rowcall.clock_span)
+--   silent      else, without a sample
+--   partial     else, with some
 -- due     samples due in a window: the sum, over the pieces of it in which one interval was in force,
 --         of piece / interval, rounded down. In force is what rowcall.host_interval says, 60 s
 --         before its first row.
 -- needed  ratio * due, rounded up, at least 1, at most due; ratio is 0.6, or min_samples over the
---         number of minutes in a window.
+--         number of minutes in a window. For the rest of a window due is what was surely due: the sum
+--         over its pieces, each rounded down, of which ratio is needed, rounded up; maybe none.
 -- Where the longest interval in force within a window is longer than the window, the window is
 -- judged as part of a group: the fewest windows that hold 3 such intervals, aligned as windows are.
 -- All that is said above of a window's time, samples and due then holds for the group, and so the
 -- group may reach beyond the range: samples are read that far.
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; beyond the
---   range only if there are groups.
+--   range only if there are groups. Of what has too few samples and may be unobserved or excused the
+--   samples are read again. In schema rowcall run_by_host; run, host_interval and clock_span are
+--   read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
@@ -165,21 +175,110 @@ judged AS (
 ),
 needed AS (
     -- 1e-9: sums of fractions may miss a whole number by a hair.
-    SELECT j.*, b.now_ts, greatest(1, least(floor(j.due + 1e-9), ceil(floor(j.due + 1e-9)
+    SELECT j.*, coalesce(b.min_samples / (b.len_s / 60), 0.6) AS ratio,
+           greatest(1, least(floor(j.due + 1e-9), ceil(floor(j.due + 1e-9)
                * coalesce(b.min_samples / (b.len_s / 60), 0.6) - 1e-9))) AS needed
       FROM bounds b
       JOIN judged j ON true
+),
+few AS MATERIALIZED (
+    -- Too few samples: whose fault is it?
+    SELECT n.* FROM needed n WHERE n.unit_samples < n.needed
+),
+unobserved AS MATERIALIZED (
+    -- The time in which no aggregator could receive, also beyond the range where groups reach.
+    SELECT range_agg(tstzrange(u.from_ts, coalesce(u.to_ts, 'infinity'))) AS times
+      FROM (SELECT min(unit_start) AS from_ts, max(unit_end) AS to_ts FROM few) f
+     CROSS JOIN LATERAL rowcall.unobserved(f.from_ts, f.to_ts) AS u (from_ts, to_ts)
+),
+excused AS MATERIALIZED (
+    SELECT r.host_id, range_agg(tstzrange(r.ended_at, least(r.excused_until, r.next_at))) AS times
+      FROM (SELECT r.host_id, r.ended_at, r.excused_until,
+                   (SELECT min(n.started_at) FROM rowcall.run n
+                     WHERE n.host_id = r.host_id AND n.started_at > r.started_at) AS next_at
+              FROM (SELECT min(unit_start) AS from_ts, max(unit_end) AS to_ts FROM few) f
+              JOIN rowcall.run r ON r.excused_until > f.from_ts AND r.ended_at < f.to_ts) r
+     WHERE least(r.excused_until, r.next_at) > r.ended_at
+     GROUP BY r.host_id
+),
+rests AS MATERIALIZED (
+    -- What is left of a window without these times. Windows that have none of them are not here.
+    SELECT f.host_id, f.unit_start, f.unit_end, f.ratio, f.unit_samples, f.hole,
+           tstzmultirange(tstzrange(f.unit_start, f.unit_end)) - f.holes - f.excuses AS rest
+      FROM (SELECT DISTINCT f.host_id, f.unit_start, f.unit_end, f.ratio, f.unit_samples,
+                   coalesce(u.times, '{}') AS holes, coalesce(e.times, '{}') AS excuses,
+                   coalesce(u.times && tstzrange(f.unit_start, f.unit_end), false) AS hole,
+                   coalesce(e.times && tstzrange(f.unit_start, f.unit_end), false) AS excuse
+              FROM few f
+             CROSS JOIN unobserved u
+              LEFT JOIN excused e ON e.host_id = f.host_id) f
+     WHERE f.hole OR f.excuse
+),
+pieces AS (
+    SELECT r.host_id, r.unit_start, r.unit_end, floor(1e-9
+               + sum(date_part('epoch', least(s.span_to, upper(p)) - greatest(s.span_from, lower(p)))
+                     / s.interval_s)) AS due
+      FROM rests r
+     CROSS JOIN LATERAL unnest(r.rest) AS p
+      JOIN spans s ON s.host_id = r.host_id AND s.span_from < upper(p) AND s.span_to > lower(p)
+     GROUP BY r.host_id, r.unit_start, r.unit_end, p
+),
+rest_dues AS (
+    SELECT host_id, unit_start, unit_end, sum(due) AS due FROM pieces GROUP BY 1, 2, 3
+),
+rest_samples AS MATERIALIZED (
+    -- As group_samples: without such windows the times are NULL, and nothing is read.
+    SELECT u.host_id, u."timestamp"
+      FROM host_usage u
+     WHERE u."timestamp" >= (SELECT min(unit_start) FROM rests WHERE unit_samples > 0)
+       AND u."timestamp" < (SELECT max(unit_end) FROM rests WHERE unit_samples > 0)
+       AND (u.host_id IN (SELECT host_id FROM rests WHERE unit_samples > 0)) IS TRUE
+),
+rest_counts AS (
+    SELECT r.host_id, r.unit_start, r.unit_end, count(*) AS samples
+      FROM rests r
+      JOIN rest_samples u ON u.host_id = r.host_id
+       AND u."timestamp" >= r.unit_start AND u."timestamp" < r.unit_end AND u."timestamp" <@ r.rest
+     WHERE r.unit_samples > 0
+     GROUP BY 1, 2, 3
+),
+reasons AS (
+    SELECT r.host_id, r.unit_start, r.unit_end,
+           CASE WHEN r.hole THEN 'unobserved' ELSE 'excused' END AS reason
+      FROM rests r
+      LEFT JOIN rest_dues d ON d.host_id = r.host_id
+       AND d.unit_start = r.unit_start AND d.unit_end = r.unit_end
+      LEFT JOIN rest_counts c ON c.host_id = r.host_id
+       AND c.unit_start = r.unit_start AND c.unit_end = r.unit_end
+     WHERE coalesce(c.samples, 0)
+           >= least(coalesce(d.due, 0), ceil(coalesce(d.due, 0) * r.ratio - 1e-9))
+),
+skews AS (
+    SELECT f.host_id, f.unit_start, f.unit_end
+      FROM (SELECT DISTINCT host_id, unit_start, unit_end FROM few) f
+      JOIN rowcall.clock_span s ON s.host_id = f.host_id
+       AND s.from_ts < f.unit_end AND s.through_ts > f.unit_start
+     GROUP BY 1, 2, 3
+    HAVING sum(least(s.through_ts, f.unit_end) - greatest(s.from_ts, f.unit_start))
+           >= (f.unit_end - f.unit_start) / 2
 )
 SELECT h.hostname, n.window_start,
-       CASE WHEN n.unit_end > n.now_ts OR n.unit_start < h.joined_at OR n.unit_end > h.retired_at
+       CASE WHEN n.unit_end > b.now_ts OR n.unit_start < h.joined_at OR n.unit_end > h.retired_at
               OR n.unit_start < (SELECT rowcall.kept_from())
                 THEN 'not_judged'
+            WHEN n.in_time >= n.needed THEN 'complete'
+            WHEN n.unit_samples >= n.needed THEN 'late'
+            WHEN r.reason IS NOT NULL THEN r.reason
+            WHEN s.host_id IS NOT NULL THEN 'skewed'
             WHEN n.unit_samples = 0 THEN 'silent'
-            WHEN n.unit_samples < n.needed THEN 'partial'
-            WHEN n.in_time < n.needed THEN 'late'
-            ELSE 'complete'
+            ELSE 'partial'
        END AS state,
        n.samples, h.last_sample_at
-  FROM needed n
+  FROM bounds b
+  JOIN needed n ON true
   JOIN joined h ON h.host_id = n.host_id
+  LEFT JOIN reasons r ON r.host_id = n.host_id
+   AND r.unit_start = n.unit_start AND r.unit_end = n.unit_end
+  LEFT JOIN skews s ON s.host_id = n.host_id
+   AND s.unit_start = n.unit_start AND s.unit_end = n.unit_end
  ORDER BY h.hostname, n.window_start;

@@ -8,9 +8,11 @@
 
 mod parts;
 mod request;
+mod roll;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod unobserved;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,8 +37,9 @@ use crate::database::Database;
 use crate::refusals::{Reason, Refusals};
 use crate::tasks::Tasks;
 use crate::telemetry::refusal;
-use parts::{Hardware, Memory, Roll};
+use parts::{Hardware, Memory};
 use request::Asked;
+use roll::Roll;
 pub(crate) use turns::Turns;
 
 /// Most cells (hosts x windows) of a Summary.
@@ -252,7 +255,8 @@ async fn report(store: &Store, asked: &Asked, sink: &mut Sink) -> Result<(), Sta
         }
     }
     if asked.roll {
-        let mut roll = Roll::new(frame.windows);
+        let unobserved = store.unobserved(scope, &frame).await.map_err(failed)?;
+        let mut roll = Roll::new(&frame, unobserved);
         {
             let mut rows = store.roll(scope, &frame).await.map_err(failed)?;
             while let Some(row) = rows.next().await {

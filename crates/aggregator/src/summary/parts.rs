@@ -1,13 +1,11 @@
 //! Rows of reports to parts of an answer.
 //!
 //! Each builder takes rows in their order and gives a part whenever one is full, so that memory
-//! is bounded by a part, except for the roll, whose order needs all incomplete hosts: those wait
-//! encoded, two bytes a cell.
+//! is bounded by a part, except for the [roll](super::roll).
 
-use prost::Message as _;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::reports::{
-    BalanceRow, HardwareRow, Integrity, IntegrityKind, MemoryRow, RollRow, Spread, WindowState,
+    BalanceRow, Counts, HardwareRow, Integrity, IntegrityKind, MemoryRow, Spread,
 };
 
 /// Most hosts in one part.
@@ -107,157 +105,12 @@ impl Memory {
     }
 }
 
-/// Roll rows come ordered by name, then window.
-#[derive(Debug)]
-pub(super) struct Roll {
-    windows: usize,
-    current: Option<pb::RollHost>,
-    incomplete: Vec<Incomplete>,
-    totals: pb::RollTotals,
-    complete_hosts: u32,
-    hosts: u32,
-}
-
-/// A host that is missing something, and its place in the order.
-#[derive(Debug)]
-struct Incomplete {
-    silent: u32,
-    partial: u32,
-    late: u32,
-    name: String,
-    encoded: Vec<u8>,
-}
-
-impl Roll {
-    pub(super) fn new(windows: u32) -> Self {
-        Self {
-            windows: size(windows),
-            current: None,
-            incomplete: Vec::new(),
-            totals: pb::RollTotals::default(),
-            complete_hosts: 0,
-            hosts: 0,
-        }
-    }
-
-    pub(super) fn push(&mut self, row: RollRow) {
-        if self.current.as_ref().is_none_or(|host| host.host_name != row.host_name) {
-            self.finish_host();
-            self.current = Some(pb::RollHost {
-                host_name: row.host_name,
-                states: vec![pb::WindowState::NotJudged.into(); self.windows],
-                samples: vec![0; self.windows],
-                last_sample_at: row.last_sample_at.map(crate::timestamp),
-            });
-        }
-        let (at, state) = (size(row.window), state(row.state));
-        if let Some(host) = &mut self.current {
-            if let Some(cell) = host.states.get_mut(at) {
-                *cell = state.into();
-            }
-            if let Some(cell) = host.samples.get_mut(at) {
-                *cell = row.samples;
-            }
-        }
-    }
-
-    fn finish_host(&mut self) {
-        let Some(host) = self.current.take() else { return };
-        let mut counts = [0_u32; 8];
-        for state in &host.states {
-            if let Some(count) = usize::try_from(*state).ok().and_then(|at| counts.get_mut(at)) {
-                *count += 1;
-            }
-        }
-        let [_, complete, silent, partial, late, unobserved, excused, not_judged] = counts;
-        self.totals.complete += u64::from(complete);
-        self.totals.silent += u64::from(silent);
-        self.totals.partial += u64::from(partial);
-        self.totals.late += u64::from(late);
-        self.totals.unobserved += u64::from(unobserved);
-        self.totals.excused += u64::from(excused);
-        self.totals.not_judged += u64::from(not_judged);
-        self.hosts += 1;
-        // Windows that nobody observed are the aggregator's failing; they make no host incomplete.
-        if silent + partial + late + excused == 0 {
-            // Of a host without a judged window nothing can be said.
-            self.complete_hosts += u32::from(complete > 0);
-            return;
-        }
-        let encoded = host.encode_to_vec();
-        self.incomplete.push(Incomplete { silent, partial, late, name: host.host_name, encoded });
-    }
-
-    /// All parts. Totals stand in the last one only, since merging would keep the last anyway.
-    pub(super) fn finish(mut self, finished_windows: u32) -> Parts {
-        self.finish_host();
-        // Most of each first.
-        self.incomplete.sort_unstable_by(|a, b| {
-            (b.silent, b.partial, b.late)
-                .cmp(&(a.silent, a.partial, a.late))
-                .then_with(|| a.name.cmp(&b.name))
-        });
-        let totals = pb::RollReport {
-            finished_windows,
-            totals: Some(self.totals),
-            incomplete: Vec::new(),
-            complete_hosts: self.complete_hosts,
-            hosts: self.hosts,
-            unobserved: Vec::new(),
-        };
-        Parts {
-            hosts: self.incomplete.into_iter(),
-            in_part: hosts_in_part(self.windows),
-            totals: Some(totals),
-        }
-    }
-}
-
-/// The parts of a roll, made one by one.
-#[derive(Debug)]
-pub(super) struct Parts {
-    hosts: std::vec::IntoIter<Incomplete>,
-    in_part: usize,
-    totals: Option<pb::RollReport>,
-}
-
-impl Iterator for Parts {
-    type Item = pb::SummaryResponse;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let incomplete: Vec<_> = self
-            .hosts
-            .by_ref()
-            .take(self.in_part)
-            .filter_map(|host| pb::RollHost::decode(host.encoded.as_slice()).ok())
-            .collect();
-        let report = if self.hosts.len() == 0 {
-            pb::RollReport { incomplete, ..self.totals.take()? }
-        } else {
-            pb::RollReport { incomplete, ..Default::default() }
-        };
-        Some(pb::SummaryResponse { roll: Some(report), ..Default::default() })
-    }
-}
-
-fn state(state: WindowState) -> pb::WindowState {
-    match state {
-        WindowState::Complete => pb::WindowState::Complete,
-        WindowState::Silent => pb::WindowState::Silent,
-        WindowState::Partial => pb::WindowState::Partial,
-        WindowState::Late => pb::WindowState::Late,
-        WindowState::Unobserved => pb::WindowState::Unobserved,
-        WindowState::Excused => pb::WindowState::Excused,
-        WindowState::NotJudged => pb::WindowState::NotJudged,
-    }
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "a report shows seven digits of a MHz")]
 fn to_f32(number: f64) -> f32 {
     number as f32
 }
 
-fn size(number: u32) -> usize {
+pub(super) fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
@@ -307,9 +160,34 @@ pub(super) fn integrity(report: Integrity) -> pb::SummaryResponse {
             detail: finding.detail,
         })
         .collect();
-    let integrity =
-        pb::IntegrityReport { findings, total_findings: report.total, ..Default::default() };
+    let lines = report.ledger.into_iter().map(|line| pb::HostLedger {
+        host_name: line.host_name,
+        spool_epoch: line.epoch,
+        opened_at: Some(crate::timestamp(line.opened_at)),
+        closed_at: line.closed_at.map(crate::timestamp),
+        counts: Some(counts(line.counts)),
+    });
+    let integrity = pb::IntegrityReport {
+        findings,
+        total_findings: report.total,
+        ledger_totals: Some(counts(report.ledger_total)),
+        ledger: lines.collect(),
+    };
     pb::SummaryResponse { integrity: Some(integrity), ..Default::default() }
+}
+
+fn counts(counts: Counts) -> pb::Ledger {
+    pb::Ledger {
+        due: counts.due,
+        committed: counts.committed,
+        quarantined: counts.quarantined,
+        spooled: counts.spooled,
+        dropped: counts.dropped,
+        missed: counts.missed,
+        duplicates: counts.duplicates,
+        epochs: counts.epochs,
+        unbalanced_epochs: counts.unbalanced_epochs,
+    }
 }
 
 fn kind(kind: IntegrityKind) -> pb::IntegrityKind {
@@ -321,6 +199,8 @@ fn kind(kind: IntegrityKind) -> pb::IntegrityKind {
         IntegrityKind::Impossible => pb::IntegrityKind::Impossible,
         IntegrityKind::ClockSkew => pb::IntegrityKind::ClockSkew,
         IntegrityKind::Missed => pb::IntegrityKind::Missed,
+        IntegrityKind::Restarted => pb::IntegrityKind::Restarted,
+        IntegrityKind::Unbalanced => pb::IntegrityKind::Unbalanced,
     }
 }
 
@@ -341,9 +221,11 @@ pub(super) fn merge(whole: &mut pb::SummaryResponse, part: pb::SummaryResponse) 
     if let Some(roll) = part.roll {
         let into = whole.roll.get_or_insert_default();
         into.incomplete.extend(roll.incomplete);
+        into.unobserved.extend(roll.unobserved);
         if roll.totals.is_some() {
             let incomplete = std::mem::take(&mut into.incomplete);
-            *into = pb::RollReport { incomplete, ..roll };
+            let unobserved = std::mem::take(&mut into.unobserved);
+            *into = pb::RollReport { incomplete, unobserved, ..roll };
         }
     }
     if let Some(balance) = part.balance {
@@ -353,5 +235,7 @@ pub(super) fn merge(whole: &mut pb::SummaryResponse, part: pb::SummaryResponse) 
         let into = whole.integrity.get_or_insert_default();
         into.findings.extend(integrity.findings);
         into.total_findings = into.total_findings.max(integrity.total_findings);
+        into.ledger_totals = integrity.ledger_totals.or(into.ledger_totals);
+        into.ledger.extend(integrity.ledger);
     }
 }

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use prost::Message as _;
 use rowcall_core::proto::v1 as pb;
-use rowcall_store::reports::{HardwareRow, MemoryRow, RollRow, WindowState};
+use rowcall_store::reports::{
+    Frame, HardwareRow, MemoryRow, RollRow, UnobservedCause, UnobservedRow, WindowState,
+};
 
 use super::{PARTS_WAITING, STALL, STALLED, Sink};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::parts::{Hardware, Memory, PART_HOSTS, Roll, hosts_in_part, merge};
+use super::parts::{Hardware, Memory, PART_HOSTS, hosts_in_part, merge};
+use super::roll::Roll;
 
 fn hardware(name: &str, cpus: Option<u32>) -> HardwareRow {
     HardwareRow {
@@ -32,8 +35,22 @@ fn memory(name: &str, window: u32, used: f32) -> MemoryRow {
     MemoryRow { host_name: name.into(), window, used_percent, unavailable_percent: None }
 }
 
+/// Three windows of 5 minutes from 1970 on.
+fn frame() -> Frame {
+    let to = UnixMicros(900_000_000);
+    Frame { from: UnixMicros(0), to, window_s: 300, windows: 3, now: to, hosts: 0 }
+}
+
 fn rolled(rows: &[(&str, &[WindowState])]) -> Vec<pb::SummaryResponse> {
-    let mut roll = Roll::new(3);
+    rolled_without(Vec::new(), rows)
+}
+
+/// The same with times that nobody observed.
+fn rolled_without(
+    unobserved: Vec<UnobservedRow>,
+    rows: &[(&str, &[WindowState])],
+) -> Vec<pb::SummaryResponse> {
+    let mut roll = Roll::new(&frame(), unobserved);
     for (name, states) in rows {
         for (window, state) in states.iter().enumerate() {
             roll.push(RollRow {
@@ -118,11 +135,50 @@ fn the_roll_puts_the_worst_first_and_leaves_complete_hosts_out() {
 }
 
 #[test]
+fn what_nobody_observed_is_told_once_with_the_number_of_its_hosts() {
+    use WindowState::{Complete, Excused, Late, NotJudged, Silent, Skewed, Unobserved};
+    let hole = |from: i64, to: Option<i64>, cause| UnobservedRow {
+        from: UnixMicros(from * 1_000_000),
+        to: to.map(|to| UnixMicros(to * 1_000_000)),
+        cause,
+    };
+    let parts = rolled_without(
+        vec![
+            hole(-500, Some(300), UnobservedCause::Stopped),
+            hole(310, Some(590), UnobservedCause::Database),
+            hole(800, None, UnobservedCause::Down),
+        ],
+        &[
+            ("a", &[Unobserved, Unobserved, Complete]),
+            ("b", &[Complete, Unobserved, Unobserved]),
+            ("c", &[Late, Late, Complete]),
+            ("d", &[Unobserved, Unobserved, Unobserved]),
+            ("e", &[Unobserved, Silent, NotJudged]),
+            ("f", &[Complete, Complete, Excused]),
+            ("g", &[Skewed, Skewed, Complete]),
+        ],
+    );
+    let roll = parts[0].roll.clone().unwrap();
+    let hosts: Vec<_> = roll.unobserved.iter().map(|span| (span.cause(), span.hosts)).collect();
+    use pb::UnobservedCause as C;
+    assert_eq!(hosts, [(C::Stopped, 3), (C::Database, 3), (C::Down, 2)]);
+    assert!(roll.unobserved[0].to.is_some() && roll.unobserved[2].to.is_none());
+    // Only what is the hosts' own.
+    let names: Vec<_> = roll.incomplete.iter().map(|host| host.host_name.as_str()).collect();
+    assert_eq!(names, ["e", "c", "f", "g"]);
+    assert_eq!((roll.hosts, roll.complete_hosts), (7, 2));
+    let totals = roll.totals.unwrap();
+    assert_eq!((totals.unobserved, totals.excused, totals.skewed), (8, 1, 2));
+    assert_eq!(totals.not_judged, 1);
+}
+
+#[test]
 fn merged_parts_of_a_roll_keep_order_and_totals() {
     let names: Vec<_> = (0..1_100).map(|n| format!("n{n:04}")).collect();
     let silent: &[WindowState] = &[WindowState::Silent; 3];
     let rows: Vec<_> = names.iter().map(|name| (name.as_str(), silent)).collect();
-    let parts = rolled(&rows);
+    let hole = UnobservedRow { from: UnixMicros(0), to: None, cause: UnobservedCause::Down };
+    let parts = rolled_without(vec![hole], &rows);
     assert_eq!(parts.len(), 3);
     assert!(parts[..2].iter().all(|part| part.roll.as_ref().unwrap().totals.is_none()));
     let mut ours = pb::SummaryResponse::default();

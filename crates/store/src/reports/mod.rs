@@ -5,6 +5,7 @@
 //! Nothing here limits how many hosts a report may have: that is the caller's, who learns their
 //! number from the frame.
 
+mod ledger;
 #[cfg(test)]
 mod plans;
 mod rows;
@@ -18,20 +19,22 @@ use postgres_types::ToSql;
 use rowcall_core::id::UnixMicros;
 use tokio_postgres::RowStream;
 
+pub use ledger::{Counts, LedgerRow};
 pub use rows::{
     BalanceRow, HardwareRow, Integrity, IntegrityKind, IntegrityRow, MemoryRow, RollRow, Spread,
-    WindowState,
+    UnobservedCause, UnobservedRow, WindowState,
 };
 pub use stream::Rows;
 
 use crate::Store;
 use crate::error::{Error, Kind};
 use crate::time::Time;
+use ledger::LedgerLine;
 use rows::FromRow;
 
 /// The files as they stand.
 #[cfg(test)]
-pub(crate) const FILES: [&str; 6] = template::ALL;
+pub(crate) const FILES: [&str; 8] = template::ALL;
 
 /// Longest window in seconds: a day.
 pub const MAX_WINDOW_S: u32 = 86_400;
@@ -180,6 +183,18 @@ impl Store {
         self.rows(template::ROLL, scope, frame).await
     }
 
+    /// When no aggregator could have received anything, oldest first, at most 1,000.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn unobserved(
+        &self,
+        scope: &Scope,
+        frame: &Frame,
+    ) -> Result<Vec<UnobservedRow>, Error> {
+        self.rows::<UnobservedRow>(template::UNOBSERVED, scope, frame).await?.try_collect().await
+    }
+
     /// How evenly load spreads over the hosts, for each window with samples, in order.
     ///
     /// # Errors
@@ -188,16 +203,26 @@ impl Store {
         self.rows(template::BALANCE, scope, frame).await?.try_collect().await
     }
 
-    /// What does not add up.
+    /// What does not add up, and the ledger.
     ///
     /// # Errors
     /// As the database says.
     pub async fn integrity(&self, scope: &Scope, frame: &Frame) -> Result<Integrity, Error> {
-        let mut rows = self.rows::<(IntegrityRow, u64)>(template::INTEGRITY, scope, frame).await?;
         let mut answer = Integrity::default();
-        while let Some((finding, total)) = rows.try_next().await? {
-            answer.findings.push(finding);
-            answer.total = total;
+        {
+            let mut rows =
+                self.rows::<(IntegrityRow, u64)>(template::INTEGRITY, scope, frame).await?;
+            while let Some((finding, total)) = rows.try_next().await? {
+                answer.findings.push(finding);
+                answer.total = total;
+            }
+        }
+        let mut lines = self.rows(template::LEDGER, scope, frame).await?;
+        while let Some(line) = lines.try_next().await? {
+            match line {
+                LedgerLine::Total(counts) => answer.ledger_total = counts,
+                LedgerLine::Epoch(row) => answer.ledger.push(row),
+            }
         }
         Ok(answer)
     }

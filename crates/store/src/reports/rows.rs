@@ -5,6 +5,7 @@ use rowcall_core::id::UnixMicros;
 use tokio_postgres::Row;
 
 use super::Frame;
+use super::ledger::{Counts, LedgerRow};
 use crate::error::{Error, Kind};
 use crate::time::Time;
 
@@ -68,12 +69,36 @@ pub enum WindowState {
     Partial,
     /// Enough samples now, but fewer than needed 60 s after the window's end.
     Late,
-    /// No aggregator could have received them. Not judged yet by this version.
+    /// Too few, but enough for the time in which an aggregator could have received any.
     Unobserved,
-    /// The agent had said that it stops. Not judged yet by this version.
+    /// Too few, but enough for the time outside a planned stop of the agent.
     Excused,
+    /// Too few, of a host that was heard with a clock that was off.
+    Skewed,
     /// Still open, before the host joined or after it was retired.
     NotJudged,
+}
+
+/// A time in which no aggregator could have received anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnobservedRow {
+    /// Its start.
+    pub from: UnixMicros,
+    /// Its end; `None` while it lasts.
+    pub to: Option<UnixMicros>,
+    /// Why.
+    pub cause: UnobservedCause,
+}
+
+/// Why nobody could have received anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnobservedCause {
+    /// The aggregator was stopped.
+    Stopped,
+    /// It ended without a word.
+    Down,
+    /// It ran, and the database took no writes.
+    Database,
 }
 
 /// How evenly load spreads over the hosts in one window.
@@ -115,6 +140,11 @@ pub struct Integrity {
     pub findings: Vec<IntegrityRow>,
     /// In all.
     pub total: u64,
+    /// What became of every due sample of all epochs that were open within the range.
+    pub ledger_total: Counts,
+    /// Epochs of which something is not committed or does not add up: the latter first, then those
+    /// with the most that is not committed, at most 1,000.
+    pub ledger: Vec<LedgerRow>,
 }
 
 /// One thing that does not add up.
@@ -137,6 +167,8 @@ pub struct IntegrityRow {
 /// Kinds of findings, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IntegrityKind {
+    /// The ledger of an epoch does not add up.
+    Unbalanced,
     /// An agent dropped samples before they were acknowledged.
     Dropped,
     /// Fewer samples between two that arrived than were due, and no record says why.
@@ -151,6 +183,8 @@ pub enum IntegrityKind {
     ClockSkew,
     /// An agent missed ticks.
     Missed,
+    /// An agent was started anew.
+    Restarted,
 }
 
 /// A row of an answer.
@@ -162,8 +196,12 @@ pub(super) trait FromRow: Sized {
     fn read(row: &Row, frame: &Frame) -> Result<Self, Error>;
 }
 
-fn time(row: &Row, column: usize) -> Result<UnixMicros, Error> {
+pub(super) fn time(row: &Row, column: usize) -> Result<UnixMicros, Error> {
     Ok(row.try_get::<_, Time>(column)?.0)
+}
+
+pub(super) fn maybe_time(row: &Row, column: usize) -> Result<Option<UnixMicros>, Error> {
+    Ok(row.try_get::<_, Option<Time>>(column)?.map(|time| time.0))
 }
 
 fn window(row: &Row, column: usize, frame: &Frame) -> Result<u32, Error> {
@@ -175,7 +213,7 @@ fn window(row: &Row, column: usize, frame: &Frame) -> Result<u32, Error> {
 }
 
 /// A number that is negative only if somebody wrote it by hand; then it is not known.
-fn whole(row: &Row, column: usize) -> Result<Option<u64>, Error> {
+pub(super) fn whole(row: &Row, column: usize) -> Result<Option<u64>, Error> {
     Ok(row.try_get::<_, Option<i64>>(column)?.and_then(|number| u64::try_from(number).ok()))
 }
 
@@ -223,11 +261,27 @@ impl FromRow for RollRow {
                 "late" => WindowState::Late,
                 "unobserved" => WindowState::Unobserved,
                 "excused" => WindowState::Excused,
+                "skewed" => WindowState::Skewed,
                 "not_judged" => WindowState::NotJudged,
                 other => return Err(unknown("state", other)),
             },
             samples: u32::try_from(samples).unwrap_or(0),
-            last_sample_at: row.try_get::<_, Option<Time>>(4)?.map(|time| time.0),
+            last_sample_at: maybe_time(row, 4)?,
+        })
+    }
+}
+
+impl FromRow for UnobservedRow {
+    fn read(row: &Row, _: &Frame) -> Result<Self, Error> {
+        Ok(Self {
+            from: time(row, 0)?,
+            to: maybe_time(row, 1)?,
+            cause: match row.try_get(2)? {
+                "stopped" => UnobservedCause::Stopped,
+                "down" => UnobservedCause::Down,
+                "database" => UnobservedCause::Database,
+                other => return Err(unknown("cause", other)),
+            },
         })
     }
 }
@@ -259,6 +313,7 @@ impl FromRow for (IntegrityRow, u64) {
         let finding = IntegrityRow {
             host_name: row.try_get(0)?,
             kind: match row.try_get(1)? {
+                "unbalanced" => IntegrityKind::Unbalanced,
                 "dropped" => IntegrityKind::Dropped,
                 "unexplained_gap" => IntegrityKind::UnexplainedGap,
                 "epoch_changed" => IntegrityKind::EpochChanged,
@@ -266,6 +321,7 @@ impl FromRow for (IntegrityRow, u64) {
                 "impossible" => IntegrityKind::Impossible,
                 "clock_skew" => IntegrityKind::ClockSkew,
                 "missed" => IntegrityKind::Missed,
+                "restarted" => IntegrityKind::Restarted,
                 other => return Err(unknown("kind", other)),
             },
             samples: whole(row, 2)?.unwrap_or(0),

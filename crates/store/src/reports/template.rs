@@ -16,12 +16,15 @@ pub(super) const FRAME: &str = include_str!("../../../../sql/queries/reports/fra
 pub(super) const HARDWARE: &str = include_str!("../../../../sql/queries/reports/hardware.sql");
 pub(super) const MEMORY: &str = include_str!("../../../../sql/queries/reports/memory.sql");
 pub(super) const ROLL: &str = include_str!("../../../../sql/queries/reports/roll.sql");
+pub(super) const UNOBSERVED: &str = include_str!("../../../../sql/queries/reports/unobserved.sql");
 pub(super) const BALANCE: &str = include_str!("../../../../sql/queries/reports/balance.sql");
 pub(super) const INTEGRITY: &str = include_str!("../../../../sql/queries/reports/integrity.sql");
+pub(super) const LEDGER: &str = include_str!("../../../../sql/queries/reports/ledger.sql");
 
 /// All of them.
 #[cfg(test)]
-pub(super) const ALL: [&str; 6] = [FRAME, HARDWARE, MEMORY, ROLL, BALANCE, INTEGRITY];
+pub(super) const ALL: [&str; 8] =
+    [FRAME, HARDWARE, MEMORY, ROLL, UNOBSERVED, BALANCE, INTEGRITY, LEDGER];
 
 /// A report file with parameters instead of its defaults.
 pub(super) fn with_parameters(file: &str) -> String {
@@ -69,9 +72,16 @@ mod tests {
 
     #[test]
     fn range_and_hosts_are_selected_by_the_same_words_in_all_reports() {
-        for file in [HARDWARE, MEMORY, BALANCE, INTEGRITY] {
+        for file in [HARDWARE, MEMORY, BALANCE, INTEGRITY, LEDGER] {
             assert_eq!(opening(file), opening(ROLL));
         }
+        let range = |file: &str| {
+            file.split("bounds AS")
+                .nth(1)
+                .and_then(|rest| rest.split("\n)").next())
+                .map(str::to_owned)
+        };
+        assert_eq!(range(UNOBSERVED), range(ROLL));
         let hosts = |file| opening(file).split("hosts AS MATERIALIZED").nth(1);
         assert!(hosts(FRAME).is_some());
         assert_eq!(hosts(FRAME), hosts(ROLL));

@@ -4,11 +4,16 @@
 
 mod balance;
 mod defaults;
+mod excuses;
 mod hardware;
 mod integrity;
+mod ledger;
 mod memory;
+mod restarts;
 mod roll;
 mod selector;
+mod skew;
 mod streams;
+mod unobserved;
 mod world;
 mod zones;

@@ -13,13 +13,15 @@ use tokio_postgres::Client;
 /// 2026-11-03 00:00:00 UTC, in seconds: the day on which most tests happen.
 pub(crate) const DAY: i64 = 1_793_664_000;
 
-pub(crate) const FILES: [(&str, &str); 6] = [
+pub(crate) const FILES: [(&str, &str); 8] = [
     ("frame", include_str!("../../../../sql/queries/reports/frame.sql")),
     ("hardware", include_str!("../../../../sql/queries/reports/hardware.sql")),
     ("memory", include_str!("../../../../sql/queries/reports/memory.sql")),
     ("roll", include_str!("../../../../sql/queries/reports/roll.sql")),
+    ("unobserved", include_str!("../../../../sql/queries/reports/unobserved.sql")),
     ("balance", include_str!("../../../../sql/queries/reports/balance.sql")),
     ("integrity", include_str!("../../../../sql/queries/reports/integrity.sql")),
+    ("ledger", include_str!("../../../../sql/queries/reports/ledger.sql")),
 ];
 
 /// An instant of the day: hours, minutes, seconds.
@@ -39,7 +41,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The schema, and partitions from the day before to the day after.
+    /// The schema, and partitions from the day before to the day after; an aggregator was there all
+    /// the time.
     pub(crate) async fn new() -> Self {
         Self::around(UnixMicros(DAY * 1_000_000)).await
     }
@@ -60,7 +63,9 @@ impl World {
             .await
             .unwrap();
         }
-        Self { store, sql, database }
+        let world = Self { store, sql, database };
+        world.run("UPDATE rowcall.aggregator_span SET through_ts = 'infinity'", &[]).await;
+        world
     }
 
     pub(crate) async fn run(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) {
@@ -100,6 +105,55 @@ impl World {
         self.run(
             "UPDATE host_info SET retired_at = to_timestamp($2::bigint / 1e6) WHERE id = $1",
             &[&host, &time.0],
+        )
+        .await;
+    }
+
+    /// In place of the one that was always there: one that was there from some times to others.
+    pub(crate) async fn observed(&self, spans: &[(&str, i64, UnixMicros, UnixMicros, bool)]) {
+        self.run("DELETE FROM rowcall.aggregator_span", &[]).await;
+        for (aggregator, run, from, through, stopped) in spans {
+            self.run(
+                "INSERT INTO rowcall.aggregator_span (aggregator, run, from_ts, through_ts, stopped)
+                 VALUES ($1, $2, to_timestamp($3::bigint / 1e6), to_timestamp($4::bigint / 1e6), $5)",
+                &[aggregator, run, &from.0, &through.0, stopped],
+            )
+            .await;
+        }
+    }
+
+    /// A process of a host's agent, from its first Hello to its Bye, if it said one, with an excuse
+    /// of 15 minutes.
+    pub(crate) async fn agent(
+        &self,
+        host: i32,
+        how: &str,
+        version: &str,
+        started: UnixMicros,
+        ended: Option<UnixMicros>,
+    ) {
+        self.run(
+            "INSERT INTO rowcall.run
+                 (host_id, run, started_at, how, agent_version, ended_at, excused_until)
+             VALUES ($1, $2, to_timestamp($2::bigint / 1e6), $3, $4, to_timestamp($5::bigint / 1e6),
+                     to_timestamp($5::bigint / 1e6) + interval '15 minutes')",
+            &[&host, &started.0, &how, &version, &ended.map(|ended| ended.0)],
+        )
+        .await;
+    }
+
+    /// A time in which a host was heard with a clock that was off by so much.
+    pub(crate) async fn clock_off(
+        &self,
+        host: i32,
+        from: UnixMicros,
+        through: UnixMicros,
+        by_s: f64,
+    ) {
+        self.run(
+            "INSERT INTO rowcall.clock_span VALUES
+                 ($1, to_timestamp($2::bigint / 1e6), to_timestamp($3::bigint / 1e6), $4)",
+            &[&host, &from.0, &through.0, &by_s],
         )
         .await;
     }
@@ -148,7 +202,8 @@ impl World {
         self.roll_at(scope, at(44, 0, 0)).await
     }
 
-    /// Each host's states at a time: Complete, Silent, Partial, Late; `-` is not judged.
+    /// Each host's states at a time: Complete, Silent, Partial, Late, Unobserved, Excused, `K` for
+    /// skewed; `-` is not judged.
     pub(crate) async fn roll_at(&self, scope: &Scope, now: UnixMicros) -> BTreeMap<String, String> {
         let frame = self.store.frame_at(scope, Some(now)).await.unwrap();
         let rows: Vec<_> =
@@ -162,8 +217,10 @@ impl World {
                 WindowState::Silent => 'S',
                 WindowState::Partial => 'P',
                 WindowState::Late => 'L',
+                WindowState::Unobserved => 'U',
+                WindowState::Excused => 'E',
+                WindowState::Skewed => 'K',
                 WindowState::NotJudged => '-',
-                other => panic!("unexpected state {other:?}"),
             });
         }
         assert_eq!(u64::try_from(states.len()).unwrap(), frame.hosts);
