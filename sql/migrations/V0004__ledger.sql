@@ -73,6 +73,7 @@ CREATE TABLE rowcall.run (
 
 CREATE INDEX run_by_time ON rowcall.run (started_at);
 CREATE INDEX run_by_host ON rowcall.run (host_id, started_at);
+CREATE INDEX run_by_excuse ON rowcall.run (excused_until) WHERE excused_until IS NOT NULL;
 
 COMMENT ON TABLE rowcall.run IS 'The processes of each host''s agent, from their first Hello on';
 COMMENT ON COLUMN rowcall.run.run IS 'The random number that the agent gave itself';
@@ -133,10 +134,12 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH span AS MATERIALIZED (
-        SELECT s.id, s.aggregator, s.run, s.from_ts, s.stopped,
-               greatest(least(s.through_ts, lead(s.from_ts) OVER (
-                   PARTITION BY s.aggregator, s.run ORDER BY s.id)), s.from_ts) AS through_ts
-          FROM rowcall.aggregator_span AS s
+        SELECT s.id, s.aggregator, s.run, s.from_ts, s.stopped, least(s.through_ts, s.next_ts) AS through_ts
+          FROM (SELECT a.*, min(a.from_ts) OVER (
+                           PARTITION BY a.aggregator, a.run ORDER BY a.id
+                           ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS next_ts
+                  FROM rowcall.aggregator_span AS a) AS s
+         WHERE s.next_ts IS NULL OR s.next_ts >= s.from_ts
     ),
     walk AS (
         SELECT s.*, max(s.through_ts) OVER (

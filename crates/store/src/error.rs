@@ -34,6 +34,9 @@ pub enum Kind {
     Data,
     /// The database's schema and this program do not fit together.
     Schema,
+    /// The database holds less than it had committed: see [`crate::Store::guard_marks`]. Nothing
+    /// was done.
+    WentBack,
     /// Somebody must change a setting: the URL, a password, rights.
     Config,
     /// A bug in this program, or damage in the database.
@@ -64,7 +67,7 @@ impl Error {
     /// Whether the same thing may succeed later without anybody's doing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, Kind::Transient | Kind::ReadOnly)
+        matches!(self.kind, Kind::Transient | Kind::ReadOnly | Kind::WentBack)
     }
 
     /// The server's code for it, if the server said it.
@@ -240,7 +243,7 @@ impl From<tokio_postgres::Error> for Error {
             Kind::Transient if db.code().code() == "53100" => {
                 format!("database: {}; make room on the database's disk", describe(db))
             }
-            Kind::Transient | Kind::MissingPartition | Kind::Data => {
+            Kind::Transient | Kind::MissingPartition | Kind::Data | Kind::WentBack => {
                 format!("database: {}", describe(db))
             }
         };

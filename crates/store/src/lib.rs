@@ -5,6 +5,7 @@
 
 mod connect;
 mod error;
+mod guard;
 pub mod hosts;
 mod identity;
 mod ingest;
@@ -18,17 +19,20 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod time;
+mod watch;
 
 use std::sync::Arc;
 
 pub use connect::{check_url, url_has_password, url_shown};
 pub use error::{Error, Kind};
+pub use guard::{LiveMark, LiveMarks};
 pub use identity::SchemaId;
 pub use ingest::{Committed, Fallen, Incoming};
 pub use migrate::Migration;
 pub use pool::{PoolStatus, Settings};
 pub use retention::{DropReason, DroppedDay, Retained};
 pub use session::{EpochId, Mark, OpenedSession, Started};
+pub use watch::ToldClock;
 
 use pool::{Pool, Purpose};
 use rowcall_core::clock::SystemClock;

@@ -16,6 +16,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use crate::Store;
 use crate::connect::{self, Connector};
 use crate::error::{Error, Kind, Target, said};
+use crate::guard::Guard;
 use crate::identity::{Expected, SchemaId};
 
 /// How to reach the database, and how much of it to take.
@@ -157,6 +158,7 @@ pub(crate) struct Pool {
     pool: deadpool_postgres::Pool,
     target: Target,
     expected: Expected,
+    guard: Guard,
     size: usize,
     /// The server cancels a statement after its own time-out; a server that does not even do
     /// that is given up after this.
@@ -178,7 +180,7 @@ impl Pool {
             Purpose::Reports => RecyclingMethod::Verified,
             Purpose::Ingest | Purpose::Migration => RecyclingMethod::Fast,
         };
-        let expected = Expected::default();
+        let (expected, guard) = (Expected::default(), Guard::default());
         // The connector knows it all; the pool's own settings stay empty.
         let manager =
             Manager::from_connect(Config::new(), connector, ManagerConfig { recycling_method });
@@ -188,11 +190,16 @@ impl Pool {
             .create_timeout(Some(create_timeout))
             .recycle_timeout(Some(settings.connect_timeout))
             .runtime(Runtime::Tokio1)
-            .post_create(check_schema(expected.clone(), target.clone(), settings.connect_timeout))
+            .post_create(check(
+                expected.clone(),
+                guard.clone(),
+                target.clone(),
+                settings.connect_timeout,
+            ))
             .build()
             .map_err(|error| Error::new(Kind::Internal, format!("connection pool: {error}")))?;
         let patience = settings.statement_timeout + settings.connect_timeout;
-        Ok(Self { pool, target, expected, size, patience })
+        Ok(Self { pool, target, expected, guard, size, patience })
     }
 
     /// A connection, new or used before.
@@ -200,7 +207,18 @@ impl Pool {
     /// # Errors
     /// Transient when all are busy or the database is out of reach; else what to do about it.
     pub(crate) async fn get(&self) -> Result<Object, Error> {
-        self.pool.get().await.map_err(|error| Error::pool(&self.target, self.size, error))
+        let connection = self.pool.get().await;
+        let connection = connection.map_err(|error| Error::pool(&self.target, self.size, error));
+        if connection.as_ref().is_err_and(|error| error.kind() == Kind::WentBack) {
+            // Those that idle were made before, perhaps to the server of before.
+            self.pool.retain(|_, _| false);
+        }
+        connection
+    }
+
+    /// What new connections are compared with.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// From now on connections must find this schema; None: any.
@@ -259,12 +277,17 @@ impl Pool {
     }
 }
 
-/// Refuses a new connection that leads to another schema than the expected one.
-fn check_schema(expected: Expected, target: Target, patience: Duration) -> Hook {
+/// Refuses a new connection that leads to another schema than the expected one, or to a database
+/// that lacks what it had committed.
+fn check(expected: Expected, guard: Guard, target: Target, patience: Duration) -> Hook {
     Hook::async_fn(move |client, _| {
-        let (expected, target) = (expected.clone(), target.clone());
+        let (expected, guard, target) = (expected.clone(), guard.clone(), target.clone());
         Box::pin(async move {
-            let result = match tokio::time::timeout(patience, expected.check(client)).await {
+            let checks = async {
+                expected.check(client).await?;
+                guard.check(client).await
+            };
+            let result = match tokio::time::timeout(patience, checks).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::no_connection(&target)),
             };

@@ -177,13 +177,15 @@ async fn every_query_can_be_prepared() {
     let bench = Bench::new().await;
     let own =
         [READY, APPLIED, VERSION, RECORD, SET_VERSION, crate::SERVER, crate::identity::IDENTITY];
-    let sets: [&[&str]; 6] = [
+    let sets: [&[&str]; 8] = [
         &own,
         crate::session::QUERIES,
         crate::ingest::QUERIES,
         crate::partitions::QUERIES,
         crate::hosts::QUERIES,
         crate::retention::QUERIES,
+        crate::guard::QUERIES,
+        crate::watch::QUERIES,
     ];
     let mut count = 0;
     for sql in sets.into_iter().flatten() {
@@ -193,7 +195,7 @@ async fn every_query_can_be_prepared() {
     // prepare.sql and roles.sql are scripts; reports have a test of their own.
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/queries");
     let mut files = 0;
-    for folder in ["hosts", "ingest", "migrate", "partitions", "retention", "session"] {
+    for folder in ["hosts", "ingest", "migrate", "partitions", "retention", "session", "watch"] {
         files += std::fs::read_dir(format!("{root}/{folder}")).unwrap().count();
     }
     assert_eq!(count + 2, files, "a query file that no test prepares");
