@@ -207,7 +207,7 @@ impl<'a> Both<'a> {
             for (host, session) in self.sessions.iter().enumerate() {
                 records.extend(self.records(round, host, batch)?.into_iter().map(|record| {
                     let OpenedSession { host_id, epoch_id, .. } = *session;
-                    Incoming { host_id, epoch_id, record }
+                    Incoming { host_id, epoch_id, record, told_due: None }
                 }));
             }
         }

@@ -94,7 +94,7 @@ impl Fleet<'_> {
             let time = self.begin.plus_micros(start + slot * apart);
             let record = fleet::record(self.minute, time)?;
             let OpenedSession { host_id, epoch_id, .. } = *session;
-            records.push(Incoming { host_id, epoch_id, record });
+            records.push(Incoming { host_id, epoch_id, record, told_due: None });
         }
         Ok(records)
     }
