@@ -44,6 +44,7 @@ async fn a_stretch_goes_on_until_nothing_is_heard_for_a_minute() {
 #[tokio::test]
 async fn a_clock_set_back_begins_a_new_stretch_and_hides_no_later_outage() {
     let bench = Bench::new().await;
+    bench.sql.batch_execute("DELETE FROM rowcall.aggregator_span").await.unwrap();
     bench.store.observed("a", run(1), false).await.unwrap();
     // A few seconds are nothing.
     pass(&bench, -30).await;
