@@ -91,6 +91,11 @@ bench: postgres ## Measure speed, memory and bytes per row on this machine, abou
 	@cargo build --release --locked -p rowcall-bench
 	@exec "$(TARGET_DIR)/release/rowcall-bench" $(ARGS)
 
+# The programs as the tests run them: with overflow and debug checks.
+.PHONY: chaos
+chaos: postgres ## Kill, crash and cut at full size, about 20 minutes, and count what is lost; CHAOS_ONLY=PART,..
+	@.ci/chaos
+
 .PHONY: check-up
 check-up: ## Try `make up` in a clean clone: wait for rows, run what it prints, stop it in three ways
 	@.ci/check-up

@@ -2,7 +2,7 @@
 //!
 //! The server is started by the first call, with `fsync` off, and stopped by its guard when the
 //! process ends, killed or not. A test that stops, kills or pauses a server takes one of its own,
-//! with `rowcall_postgres::Server`, for others share this one. Another PostgreSQL is tested by
+//! [`crate::server::OwnServer`], for others share this one. Another PostgreSQL is tested by
 //! setting `PG_BIN` to the folder of its binaries.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,10 +13,14 @@ use tokio::sync::OnceCell;
 pub use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 
-/// Connections that all tests of a process may hold together.
-const MAX_CONNECTIONS: &str = "400";
-/// Locks per connection; a query over many partitions takes one for each and for its indexes.
-const MAX_LOCKS: &str = "512";
+/// What a server for tests is told.
+pub(crate) const TEST_SETTINGS: [(&str, &str); 3] = [
+    ("fsync", "off"),
+    // Connections that all tests of a process may hold together.
+    ("max_connections", "400"),
+    // Locks per connection; a query over many partitions takes one for each and for its indexes.
+    ("max_locks_per_transaction", "512"),
+];
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -90,10 +94,9 @@ impl Database {
 /// Options of a temporary server for tests: what is written need not survive the machine's crash,
 /// there is room for many connections, and the rest is as in production.
 pub fn test_options() -> Options {
-    Options::temporary()
-        .setting("fsync", "off")
-        .setting("max_connections", MAX_CONNECTIONS)
-        .setting("max_locks_per_transaction", MAX_LOCKS)
+    TEST_SETTINGS
+        .into_iter()
+        .fold(Options::temporary(), |options, (name, value)| options.setting(name, value))
 }
 
 /// Connects to a database of any server; the connection ends when the client is dropped.

@@ -8,3 +8,4 @@ pub mod poll;
 pub mod process;
 pub mod proxy;
 pub mod remote;
+pub mod server;

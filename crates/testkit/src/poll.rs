@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// A deadline that is reached only when a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 

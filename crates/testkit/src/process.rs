@@ -1,39 +1,41 @@
 //! Real programs: start, read what they print, signal, wait.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::poll::wait_for;
-
-/// Reached only when a test fails.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::poll::{DEADLINE, wait_for};
 
 /// A running program and everything it printed. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Mutex<Child>,
-    lines: Arc<Mutex<Vec<String>>>,
+    printed: Printed,
 }
 
-/// The path of one of this workspace's programs, beside the running test.
+/// Where what it prints is found.
+#[derive(Debug)]
+enum Printed {
+    Lines(Arc<Mutex<Vec<String>>>),
+    File(PathBuf),
+}
+
+/// The path of one of this workspace's programs, beside the running test or program.
 ///
 /// # Errors
 /// When it isn't built: `cargo test -p` alone doesn't build other packages' programs.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe().context("find this test's own program")?;
-    let path = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .map(|folder| folder.join(name))
-        .filter(|path| path.is_file());
+    // A test stands in the folder `deps`, beside the programs.
+    let mut folders = test.ancestors().skip(1).take(2);
+    let path = folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
     path.with_context(|| format!("{name} is not built: run `cargo build --workspace` first"))
 }
 
@@ -52,7 +54,24 @@ impl Process {
         let lines = Arc::new(Mutex::new(Vec::new()));
         read_lines(child.stdout.take(), &lines);
         read_lines(child.stderr.take(), &lines);
-        Ok(Self { name: name.into(), child: Mutex::new(child), lines })
+        Ok(Self { name: name.into(), child: Mutex::new(child), printed: Printed::Lines(lines) })
+    }
+
+    /// As [`Process::start`], with both outputs at the end of a file: what was printed before a
+    /// SIGKILL is there, and stays there when the same program is started again.
+    ///
+    /// # Errors
+    /// When the file can't be opened or the program can't be started.
+    pub fn start_into(name: &str, command: &mut Command, file: &Path) -> Result<Self> {
+        let open = || OpenOptions::new().create(true).append(true).open(file);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(open().with_context(|| format!("open {}", file.display()))?)
+            .stderr(open().with_context(|| format!("open {}", file.display()))?)
+            .spawn()
+            .with_context(|| format!("start {name}: {command:?}"))?;
+        let printed = Printed::File(file.to_owned());
+        Ok(Self { name: name.into(), child: Mutex::new(child), printed })
     }
 
     /// The id it was started with, to look at it under /proc.
@@ -64,7 +83,7 @@ impl Process {
     /// Everything printed so far, for messages of failed tests.
     #[must_use]
     pub fn output(&self) -> String {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.printed.lines(|_| true).join("\n")
     }
 
     /// The first line that contains `text`, now or when it comes.
@@ -82,11 +101,17 @@ impl Process {
     pub async fn lines_with(&self, text: &str, count: usize) -> Vec<String> {
         let what = Missing { process: self, text };
         wait_for(what, DEADLINE, || async move {
-            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            let found: Vec<_> = lines.iter().filter(|line| line.contains(text)).cloned().collect();
-            (found.len() >= count).then_some(found)
+            Some(self.printed.lines(|line| line.contains(text)))
+                .filter(|found| found.len() >= count)
         })
         .await
+    }
+
+    /// Has it ended?
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(child.try_wait(), Ok(Some(_)))
     }
 
     /// Sends a signal; nothing happens when the program has ended.
@@ -141,6 +166,22 @@ impl Drop for Process {
     }
 }
 
+impl Printed {
+    fn lines(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        match self {
+            Self::Lines(lines) => {
+                let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.iter().filter(|line| wanted(line)).cloned().collect()
+            }
+            Self::File(path) => {
+                let bytes = std::fs::read(path).unwrap_or_default();
+                let text = String::from_utf8_lossy(&bytes);
+                text.lines().filter(|line| wanted(line)).map(str::to_owned).collect()
+            }
+        }
+    }
+}
+
 /// What was waited for, told with the output at the time of the telling.
 struct Missing<'a> {
     process: &'a Process,
@@ -177,6 +218,21 @@ mod tests {
         assert_eq!(process.line("out").await, "out");
         assert_eq!(process.line("err").await, "err");
         process.ended().await;
+    }
+
+    #[tokio::test]
+    async fn what_two_processes_print_stands_in_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        for word in ["one", "two"] {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo $1; exec tail -f /dev/null", "sh", word]);
+            let process = Process::start_into("sh", &mut command, &file).unwrap();
+            assert_eq!(process.line(word).await, word);
+            process.kill().await;
+            assert!(process.has_ended());
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "one\ntwo\n");
     }
 
     #[tokio::test]

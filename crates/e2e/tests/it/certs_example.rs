@@ -10,7 +10,7 @@ use crate::stack::{Aggregator, Stack, agent, command, root};
 #[tokio::test]
 async fn a_session_and_a_report_with_the_scripts_certificates() -> Result<()> {
     let stack = Stack::new().await?;
-    let out = stack.folder().join("out");
+    let out = stack.site.folder().join("out");
     let made = Command::new(root().join("certs-example/make-certs.sh"))
         .args(["--agent", "node1.example.com", "--trust-domain", "example.com", "--out"])
         .arg(&out)

@@ -10,5 +10,6 @@ mod refused;
 mod remote;
 mod repository;
 mod sessions;
-mod stack;
 mod wrong;
+
+use rowcall_e2e::stack;

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use rowcall_postgres::Shutdown;
-use rowcall_testkit::ca::Leaf;
 use rowcall_testkit::database::{connect, test_options};
 use rowcall_testkit::poll::wait_for;
 use rowcall_testkit::process::Process;
 
-use crate::stack::{DEADLINE, Stack, TRUST_DOMAIN, agent, command};
+use crate::stack::{Stack, TRUST_DOMAIN, agent, command};
+use rowcall_testkit::poll::DEADLINE;
 
 /// Rows, numbers among them that stand once, the highest number, records that tell of samples
 /// missed, and epochs.
@@ -25,8 +25,7 @@ const BOOKS: &str = "
 
 /// An aggregator with HTTP: the process, and where it takes agents and answers probes.
 async fn aggregator(stack: &Stack, database: &str) -> Result<(Process, SocketAddr, SocketAddr)> {
-    let leaf = Leaf::server().dns_names(&["localhost"]);
-    let files = stack.ca.write(stack.folder(), "aggregator", &leaf)?;
+    let files = stack.site.server()?;
     let mut command = command("rowcall-aggregator")?;
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
@@ -90,7 +89,7 @@ async fn a_database_restarted_in_mid_stream_loses_and_doubles_nothing() -> Resul
     let mut server = tokio::task::spawn_blocking(start).await??;
     let url = server.url("mine");
     let (aggregator, address, http) = aggregator(&stack, &url).await?;
-    let agent = agent(&stack.client("agent", "node1")?, address)?;
+    let agent = agent(&stack.site.client("agent", "node1")?, address)?;
     let mut count = rows(&url, 5).await;
     for how in [Shutdown::Fast, Shutdown::Immediate, Shutdown::Immediate] {
         server = tokio::task::spawn_blocking(move || server.stop(how).map(|()| server)).await??;
@@ -127,7 +126,7 @@ async fn an_agent_started_while_the_database_is_away_is_told_why_and_gets_in_lat
     let stop = move || server.stop(Shutdown::Immediate).map(|()| server);
     server = tokio::task::spawn_blocking(stop).await??;
     ready(http, false).await;
-    let agent = agent(&stack.client("agent", "node1")?, address)?;
+    let agent = agent(&stack.site.client("agent", "node1")?, address)?;
     agent.line("cannot reach PostgreSQL").await;
     server = tokio::task::spawn_blocking(move || server.start().map(|()| server)).await??;
     rows(&url, 5).await;
@@ -150,7 +149,7 @@ async fn samples_are_committed_while_reports_are_asked_for_without_a_pause() -> 
     let enough = Arc::new(AtomicBool::new(false));
     let mut readers = Vec::new();
     for n in 0..READERS {
-        let (files, enough) = (stack.client("viewer", &format!("v{n}"))?, Arc::clone(&enough));
+        let (files, enough) = (stack.site.client("viewer", &format!("v{n}"))?, Arc::clone(&enough));
         readers.push(tokio::spawn(async move {
             let mut reports = 0;
             while !enough.load(Ordering::Relaxed) {

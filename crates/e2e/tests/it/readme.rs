@@ -35,7 +35,7 @@ async fn the_grpcurl_examples_answer() -> Result<()> {
     let aggregator = stack.aggregator("100ms").await?;
     let _agent = stack.agent("db1.example", aggregator.address)?;
     stack.number("SELECT count(*) FROM host_usage", "rows", |n| n >= 3).await?;
-    let viewer = stack.client("viewer", "x")?;
+    let viewer = stack.site.client("viewer", "x")?;
     let program = grpcurl()?;
     let program = program.to_str().context("the path is no text")?;
 

@@ -34,8 +34,9 @@ async fn each_wrong_certificate_is_refused_with_its_own_reason() -> Result<()> {
     let aggregator = stack.aggregator("1s").await?;
     let other = TestCa::root("other CA")?;
     let viewer = || Leaf::client(&identity("viewer"));
-    let ours = |name: &str, leaf: &Leaf| stack.ca.write(stack.folder(), name, leaf);
-    let stranger = other.issue(&viewer())?.write(stack.folder(), "other", stack.ca.root_pem())?;
+    let ours = |name: &str, leaf: &Leaf| stack.site.ca.write(stack.site.folder(), name, leaf);
+    let stranger =
+        other.issue(&viewer())?.write(stack.site.folder(), "other", stack.site.ca.root_pem())?;
     let cases = [
         (stranger, "unknown"),
         (ours("expired", &viewer().expired())?, "expired"),
@@ -56,7 +57,7 @@ async fn each_wrong_certificate_is_refused_with_its_own_reason() -> Result<()> {
 async fn a_viewer_cannot_write_and_is_told_why() -> Result<()> {
     let stack = Stack::new().await?;
     let aggregator = stack.aggregator("1s").await?;
-    let viewer = agent(&stack.client("viewer", "x")?, aggregator.address)?;
+    let viewer = agent(&stack.site.client("viewer", "x")?, aggregator.address)?;
     viewer.line("role viewer; an agent needs one of role agent").await;
     let hosts = "SELECT count(*) FROM host_info";
     assert_eq!(stack.number(hosts, "no host", |_| true).await?, 0);
@@ -79,7 +80,7 @@ async fn a_cloned_machine_is_told_in_its_own_log() -> Result<()> {
 async fn without_a_certificate_the_refusal_names_it() -> Result<()> {
     let stack = Stack::new().await?;
     let aggregator = stack.aggregator("1s").await?;
-    let viewer = stack.client("viewer", "x")?;
+    let viewer = stack.site.client("viewer", "x")?;
     let output = Command::new("openssl")
         .args(["s_client", "-connect", &aggregator.address.to_string(), "-alpn", "h2"])
         .args(["-servername", "localhost", "-ign_eof", "-CAfile"])

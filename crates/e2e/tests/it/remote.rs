@@ -1,12 +1,12 @@
 //! PostgreSQL as companies run it: over TCP, TLS checked to the server's name, password in a file.
 
 use anyhow::{Context, Result};
-use rowcall_testkit::ca::Leaf;
 use rowcall_testkit::database::connect;
 use rowcall_testkit::poll::wait_for;
 use rowcall_testkit::remote::{PASSWORD, Remote, Role};
 
-use crate::stack::{Aggregator, DEADLINE, Stack, TRUST_DOMAIN};
+use crate::stack::{Aggregator, Stack, TRUST_DOMAIN};
+use rowcall_testkit::poll::DEADLINE;
 
 #[tokio::test]
 async fn samples_reach_a_server_with_tls_and_a_passfile() -> Result<()> {
@@ -23,8 +23,7 @@ async fn samples_reach_a_server_with_tls_and_a_passfile() -> Result<()> {
         pass.display()
     );
     assert!(!told.contains(PASSWORD), "{told}");
-    let server = Leaf::server().dns_names(&["localhost"]);
-    let server = stack.ca.write(stack.folder(), "aggregator", &server)?;
+    let server = stack.site.server()?;
     let aggregator = Aggregator::start(&server, TRUST_DOMAIN, &told, "50ms").await?;
     let agent = stack.agent("node1", aggregator.address)?;
     // The same user without TLS.

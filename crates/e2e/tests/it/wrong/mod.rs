@@ -15,7 +15,8 @@ use rowcall_testkit::ca::{Leaf, Paths, TestCa};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::stack::{DEADLINE, TRUST_DOMAIN, command};
+use crate::stack::{TRUST_DOMAIN, command};
+use rowcall_testkit::poll::DEADLINE;
 
 /// Certificates of both programs, to be spoiled.
 struct Files {
