@@ -18,9 +18,18 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::client::{Need, Surroundings};
+use crate::summary::check;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // A monitor reads standard output, and takes clap's code for an alarm.
+        Err(error) if error.use_stderr() && check::asked(std::env::args_os()) => {
+            return check::unknown(&error.to_string());
+        }
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
         Ok(code) => code,
         Err(error) => output::fail(&error),
     }
@@ -36,18 +45,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     let answer = match cli.command {
         Command::Up(args) => return up::run(&args, &around),
+        Command::Summary(args) if args.check => return Ok(check::run(&args, &around)),
         Command::Summary(args) => {
             let question = async |client| summary::run(&args, &client).await;
-            client::ask(&args.connection, &around, Need::Read, question)
+            client::ask(&args.connection, &around, Need::Read, None, question)
         }
         Command::Status(args) => {
             let question = async |client| status::run(&args, &client).await;
-            client::ask(&args.connection, &around, Need::Read, question)
+            client::ask(&args.connection, &around, Need::Read, None, question)
         }
         Command::Host(args) => {
             let need = if args.command.changes() { Need::Change } else { Need::Read };
             let question = async |client| host::run(&args, &client).await;
-            client::ask(args.command.connection(), &around, need, question)
+            client::ask(args.command.connection(), &around, need, None, question)
         }
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::manual(&args.dir),

@@ -23,9 +23,13 @@ Exit codes:
   2  an option, or the connection's settings, are missing or make no sense
   3  the aggregator cannot be reached, or does not answer now
   4  a certificate is refused, unreadable, out of date, or of the wrong role
+  0 to 3  of `summary --check` as monitors have them: OK, WARNING, CRITICAL, UNKNOWN
   130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
 
-const CONNECTION: &str = "\
+/// Where the connection's settings come from; a macro, since it ends more than one text.
+macro_rules! connection {
+    () => {
+        "\
 Environment:
   ROWCALL_SERVER, ROWCALL_SERVER_NAME, ROWCALL_CA, ROWCALL_CERT, ROWCALL_KEY  stand for the \
 options under Connection, which go before them
@@ -34,7 +38,27 @@ options under Connection, which go before them
 Files:
   client.toml  says what neither option nor variable says: the one in --data-dir, else the first \
 there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml and \
-the one in `rowcall up`'s default data directory";
+the one in `rowcall up`'s default data directory"
+    };
+}
+
+const CONNECTION: &str = connection!();
+
+const SUMMARY_NOTES: &str = concat!(
+    "\
+Monitoring:
+  --check answers as a plugin of Nagios, Icinga and the like: it asks for the roll, prints one \
+line with the numbers of windows for graphs, and ends with
+  0  OK: every window of every host is complete, or excused: a planned stop
+  1  WARNING: a window is partial, late or skewed, or nobody observed it
+  2  CRITICAL: a window is silent
+  3  UNKNOWN: no answer in time, a wrong option, or no window that anybody could judge
+  rowcall summary --check --from 15m  judges what ended in the last 15 minutes; a host that is \
+back is well again after that time
+
+",
+    connection!()
+);
 
 const COMPLETIONS: &str = "\
 Examples:
@@ -66,7 +90,7 @@ pub(crate) enum Command {
     #[command(after_help = UP_NOTES)]
     Up(Box<UpArgs>),
     /// Show the reports: hardware, memory, roll, balance, integrity
-    #[command(after_help = CONNECTION)]
+    #[command(after_help = SUMMARY_NOTES)]
     Summary(Box<SummaryArgs>),
     /// Show who is connected and when the last commit was
     #[command(after_help = CONNECTION)]
@@ -134,7 +158,8 @@ pub(crate) struct SummaryArgs {
     /// Only hosts with such a name; * stands for any characters, ? for one
     #[arg(long, value_name = "GLOB")]
     pub(crate) name: Option<String>,
-    /// Every window of the balance report, not only the least even ones
+    /// Every window of the balance report, not only the least even ones; every host of the roll, also
+    /// those that were late only because nobody observed
     #[arg(long)]
     pub(crate) all: bool,
     /// Time zone to show times in, such as Europe/Berlin
@@ -143,6 +168,13 @@ pub(crate) struct SummaryArgs {
     /// JSON on one line instead of tables; times are in UTC
     #[arg(long)]
     pub(crate) json: bool,
+    /// One line and an exit code for Nagios-compatible monitors, from the roll; see Monitoring
+    #[arg(long, conflicts_with_all = ["report", "json", "all"])]
+    pub(crate) check: bool,
+    /// With --check: longest time until the answer
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = args::span)]
+    #[arg(requires = "check")]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
@@ -267,6 +299,18 @@ mod tests {
         assert!(matches!(args.from, Some(When::Ago(span)) if span.as_secs() == 7200));
         assert!(matches!(args.to, Some(When::Ago(span)) if span.as_secs() == 1800));
         assert_eq!(args.window, Some(10));
+    }
+
+    #[test]
+    fn a_check_is_of_the_roll_alone_and_has_a_time_limit() {
+        assert_eq!(summary(&["--check"]).unwrap().timeout, Duration::from_secs(10));
+        let args = summary(&["--check", "--timeout", "1m", "--from", "15m", "--name", "n*"]);
+        assert_eq!(args.unwrap().timeout, Duration::from_secs(60));
+        for wrong in
+            [&["--check", "--json"][..], &["--check", "--report", "roll"], &["--timeout", "5s"]]
+        {
+            assert!(summary(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

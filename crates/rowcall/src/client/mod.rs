@@ -4,6 +4,7 @@
 mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rowcall_core::clock::{Clock as _, SystemClock};
@@ -21,16 +22,27 @@ use crate::text;
 
 pub(crate) use settings::{ClientFile, FILE_NAME, Need, Settings, Surroundings, default_data_dir};
 
-/// Connects and asks; gives back the answer's text.
-pub(crate) fn ask(
+/// Connects and asks, within a time if there is a limit; gives back the answer.
+pub(crate) fn ask<T>(
     connection: &ConnectionArgs,
     around: &Surroundings<'_>,
     need: Need,
-    question: impl AsyncFnOnce(Client) -> anyhow::Result<String>,
-) -> anyhow::Result<String> {
+    limit: Option<Duration>,
+    question: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let settings = Settings::find(connection, around, need)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { question(Client::connect(&settings).await?).await })
+    let answer = runtime.block_on(async {
+        let asked = async { question(Client::connect(&settings).await?).await };
+        let Some(limit) = limit else { return asked.await };
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+            let (server, limit) = (&settings.server, text::span(limit));
+            Err(anyhow::anyhow!("the aggregator at {server} gave no answer within {limit}"))
+        })
+    });
+    // A name server that does not answer holds a thread: nobody waits for it any more.
+    runtime.shutdown_background();
+    answer
 }
 
 /// Why the command got no answer.

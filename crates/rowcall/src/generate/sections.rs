@@ -5,11 +5,12 @@
 //! lines make paragraphs, which blank lines part.
 
 /// A title as it stands in the help, and the section that it becomes.
-const TITLES: [(&str, &str); 5] = [
+const TITLES: [(&str, &str); 6] = [
     ("Exit codes:", EXIT_STATUS),
     ("Environment:", "ENVIRONMENT"),
     ("Files:", "FILES"),
     ("Examples:", EXAMPLES),
+    ("Monitoring:", "MONITORING"),
     ("Notes:", NOTES),
 ];
 const EXIT_STATUS: &str = "EXIT STATUS";

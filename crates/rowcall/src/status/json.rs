@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use rowcall_proto::v1;
 use serde::Serialize;
 
-use crate::summary::json_time as time;
+use crate::summary::{json_time as time, json_word as word};
 
 /// One JSON document on one line.
 pub(super) fn render(answer: &v1::StatusResponse) -> anyhow::Result<String> {
@@ -25,6 +25,13 @@ struct Answer<'a> {
     database_error: &'a str,
     connected: Vec<Host<'a>>,
     disconnected_hosts: u32,
+    gone: Vec<Gone<'a>>,
+}
+
+#[derive(Serialize)]
+struct Gone<'a> {
+    host_name: &'a str,
+    last_heard_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +53,10 @@ struct Spool {
     size_bytes: u64,
     oldest_unacknowledged_age_s: u64,
     dropped_records: u64,
+    due_ticks: u64,
+    damaged_records: u64,
+    fault: Option<String>,
+    clock: Option<String>,
 }
 
 impl<'a> From<&'a v1::StatusResponse> for Answer<'a> {
@@ -61,6 +72,14 @@ impl<'a> From<&'a v1::StatusResponse> for Answer<'a> {
             database_error: &answer.database_error,
             connected: answer.connected.iter().map(Host::from).collect(),
             disconnected_hosts: answer.disconnected_hosts,
+            gone: answer
+                .gone
+                .iter()
+                .map(|host| Gone {
+                    host_name: &host.host_name,
+                    last_heard_at: time(host.last_heard_at.as_ref()),
+                })
+                .collect(),
         }
     }
 }
@@ -79,6 +98,18 @@ impl<'a> From<&'a v1::ConnectedHost> for Host<'a> {
                 size_bytes: spool.size_bytes,
                 oldest_unacknowledged_age_s: spool.oldest_unacknowledged_age_s,
                 dropped_records: spool.dropped_records,
+                due_ticks: spool.due_ticks,
+                damaged_records: spool.damaged_records,
+                fault: match spool.fault() {
+                    v1::SpoolFault::Unspecified => None,
+                    fault => Some(word(fault.as_str_name(), "SPOOL_FAULT_")),
+                },
+                clock: match spool.clock_unix_us {
+                    0 => None,
+                    micros => {
+                        jiff::Timestamp::from_microsecond(micros).ok().map(|at| at.to_string())
+                    }
+                },
             }),
             clock_offset_ms: host.clock_offset_ms,
             peer_address: &host.peer_address,

@@ -37,6 +37,7 @@ pub(crate) async fn run(args: &StatusArgs, client: &Client) -> anyhow::Result<St
     let mut answer = answer.into_inner();
     if let Some(names) = names {
         answer.connected.retain(|host| names.contains(&host.host_name));
+        answer.gone.retain(|host| names.contains(&host.host_name));
     }
     if args.json {
         return json::render(&answer);
@@ -78,14 +79,84 @@ fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Sc
     let whose = if selected { " of those selected" } else { "" };
     let mut hosts = format!("{} connected{whose}", text::count(listed));
     if answer.disconnected_hosts > 0 {
-        hosts.push_str(&format!("; {} gone since the start", answer.disconnected_hosts));
+        let gone = text::count(answer.disconnected_hosts.into());
+        hosts.push_str(&format!("; {gone} gone since the start"));
     }
     fact("hosts", if answer.disconnected_hosts > 0 { ODD } else { Style::new() }, &hosts);
     if !answer.connected.is_empty() {
         out.push('\n');
         connected(&answer.connected, now).write(&mut out);
+        spools(&mut out, &answer.connected, screen);
+    }
+    if !answer.gone.is_empty() {
+        out.push('\n');
+        gone(&answer.gone, now, screen).write(&mut out);
+        let listed = u32::try_from(answer.gone.len()).unwrap_or(u32::MAX);
+        if !selected && answer.disconnected_hosts > listed {
+            let more = u64::from(answer.disconnected_hosts - listed);
+            let words = format!("{} more; --name shows some.", text::count(more));
+            text::paragraph(&mut out, screen, ODD, &words);
+        }
     }
     out
+}
+
+/// What agents tell of their spools where something is wrong.
+fn spools(out: &mut String, hosts: &[v1::ConnectedHost], screen: &Screen) {
+    let mut lines = String::new();
+    for host in hosts {
+        let Some(spool) = &host.spool else { continue };
+        let damaged = match spool.damaged_records {
+            0 => None,
+            number => Some(format!("{} found damaged", text::plural(number, "record"))),
+        };
+        let dropped = match spool.dropped_records {
+            0 => None,
+            number => Some(format!("{} dropped unacknowledged", text::plural(number, "record"))),
+        };
+        let wrong: Vec<String> = fault(spool.fault())
+            .map(ToOwned::to_owned)
+            .into_iter()
+            .chain(dropped)
+            .chain(damaged)
+            .collect();
+        if !wrong.is_empty() {
+            let style = if spool.fault == 0 { ODD } else { BAD };
+            let name = text::clean(&host.host_name);
+            text::paragraph(&mut lines, screen, style, &format!("{name}: {}", wrong.join("; ")));
+        }
+    }
+    if !lines.is_empty() {
+        text::heading(out, "SPOOLS", "where something is wrong");
+        out.push_str(&lines);
+    }
+}
+
+/// What is wrong with a spool, in words.
+fn fault(fault: v1::SpoolFault) -> Option<&'static str> {
+    match fault {
+        v1::SpoolFault::Unspecified => None,
+        v1::SpoolFault::NotDurable => {
+            Some("its spool lies in memory or on a network, and would not survive a crash")
+        }
+        v1::SpoolFault::NoSpace => Some("no room on the disk of its spool"),
+        v1::SpoolFault::Io => Some("its spool cannot be written"),
+    }
+}
+
+/// Hosts that were there since the aggregator started, and are not now.
+fn gone(hosts: &[v1::GoneHost], now: Timestamp, screen: &Screen) -> Table {
+    let mut table =
+        Table::new([Column::left("GONE"), Column::right("LAST HEARD"), Column::left("AT")]);
+    for host in hosts {
+        let heard = instant(host.last_heard_at.as_ref());
+        table.row([
+            Cell::styled(ODD, &text::clean(&host.host_name)),
+            heard.map_or_else(|| "?".to_owned(), |at| text::age(at, now)).into(),
+            heard.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone)).into(),
+        ]);
+    }
+    table
 }
 
 fn connected(hosts: &[v1::ConnectedHost], now: Timestamp) -> Table {
@@ -188,6 +259,10 @@ mod tests {
             database_error: String::new(),
             connected: vec![host, newcomer],
             disconnected_hosts: 1,
+            gone: vec![v1::GoneHost {
+                host_name: "node3".to_owned(),
+                last_heard_at: at("2026-11-22T15:30:00Z"),
+            }],
         }
     }
 
@@ -205,8 +280,40 @@ rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
   HOST               CONNECTED  LAST SAMPLE  EVERY  WAITING        CLOCK  FROM
   node1.example.org        2 h      3 s ago  1 min        0        -3 ms  10.0.0.1:40000
   node2?[31m               0 s     none yet  10 ms        -  +1 min 30 s  10.0.0.1:40000
+
+  GONE   LAST HEARD  AT
+  node3  30 min ago  2026-11-22T15:30:00Z
 "
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_spool_is_said_under_the_hosts() {
+        let mut answer = answer();
+        answer.gone.clear();
+        let spool = answer.connected[0].spool.as_mut().unwrap();
+        spool.fault = v1::SpoolFault::NoSpace.into();
+        spool.dropped_records = 1_200;
+        let damaged = v1::SpoolStatus { damaged_records: 1, ..Default::default() };
+        answer.connected[1].spool = Some(damaged);
+        let text = plain(&render(&answer, false, "h:1", &screen()));
+        let end = "
+SPOOLS  where something is wrong
+  node1.example.org: no room on the disk of its spool; 1,200 records dropped
+  unacknowledged
+  node2?[31m: 1 record found damaged
+";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn of_many_hosts_that_are_gone_the_rest_is_counted() {
+        let answer = v1::StatusResponse { disconnected_hosts: 1_500, ..answer() };
+        let text = plain(&render(&answer, false, "h:1", &screen()));
+        assert!(text.contains("2 connected; 1,500 gone since the start\n"), "{text}");
+        assert!(text.ends_with("  1,499 more; --name shows some.\n"), "{text}");
+        let text = plain(&render(&answer, true, "h:1", &screen()));
+        assert!(!text.contains(" more;"), "{text}");
     }
 
     #[test]
@@ -231,5 +338,7 @@ rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
         assert_eq!(value["connected"][0]["last_sample_at"], "2026-11-22T15:59:57Z");
         assert_eq!(value["connected"][0]["spool"]["unacknowledged_records"], 1);
         assert!(value["connected"][1]["last_sample_at"].is_null());
+        assert_eq!(value["gone"][0]["host_name"], "node3");
+        assert!(value["connected"][0]["spool"]["fault"].is_null());
     }
 }

@@ -2,7 +2,7 @@
 
 use rowcall_proto::v1::{self, IntegrityKind};
 
-use super::{Frame, instant};
+use super::{Frame, instant, ledger};
 use crate::text::{self, Cell, Column, FAINT, GOOD, ODD, Screen, Table};
 
 pub(super) fn write(
@@ -18,9 +18,15 @@ pub(super) fn write(
             text::paragraph(out, screen, FAINT, &frame.no_hosts());
         } else {
             text::paragraph(out, screen, GOOD, "Nothing found: everything adds up.");
+            ledger::write(out, report, screen);
         }
         return;
     }
+    findings(out, report, screen);
+    ledger::write(out, report, screen);
+}
+
+fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
     let titles = ["HOST", "WHAT"].map(Column::left);
     let columns = [Column::right("SAMPLES"), Column::left("FROM"), Column::left("TO")];
     let mut table = Table::new(titles.into_iter().chain(columns));

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rowcall_proto::v1;
 use serde::Serialize;
 
-use super::json_time as time;
+use super::{json_time as time, json_word as word};
 
 /// One JSON document on one line.
 pub(super) fn render(answer: &v1::SummaryResponse) -> anyhow::Result<String> {
@@ -74,6 +74,15 @@ struct Roll<'a> {
     incomplete: Vec<RollHost<'a>>,
     complete_hosts: u32,
     hosts: u32,
+    unobserved: Vec<Unobserved>,
+}
+
+#[derive(Serialize)]
+struct Unobserved {
+    from: Option<String>,
+    to: Option<String>,
+    cause: String,
+    hosts: u32,
 }
 
 #[derive(Serialize)]
@@ -85,6 +94,7 @@ struct Totals {
     unobserved: u64,
     excused: u64,
     not_judged: u64,
+    skewed: u64,
 }
 
 #[derive(Serialize)]
@@ -123,6 +133,31 @@ struct Spread {
 struct Integrity<'a> {
     findings: Vec<Finding<'a>>,
     total_findings: u64,
+    ledger_totals: Option<Ledger>,
+    ledger: Vec<HostLedger<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    due: u64,
+    committed: u64,
+    quarantined: u64,
+    spooled: u64,
+    dropped: u64,
+    missed: u64,
+    duplicates: u64,
+    epochs: u64,
+    unbalanced_epochs: u64,
+}
+
+#[derive(Serialize)]
+struct HostLedger<'a> {
+    host_name: &'a str,
+    /// Text: a name, and beyond what all readers of JSON take for a whole number.
+    spool_epoch: String,
+    opened_at: Option<String>,
+    closed_at: Option<String>,
+    counts: Option<Ledger>,
 }
 
 #[derive(Serialize)]
@@ -133,11 +168,6 @@ struct Finding<'a> {
     from: Option<String>,
     to: Option<String>,
     detail: &'a str,
-}
-
-/// `WINDOW_STATE_NOT_JUDGED` as `not_judged`.
-fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
 impl<'a> From<&'a v1::SummaryResponse> for Answer<'a> {
@@ -191,14 +221,23 @@ fn roll(report: &v1::RollReport) -> Roll<'_> {
             last_sample_at: time(host.last_sample_at.as_ref()),
         }
     }
-    let v1::RollTotals { complete, silent, partial, late, unobserved, excused, not_judged, .. } =
+    fn span(span: &v1::UnobservedSpan) -> Unobserved {
+        Unobserved {
+            from: time(span.from.as_ref()),
+            to: time(span.to.as_ref()),
+            cause: word(span.cause().as_str_name(), "UNOBSERVED_CAUSE_"),
+            hosts: span.hosts,
+        }
+    }
+    let v1::RollTotals { complete, silent, partial, late, unobserved, excused, not_judged, skewed } =
         report.totals.unwrap_or_default();
     Roll {
         finished_windows: report.finished_windows,
-        totals: Totals { complete, silent, partial, late, unobserved, excused, not_judged },
+        totals: Totals { complete, silent, partial, late, unobserved, excused, not_judged, skewed },
         incomplete: report.incomplete.iter().map(host).collect(),
         complete_hosts: report.complete_hosts,
         hosts: report.hosts,
+        unobserved: report.unobserved.iter().map(span).collect(),
     }
 }
 
@@ -236,8 +275,32 @@ fn integrity(report: &v1::IntegrityReport) -> Integrity<'_> {
             detail: &finding.detail,
         }
     }
+    fn counts(counts: &v1::Ledger) -> Ledger {
+        Ledger {
+            due: counts.due,
+            committed: counts.committed,
+            quarantined: counts.quarantined,
+            spooled: counts.spooled,
+            dropped: counts.dropped,
+            missed: counts.missed,
+            duplicates: counts.duplicates,
+            epochs: counts.epochs,
+            unbalanced_epochs: counts.unbalanced_epochs,
+        }
+    }
+    fn line(line: &v1::HostLedger) -> HostLedger<'_> {
+        HostLedger {
+            host_name: &line.host_name,
+            spool_epoch: line.spool_epoch.to_string(),
+            opened_at: time(line.opened_at.as_ref()),
+            closed_at: time(line.closed_at.as_ref()),
+            counts: line.counts.as_ref().map(counts),
+        }
+    }
     Integrity {
         findings: report.findings.iter().map(finding).collect(),
         total_findings: report.total_findings,
+        ledger_totals: report.ledger_totals.as_ref().map(counts),
+        ledger: report.ledger.iter().map(line).collect(),
     }
 }

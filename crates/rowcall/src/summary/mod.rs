@@ -1,16 +1,21 @@
 //! `rowcall summary`: the reports, as tables or JSON.
 
 mod balance;
+pub(crate) mod check;
 mod hardware;
 mod integrity;
 mod json;
+mod ledger;
 mod memory;
 mod merge;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod parts;
 mod roll;
 #[cfg(test)]
 mod samples;
+mod unobserved;
 
 use std::time::Duration;
 
@@ -52,7 +57,7 @@ pub(crate) async fn run(args: &SummaryArgs, client: &Client) -> anyhow::Result<S
 /// What the answer does not say.
 #[derive(Debug, Clone, Copy, Default)]
 struct Shown {
-    /// Every window of the balance report.
+    /// Every window of the balance report, every host of the roll.
     all: bool,
     /// No host matches, as another question has found.
     no_match: bool,
@@ -128,7 +133,7 @@ fn render(
         memory::write(&mut out, report, &frame, screen);
     }
     if let Some(report) = &answer.roll {
-        roll::write(&mut out, report, &frame, screen);
+        roll::write(&mut out, report, shown.all, &frame, screen);
     }
     if let Some(report) = &answer.balance {
         balance::write(&mut out, report, shown.all, &frame, screen);
@@ -241,6 +246,11 @@ pub(crate) fn json_time(time: Option<&prost_types::Timestamp>) -> Option<String>
             at.to_string()
         }
     })
+}
+
+/// `WINDOW_STATE_NOT_JUDGED` as `not_judged`.
+pub(crate) fn json_word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
 fn wire_micros(micros: i64) -> Result<Timestamp, jiff::Error> {

@@ -3,17 +3,18 @@
 use anstyle::Style;
 use rowcall_proto::v1::{self, WindowState};
 
-use super::{Frame, instant};
+use super::{Frame, instant, unobserved};
 use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, ODD, Screen, Table};
 
 /// Fewest letters in a line.
 const MIN_LETTERS: usize = 12;
 
 /// A state's letter, style and words, the most alarming first.
-const STATES: [(WindowState, char, Style, &str); 7] = [
+const STATES: [(WindowState, char, Style, &str); 8] = [
     (WindowState::Silent, 'S', BAD, "silent"),
     (WindowState::Unobserved, 'U', BAD, "unobserved"),
     (WindowState::Partial, 'P', ODD, "partial"),
+    (WindowState::Skewed, 'K', ODD, "skewed (its clock is off)"),
     (WindowState::Late, 'L', ODD, "late"),
     (WindowState::Excused, 'E', FAINT, "excused"),
     (WindowState::Complete, 'C', GOOD, "complete"),
@@ -22,7 +23,13 @@ const STATES: [(WindowState, char, Style, &str); 7] = [
 /// A state that this version does not know.
 const UNKNOWN: (char, Style) = ('?', ODD);
 
-pub(super) fn write(out: &mut String, report: &v1::RollReport, frame: &Frame, screen: &Screen) {
+pub(super) fn write(
+    out: &mut String,
+    report: &v1::RollReport,
+    all: bool,
+    frame: &Frame,
+    screen: &Screen,
+) {
     text::heading(out, "ROLL", "who answered in each finished window");
     if report.hosts == 0 {
         text::paragraph(out, screen, FAINT, &frame.no_hosts());
@@ -33,59 +40,114 @@ pub(super) fn write(out: &mut String, report: &v1::RollReport, frame: &Frame, sc
         (totals.complete, "complete", GOOD),
         (totals.silent, "silent", BAD),
         (totals.partial, "partial", ODD),
+        (totals.skewed, "skewed", ODD),
         (totals.late, "late", ODD),
         (totals.unobserved, "unobserved", BAD),
         (totals.excused, "excused", FAINT),
     ];
+    unobserved::write(out, &report.unobserved, frame, screen);
     if judged.iter().all(|(number, ..)| *number == 0) {
         text::paragraph(out, screen, FAINT, &frame.no_window(screen));
         return;
     }
-    if report.incomplete.is_empty() {
-        let complete = text::plural(report.complete_hosts.into(), "host");
-        let words = match (report.complete_hosts, report.hosts) {
-            (1, 1) => "The one host answered in every window since it joined.".to_owned(),
-            (complete_hosts, hosts) if complete_hosts == hosts => {
-                format!("All {complete} answered in every window since they joined.")
-            }
-            (_, hosts) => format!(
-                "{complete} of {hosts} answered in every window; the others joined too late to judge."
-            ),
-        };
-        text::paragraph(out, screen, GOOD, &words);
-    } else {
-        hosts(out, &report.incomplete, screen);
-        if report.complete_hosts > 0 {
-            let complete = text::plural(report.complete_hosts.into(), "further host");
-            let words = format!("{complete} answered in every window.");
-            text::paragraph(out, screen, Style::new(), &words);
-        }
-    }
-    let all: u64 = judged.iter().map(|(number, ..)| number).sum();
-    let mut line = format!("  {}: ", text::plural(all, "window"));
-    if report.hosts > 1 {
-        line = format!(
-            "  {} of {}: ",
-            text::plural(all, "window"),
-            text::plural(report.hosts.into(), "host")
-        );
-    }
-    let parts: Vec<String> = judged
+    let (explained, shown): (Vec<_>, Vec<_>) = report
+        .incomplete
         .iter()
-        .filter(|(number, ..)| *number > 0)
-        .map(|(number, name, style)| {
-            text::paint(*style, &format!("{} {name}", text::count(*number)))
-        })
-        .collect();
-    line.push_str(&parts.join(", "));
-    if totals.not_judged > 0 {
-        let rest = format!("; {} not judged", text::count(totals.not_judged));
-        line.push_str(&text::paint(FAINT, &rest));
+        .partition(|host| !all && unobserved::explains(&report.unobserved, frame, host));
+    if !shown.is_empty() {
+        hosts(out, &shown, screen);
     }
-    text::line(out, &line);
+    let kept = u64::try_from(explained.len()).unwrap_or(u64::MAX);
+    if kept > 0 {
+        let noun = if shown.is_empty() { "host" } else { "further host" };
+        let whose = text::plural(kept, noun);
+        let words = format!(
+            "{whose} kept the samples of a time that nobody observed, and sent them late; --all \
+             shows which."
+        );
+        text::paragraph(out, screen, Style::new(), &words);
+    }
+    answered(out, report, totals, screen);
+    counts(out, &judged, totals.not_judged, report.hosts, screen);
 }
 
-fn hosts(out: &mut String, incomplete: &[v1::RollHost], screen: &Screen) {
+/// How many windows are in which state, broken between states where the line would be too long.
+fn counts(
+    out: &mut String,
+    judged: &[(u64, &str, Style)],
+    not_judged: u64,
+    hosts: u32,
+    screen: &Screen,
+) {
+    let mut parts: Vec<(Style, String)> = judged
+        .iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, name, style)| (*style, format!("{} {name}", text::count(*number))))
+        .collect();
+    if not_judged > 0 {
+        parts.push((FAINT, format!("{} not judged", text::count(not_judged))));
+    }
+    let windows = text::plural(judged.iter().map(|(number, ..)| number).sum(), "window");
+    let mut line = match hosts {
+        0 | 1 => format!("  {windows}: "),
+        _ => format!("  {windows} of {}: ", text::plural(hosts.into(), "host")),
+    };
+    let mut width = line.chars().count();
+    let last = parts.len().saturating_sub(1);
+    for (index, (style, part)) in parts.iter().enumerate() {
+        // Those that are not judged are not among the windows of this line.
+        let comma = match last - index {
+            0 => "",
+            1 if not_judged > 0 => ";",
+            _ => ",",
+        };
+        let takes = part.chars().count() + comma.len();
+        if width + takes > screen.width {
+            text::line(out, line.trim_end());
+            line = "    ".to_owned();
+            width = line.len();
+        }
+        line.push_str(&format!("{}{comma} ", text::paint(*style, part)));
+        width += takes + 1;
+    }
+    text::line(out, line.trim_end());
+}
+
+/// Hosts of which every observed window is complete.
+fn answered(out: &mut String, report: &v1::RollReport, totals: v1::RollTotals, screen: &Screen) {
+    let (complete, all) = (report.complete_hosts, report.hosts);
+    let windows = match totals.unobserved {
+        0 => "in every window",
+        _ => "in every window that was observed",
+    };
+    if !report.incomplete.is_empty() {
+        if complete > 0 {
+            let complete = text::plural(complete.into(), "further host");
+            let words = format!("{complete} answered {windows}.");
+            text::paragraph(out, screen, Style::new(), &words);
+        }
+        return;
+    }
+    let words = match (complete, all) {
+        (0, _) => return,
+        (1, 1) => format!("The one host answered {windows} since it joined."),
+        _ if complete == all => {
+            format!(
+                "All {} answered {windows} since they joined.",
+                text::plural(all.into(), "host")
+            )
+        }
+        _ => format!(
+            "{} of {} answered {windows}; the others joined too late to judge{}.",
+            text::plural(complete.into(), "host"),
+            text::count(all.into()),
+            if totals.unobserved > 0 { ", or nobody observed them" } else { "" },
+        ),
+    };
+    text::paragraph(out, screen, GOOD, &words);
+}
+
+fn hosts(out: &mut String, incomplete: &[&v1::RollHost], screen: &Screen) {
     let columns = [
         Column::left("HOST"),
         Column::right("SILENT"),

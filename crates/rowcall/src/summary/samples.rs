@@ -7,9 +7,31 @@ use super::{Shown, render};
 use crate::text::Screen;
 use crate::text::tests::{plain, screen};
 
-fn at(text: &str) -> Option<prost_types::Timestamp> {
+pub(super) fn at(text: &str) -> Option<prost_types::Timestamp> {
     let at: Timestamp = text.parse().unwrap();
     Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+/// A host of the roll, its windows by their letters.
+pub(super) fn roll(name: &str, letters: &str, last: Option<&str>) -> v1::RollHost {
+    v1::RollHost {
+        host_name: name.to_owned(),
+        states: letters
+            .chars()
+            .map(|letter| match letter {
+                'C' => WindowState::Complete.into(),
+                'S' => WindowState::Silent.into(),
+                'P' => WindowState::Partial.into(),
+                'L' => WindowState::Late.into(),
+                'U' => WindowState::Unobserved.into(),
+                'E' => WindowState::Excused.into(),
+                'K' => WindowState::Skewed.into(),
+                _ => i32::from(WindowState::NotJudged),
+            })
+            .collect(),
+        samples: vec![10; letters.len()],
+        last_sample_at: last.and_then(at),
+    }
 }
 
 /// Four hosts over an hour in windows of 10 minutes.
@@ -28,21 +50,6 @@ pub(super) fn answer() -> v1::SummaryResponse {
         host_name: name.to_owned(),
         used_percent: used.to_vec(),
         unavailable_percent: used.iter().map(|value| value / 2.0).collect(),
-    };
-    let roll = |name: &str, letters: &str, last: Option<&str>| v1::RollHost {
-        host_name: name.to_owned(),
-        states: letters
-            .chars()
-            .map(|letter| match letter {
-                'C' => WindowState::Complete.into(),
-                'S' => WindowState::Silent.into(),
-                'P' => WindowState::Partial.into(),
-                'L' => WindowState::Late.into(),
-                _ => i32::from(WindowState::NotJudged),
-            })
-            .collect(),
-        samples: vec![10; letters.len()],
-        last_sample_at: last.and_then(at),
     };
     let spread = |mean: f32| v1::Spread {
         mean: Some(mean),
@@ -99,6 +106,7 @@ pub(super) fn answer() -> v1::SummaryResponse {
             ],
             complete_hosts: 2,
             hosts: 4,
+            unobserved: Vec::new(),
         }),
         balance: Some(v1::BalanceReport {
             windows: vec![
@@ -116,6 +124,29 @@ pub(super) fn answer() -> v1::SummaryResponse {
                 detail: "312 samples dropped: the queue was full".to_owned(),
             }],
             total_findings: 2,
+            ledger_totals: Some(v1::Ledger {
+                due: 41_312,
+                committed: 40_998,
+                spooled: 2,
+                dropped: 312,
+                duplicates: 4,
+                epochs: 4,
+                ..v1::Ledger::default()
+            }),
+            ledger: vec![v1::HostLedger {
+                host_name: "big1".to_owned(),
+                spool_epoch: (1 << 62) + 1,
+                opened_at: at("2026-11-01T08:00:00Z"),
+                closed_at: None,
+                counts: Some(v1::Ledger {
+                    due: 10_312,
+                    committed: 9_998,
+                    spooled: 2,
+                    dropped: 312,
+                    epochs: 1,
+                    ..v1::Ledger::default()
+                }),
+            }],
         }),
     }
 }
@@ -128,7 +159,7 @@ fn shown(screen: &Screen, only: impl Fn(&mut v1::SummaryResponse)) -> String {
 }
 
 /// Only this report.
-fn keep(answer: &mut v1::SummaryResponse, report: v1::Report) {
+pub(super) fn keep(answer: &mut v1::SummaryResponse, report: v1::Report) {
     let all = std::mem::take(answer);
     *answer = v1::SummaryResponse {
         from: all.from,
