@@ -21,7 +21,7 @@ use rowcall_e2e::faults::{agents, aggregators, databases, limits, links, spools}
 use rowcall_e2e::scene::Outcome;
 
 /// The parts, in the order in which they run.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "agents",
     "aggregators",
     "turns",
@@ -31,6 +31,7 @@ const PARTS: [&str; 15] = [
     "restore",
     "dropped",
     "halt",
+    "unread",
     "full-disk",
     "rolled-back",
     "connections",
@@ -136,6 +137,7 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
         "restore" => databases::restored(forgets(3_600), &told).await?,
         "dropped" => databases::made_again(forgets(1_200), &told).await?,
         "halt" => databases::halted(10, size.seconds(60), &told).await?,
+        "unread" => links::unread(size.seconds(60), &told).await?,
         "full-disk" => {
             let disk = FullDisk { bytes: 2 << 20, samples: size.of(6_000) };
             return spools::full_disk(disk, &told).await;

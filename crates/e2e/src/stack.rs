@@ -133,7 +133,15 @@ impl Aggregator {
     ) -> Result<Self> {
         let mut command = serve(files, trust_domain, database, interval)?;
         command.args(["--listen", "127.0.0.1:0", "--http-listen", "off"]);
-        let process = Process::start("rowcall-aggregator", &mut command)?;
+        Self::of(&mut command).await
+    }
+
+    /// Starts one by this command and waits until agents are welcome.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn of(command: &mut Command) -> Result<Self> {
+        let process = Process::start("rowcall-aggregator", command)?;
         let line = process.line("listening").await;
         // Then the schema stands, too.
         process.line("agents are welcome").await;

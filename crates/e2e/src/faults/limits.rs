@@ -1,19 +1,17 @@
 //! What runs out: connections of the database, locks, file descriptors.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rowcall_testkit::database::{Client, Database, connect};
-use rowcall_testkit::process::Process;
 use rowcall_testkit::server::OwnServer;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::host::within;
 use crate::scene::{Outcome, Say, Scene};
-use crate::stack::{TRUST_DOMAIN, serve};
+use crate::stack::{Aggregator, TRUST_DOMAIN, serve};
 
 /// Idle clients take every connection of the server, those of the aggregator too; later they go.
 ///
@@ -79,9 +77,7 @@ pub async fn few_files(lasts: Duration, say: Say<'_>) -> Result<Outcome> {
     let mut command = serve(&scene.site.server()?, TRUST_DOMAIN, &url, "20ms")?;
     command.args(["--listen", "127.0.0.1:0", "--http-listen", "off"]);
     let limit = ["prlimit", "--nofile=256", "--"].map(str::to_owned);
-    let process = Process::start("rowcall-aggregator", &mut within(&limit, command))?;
-    let address = address(&process.line("listening").await)?;
-    process.line("agents are welcome").await;
+    let Aggregator { process, address } = Aggregator::of(&mut within(&limit, command)).await?;
     scene.start(&[address])?;
     scene.recovered(&url).await?;
     let mut silent = Vec::new();
@@ -101,12 +97,6 @@ pub async fn few_files(lasts: Duration, say: Say<'_>) -> Result<Outcome> {
     scene.outcome.notes.push(format!("256 files: {:.0} % of a CPU", share * 100.0));
     scene.recovered(&url).await?;
     scene.settle(&url).await
-}
-
-/// The address in an aggregator's line "listening".
-pub(super) fn address(line: &str) -> Result<SocketAddr> {
-    let found = line.split_whitespace().find_map(|word| word.strip_prefix("address="));
-    found.with_context(|| format!("no address in {line:?}"))?.parse().context("an address")
 }
 
 /// CPU time that a process has spent, in seconds.

@@ -8,15 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rowcall_testkit::database::Database;
 use rowcall_testkit::poll::wait_for;
-use rowcall_testkit::process::Process;
 use rowcall_testkit::proxy::Proxy;
 use rowcall_testkit::remote::{Remote, Role};
 use tokio::time::{Instant, sleep};
 
-use super::limits::address;
+use super::spools::resident;
 use crate::host::within;
 use crate::scene::{Outcome, Say, Scene};
-use crate::stack::{TRUST_DOMAIN, serve};
+use crate::stack::{Aggregator, TRUST_DOMAIN, serve};
 
 /// Both sides notice within 40 s; ten times that fails.
 const NOTICED: Duration = Duration::from_secs(400);
@@ -138,6 +137,41 @@ pub enum Lasts {
     UntilNoticed,
 }
 
+/// What the aggregator says is not read for a while, then what the agents say: connections stay, and
+/// their windows fill. Neither side may take memory for what the other doesn't take.
+///
+/// # Errors
+/// When samples don't come back, or a side grows.
+pub async fn unread(lasts: Duration, say: Say<'_>) -> Result<Outcome> {
+    let mut scene = Scene::new(3, "10ms", say)?;
+    let database = Database::create().await?;
+    let url = database.url();
+    let aggregator = scene.aggregator(&url).await?;
+    let proxy = Proxy::to(aggregator.address).await?;
+    scene.start(&[proxy.address()])?;
+    scene.recovered(&url).await?;
+    for (who, hold) in
+        [("answers", Proxy::hold_answers as fn(&Proxy, bool)), ("requests", Proxy::hold_requests)]
+    {
+        let process = match who {
+            "answers" => aggregator.process.pid(),
+            _ => scene.hosts[0].process()?.pid(),
+        };
+        let before = resident(process)?;
+        hold(&proxy, true);
+        sleep(lasts).await;
+        let grown = resident(process)?.saturating_sub(before) >> 10;
+        hold(&proxy, false);
+        say(&format!("{who} were not read for {lasts:?}"));
+        ensure!(grown < 10 << 10, "{who} not read: the process has grown by {grown} KiB");
+        let note = format!("{who} not read: who sends them grew by {grown} KiB");
+        scene.outcome.notes.push(note);
+        scene.outcome.faults += 1;
+        scene.recovered(&url).await?;
+    }
+    scene.settle(&url).await
+}
+
 /// The link between an agent and the aggregator swallows everything. None where no network can be
 /// made.
 ///
@@ -150,9 +184,7 @@ pub async fn agents_link(lasts: Lasts, say: Say<'_>) -> Result<Option<Outcome>> 
     let url = database.url();
     let mut command = serve(&scene.site.server()?, TRUST_DOMAIN, &url, "20ms")?;
     command.args(["--listen", "0.0.0.0:0", "--http-listen", "off"]);
-    let aggregator = Process::start("rowcall-aggregator", &mut command)?;
-    let address = address(&aggregator.line("listening").await)?;
-    aggregator.line("agents are welcome").await;
+    let Aggregator { process: aggregator, address } = Aggregator::of(&mut command).await?;
     let far = &mut scene.hosts[0];
     far.within = network.inside();
     let from_there = format!("https://{}:{}", network.here, address.port());
@@ -216,9 +248,7 @@ pub async fn databases_link(lasts: Lasts, say: Say<'_>) -> Result<Option<Outcome
     let mut command = serve(&scene.site.server()?, TRUST_DOMAIN, &far, "20ms")?;
     command.args(["--listen", "127.0.0.1:0", "--http-listen", "off"]);
     let mut command = within(&network.inside(), command);
-    let aggregator = Process::start("rowcall-aggregator", &mut command)?;
-    let address = address(&aggregator.line("listening").await)?;
-    aggregator.line("agents are welcome").await;
+    let Aggregator { process: aggregator, address } = Aggregator::of(&mut command).await?;
     for host in &mut scene.hosts {
         host.within = network.inside();
     }

@@ -155,7 +155,7 @@ fn count(scene: &mut Scene<'_>) -> Result<u64> {
 }
 
 /// A process's memory that is in RAM, in bytes.
-fn resident(process: u32) -> Result<u64> {
+pub(super) fn resident(process: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")).context("no VmRSS")?;
