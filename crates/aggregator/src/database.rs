@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::backoff::Backoff;
-use rowcall_store::{Settings, Store};
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
+use rowcall_store::{Error as StoreError, Kind, Settings, Store};
+use tokio::sync::{
+    Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit, watch,
+};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tracing::{info, warn};
@@ -59,7 +61,11 @@ pub(crate) struct Database {
     reachable: watch::Sender<bool>,
     era: AtomicU64,
     era_in_use: RwLock<()>,
-    schema_doubted: Notify,
+    /// That the database went back in time: what was said of it, and in which era.
+    went_back: Mutex<Option<(u64, String)>>,
+    doubted: Notify,
+    /// One at a time, on a connection that the pool has for it beyond those of the settings.
+    aside: Semaphore,
 }
 
 /// Nobody uses numbers of hosts while this is held.
@@ -86,7 +92,9 @@ impl Database {
             reachable,
             era: AtomicU64::new(0),
             era_in_use: RwLock::new(()),
-            schema_doubted: Notify::new(),
+            went_back: Mutex::default(),
+            doubted: Notify::new(),
+            aside: Semaphore::new(1),
         })
     }
 
@@ -106,14 +114,36 @@ impl Database {
         ClosedEra { _alone: self.era_in_use.write().await, era: &self.era }
     }
 
-    /// Somebody misses a table.
-    pub(crate) fn doubt_schema(&self) {
-        self.schema_doubted.notify_one();
+    /// What the database said of work in this era may mean that it is not what it was: it misses a
+    /// table, or what it had committed.
+    pub(crate) fn doubt(&self, error: &StoreError, era: u64) {
+        match error.kind() {
+            Kind::WentBack => {
+                *self.went_back.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((era, error.to_string()));
+            }
+            Kind::Schema => {}
+            _ => return,
+        }
+        self.doubted.notify_one();
     }
 
-    /// Waits until somebody misses a table.
-    pub(crate) async fn schema_doubted(&self) {
-        self.schema_doubted.notified().await;
+    /// Waits until somebody has such doubts.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// What was said of a database that went back in time, once and in this era only: who found it
+    /// before the era ended found the same.
+    pub(crate) fn take_went_back(&self) -> Option<String> {
+        let found = self.went_back.lock().unwrap_or_else(PoisonError::into_inner).take();
+        found.filter(|(era, _)| *era == self.era()).map(|(_, said)| said)
+    }
+
+    /// A turn for small work beside what agents send: it neither waits for the connections of
+    /// that, nor takes them.
+    pub(crate) async fn aside(&self) -> SemaphorePermit<'_> {
+        self.aside.acquire().await.expect("nobody closes the semaphore")
     }
 
     /// The store; UNAVAILABLE until the database was there once.

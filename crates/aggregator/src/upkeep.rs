@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::Error;
 use crate::database::{Database, Finder};
 use crate::metrics::Meters;
-use crate::registry::Registry;
+use crate::registry::{End, Registry};
 
 /// How often the database is asked for a sign of life.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,6 +49,7 @@ impl Upkeep {
         let Ok(store) = self.database.store() else { return Err(Error::Task("database")) };
         let mut schema = store.schema_id().await.ok().flatten();
         store.expect_schema(schema);
+        store.guard_marks(Arc::<Registry>::clone(&self.registry));
         info!("agents are welcome");
         self.ready.send_replace(true);
         let (mut looks, mut days) = (every(LOOK_INTERVAL), every(DAYS_INTERVAL));
@@ -56,14 +57,20 @@ impl Upkeep {
         loop {
             tokio::select! {
                 _ = looks.tick() => {
+                    let era = self.database.era();
                     let fault = match store.ping().await {
-                        Err(error) if error.kind() != Kind::Schema => Some(error.to_string()),
+                        Err(error) if !matches!(error.kind(), Kind::Schema | Kind::WentBack) => {
+                            Some(error.to_string())
+                        }
                         // It lives; a new connection may have found it replaced.
-                        Ok(()) | Err(_) => self.examine(store, &mut schema).await,
+                        result => {
+                            result.inspect_err(|error| self.database.doubt(error, era)).ok();
+                            self.examine(store, &mut schema).await
+                        }
                     };
                     self.database.found(Finder::Look, fault);
                 }
-                () = self.database.schema_doubted() => {
+                () = self.database.doubted() => {
                     doubts.tick().await;
                     if let Some(fault) = self.examine(store, &mut schema).await {
                         self.database.found(Finder::Look, Some(fault));
@@ -99,6 +106,9 @@ impl Upkeep {
     /// Whether the schema is still the one that all sessions belong to. Where it is gone, it is
     /// made anew. What keeps writes from it, if anything.
     async fn examine(&self, store: &Store, known: &mut Option<SchemaId>) -> Option<String> {
+        if let Some(said) = self.database.take_went_back() {
+            self.refill(&said).await;
+        }
         match store.schema_id().await {
             Ok(now) if now.is_some() && now == *known => None,
             Ok(_) => self.renew(store, known).await.unwrap_or_else(|error| {
@@ -108,6 +118,18 @@ impl Upkeep {
             // The next look sees it, and so does whoever needs the database.
             Err(_) => None,
         }
+    }
+
+    /// The database lost what it had committed: every agent is to come back, see how far its mark
+    /// is now, and send again from there.
+    async fn refill(&self, said: &str) {
+        // A restored database may have given a host's number to another one since. So nothing that
+        // was received before is committed: it is not acknowledged, and comes again.
+        let era = self.database.close_era().await;
+        era.end();
+        let streams = self.registry.end_all(End::Refill);
+        self.meters.went_back();
+        warn!(streams, "{said}: all agents come back and send again what it lost");
     }
 
     async fn renew(
@@ -123,7 +145,7 @@ impl Upkeep {
             era.end();
             *known = now;
             store.expect_schema(now);
-            let streams = self.registry.forget_all();
+            let streams = self.registry.end_all(End::Forgotten);
             let gone = now.is_none();
             warn!(streams, gone, "the database lost its schema: all hosts register again");
         }

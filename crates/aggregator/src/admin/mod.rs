@@ -43,7 +43,7 @@ impl AdminService for Admin {
             ));
         }
         let glob = hosts.name_glob.to_ascii_lowercase();
-        let (connected, gone) = self
+        let shown = self
             .registry
             .status(|name| glob.is_empty() || matches(glob.as_bytes(), name.as_bytes()));
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -56,9 +56,9 @@ impl AdminService for Admin {
             duplicate_samples: count(&self.counters.duplicates),
             quarantined_samples: count(&self.counters.quarantined),
             database_error: self.database.error().unwrap_or_default(),
-            connected,
-            disconnected_hosts: u32::try_from(gone).unwrap_or(u32::MAX),
-            gone: Vec::new(),
+            connected: shown.connected,
+            disconnected_hosts: u32::try_from(shown.gone_in_all).unwrap_or(u32::MAX),
+            gone: shown.gone,
         };
         if response.encoded_len() > MAX_STATUS_BYTES {
             return Err(Status::resource_exhausted(format!(

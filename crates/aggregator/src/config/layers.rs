@@ -75,7 +75,12 @@ impl Values {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
-                self.problems.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
+                // Not the line itself, which may hold a password.
+                let line = error.span().map_or(1, |span| {
+                    1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+                });
+                let (path, why) = (path.display(), error.message());
+                self.problems.push(format!("{path}, line {line}: {why}"));
                 return;
             }
         };

@@ -4,26 +4,27 @@
 //! a file or the environment, never from a flag, where every user of the machine could read it.
 
 mod layers;
+mod reader;
 mod settings;
 mod value;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use rowcall_core::id::HostName;
 use rowcall_core::session::aggregator::HELLO_DEADLINE;
-use rowcall_store::{check_url, url_has_password, url_shown};
+use rowcall_store::url_shown;
 use rowcall_tls::identity::TrustDomain;
 use rowcall_tls::load::Files;
-use tracing_subscriber::EnvFilter;
 
-use layers::{Source, Value, Values};
+use layers::Values;
+use reader::Reader;
 use settings::SETTINGS;
-use value::{parse_duration, parse_size, show_duration};
 
+pub use crate::deadman::{DeadManUrl, InvalidUrl};
 pub use settings::{DEFAULT_FILE, with_flags};
 
 /// The variable that names the settings file.
@@ -33,9 +34,6 @@ const FILE_VARIABLE: &str = "ROWCALL_CONFIG";
 const TO_SERVE: [&str; 4] = ["database", "certificate", "key", "client_ca"];
 /// And those of what only has to do with the database.
 const FOR_DATABASE: [&str; 1] = ["database"];
-
-/// What `max_database_size` may be, in bytes: 1 GiB to 1 PiB.
-const SIZES: std::ops::RangeInclusive<u64> = 1 << 30..=1 << 50;
 
 /// Which database.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,6 +76,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where it answers probes and gives metrics, over HTTP without TLS; none: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// What this aggregator is called where several write to one database.
+    pub name: HostName,
     /// Which database it writes to.
     pub database: Database,
     /// Where an embedded database lies.
@@ -112,6 +112,10 @@ pub struct Config {
     pub retention: Duration,
     /// Above this size of the database the oldest day of samples is dropped.
     pub max_database_bytes: Option<u64>,
+    /// How long silence is excused after an agent's Bye.
+    pub excuse: Duration,
+    /// What is called while rows are committed; none: nothing.
+    pub dead_man_url: Option<DeadManUrl>,
     /// Whether the schema is brought up to date at the start.
     pub migrate: bool,
     /// Threads of the runtime; for [`crate::serve`]'s caller.
@@ -207,6 +211,7 @@ impl Config {
             }
         }
         reader.password_in_flag();
+        reader.secret_in_flag();
         let config = reader.config();
         let mut problems = reader.problems;
         problems.extend(config.disorder());
@@ -273,151 +278,6 @@ fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && (every || one.ip() == other.ip())
 }
 
-/// Reads values one by one and collects what is wrong with them. What has a problem gets its
-/// default, so that the others can be looked at.
-struct Reader {
-    values: Values,
-    problems: Vec<String>,
-}
-
-impl Reader {
-    fn config(&mut self) -> Config {
-        let database = match self.text("database").as_str() {
-            "embedded" => Database::Embedded,
-            url => Database::Url(url.to_owned()),
-        };
-        Config {
-            listen: self.parsed("listen", "an address and port such as 0.0.0.0:7443"),
-            http_listen: self.required("http_listen", |text| match text {
-                "off" => Ok(None),
-                address => address.parse().map(Some).map_err(|_| {
-                    format!(
-                        "{address:?} is neither an address and port such as 127.0.0.1:7445 nor \
-                         the word off"
-                    )
-                }),
-            }),
-            database,
-            data_dir: self.path("data_dir"),
-            files: Files {
-                certificate: self.path("certificate"),
-                key: self.path("key"),
-                authorities: self.path("client_ca"),
-            },
-            trust_domain: self.values.get("trust_domain").cloned().and_then(|value| {
-                self.checked("trust_domain", &value, |t| {
-                    TrustDomain::parse(t).map_err(|e| e.to_string())
-                })
-            }),
-            interval: self.duration("interval", 10, 86_400_000),
-            flush_rows: self.number("flush_rows", 1, 10_000),
-            flush_after: self.duration("flush_after", 1, 10_000),
-            ingest_connections: self.number("ingest_connections", 2, 64),
-            report_connections: self.number("report_connections", 1, 64),
-            statement_timeout: self.duration("statement_timeout", 100, 3_600_000),
-            pool_wait: self.duration("pool_wait", 10, 3_600_000),
-            drain_deadline: self.duration("drain_deadline", 10, 300_000),
-            handshake_timeout: self.duration("handshake_timeout", 100, 10_000),
-            max_handshakes: self.number("max_handshakes", 1, 65_536),
-            max_handshakes_per_source: self.number("max_handshakes_per_source", 1, 65_536),
-            retention: self.duration("retention", 7 * 86_400_000, 3_650 * 86_400_000),
-            max_database_bytes: self.values.get("max_database_size").cloned().and_then(|value| {
-                self.checked("max_database_size", &value, |text| match parse_size(text)? {
-                    bytes if SIZES.contains(&bytes) => Ok(bytes),
-                    _ => Err(format!("{text} is not between 1GiB and 1PiB")),
-                })
-            }),
-            migrate: self.parsed("migrate", "true or false"),
-            workers: self.number("workers", 1, 64),
-            log_format: self.required("log_format", |text| match text {
-                "text" => Ok(LogFormat::Text),
-                "json" => Ok(LogFormat::Json),
-                other => Err(format!("{other:?} is neither text nor json")),
-            }),
-            log_level: self.required("log_level", |text| {
-                EnvFilter::try_new(text)
-                    .map(|_| text.to_owned())
-                    .map_err(|error| format!("{text:?} is no log filter: {error}"))
-            }),
-        }
-    }
-
-    /// A file or folder. Where it is not set, that is said elsewhere.
-    fn path(&mut self, key: &'static str) -> PathBuf {
-        let found = self.values.get(key).cloned();
-        let read = |text: &str| match text {
-            "" => Err("the path is empty; name a file".to_owned()),
-            path => Ok(PathBuf::from(path)),
-        };
-        found.and_then(|value| self.checked(key, &value, read)).unwrap_or_default()
-    }
-
-    fn text(&self, key: &'static str) -> String {
-        self.values.get(key).map(|value| value.text.clone()).unwrap_or_default()
-    }
-
-    /// A setting that has a default.
-    fn required<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> T {
-        let found = self.values.get(key).cloned();
-        found.and_then(|value| self.checked(key, &value, &read)).unwrap_or_else(|| {
-            let default = SETTINGS.iter().find(|s| s.key == key).and_then(|s| s.default);
-            default
-                .and_then(|text| read(text).ok())
-                .expect("the table gives every such setting a default that can be read")
-        })
-    }
-
-    fn checked<T>(
-        &mut self,
-        key: &'static str,
-        value: &Value,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        read(value.text.trim())
-            .map_err(|problem| self.problems.push(format!("{key} ({}): {problem}", value.source)))
-            .ok()
-    }
-
-    fn parsed<T: FromStr>(&mut self, key: &'static str, expected: &str) -> T {
-        self.required(key, |text| text.parse().map_err(|_| format!("{text:?} is not {expected}")))
-    }
-
-    fn number(&mut self, key: &'static str, least: usize, most: usize) -> usize {
-        self.required(key, |text| match text.replace('_', "").parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(format!("{text:?} is no whole number between {least} and {most}")),
-        })
-    }
-
-    fn duration(&mut self, key: &'static str, least_ms: u64, most_ms: u64) -> Duration {
-        let (least, most) = (Duration::from_millis(least_ms), Duration::from_millis(most_ms));
-        self.required(key, |text| match parse_duration(text)? {
-            duration if (least..=most).contains(&duration) => Ok(duration),
-            _ => Err(format!(
-                "{text} is not between {} and {}",
-                show_duration(least),
-                show_duration(most)
-            )),
-        })
-    }
-
-    fn password_in_flag(&mut self) {
-        let flag =
-            self.values.get("database").filter(|value| matches!(value.source, Source::Flag(_)));
-        let Some(url) = flag.map(|value| &value.text).filter(|url| url_has_password(url)) else {
-            return;
-        };
-        let unreadable = check_url(url).err();
-        let problem = unreadable.map(|why| format!("{why}; if it holds a password: "));
-        self.problems.push(format!(
-            "database (flag --database): {}a password in a flag is visible to every user of this \
-             machine; take it out and give it in the settings file, in ROWCALL_DATABASE, or with \
-             passfile=FILE in the URL",
-            problem.unwrap_or_default()
-        ));
-    }
-}
-
 /// The settings in force as a settings file, each with where it comes from.
 fn print(values: &Values) -> String {
     let mut shown = String::new();
@@ -427,6 +287,8 @@ fn print(values: &Values) -> String {
                 let text = match (setting.key, value.text.as_str()) {
                     ("database", "embedded") => value.text.clone(),
                     ("database", url) => url_shown(url),
+                    ("dead_man_url", url) => DeadManUrl::parse(url.trim())
+                        .map_or_else(|_| "********".to_owned(), |url| url.to_string()),
                     _ => value.text.clone(),
                 };
                 format!("{} = {} # {}\n", setting.key, toml::Value::String(text), value.source)

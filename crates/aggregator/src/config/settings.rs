@@ -31,7 +31,7 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub(super) const SETTINGS: [Setting; 25] = [
+pub(super) const SETTINGS: [Setting; 28] = [
     setting(
         "listen",
         Some("0.0.0.0:7443"),
@@ -49,6 +49,12 @@ pub(super) const SETTINGS: [Setting; 25] = [
         None,
         "URL",
         "PostgreSQL URL without a password, or the word `embedded`: a private server under data_dir",
+    ),
+    setting(
+        "name",
+        None,
+        "NAME",
+        "What reports and logs of this database call this aggregator; by default the kernel's host name",
     ),
     setting("data_dir", Some("/var/lib/rowcall"), "DIR", "Directory of the embedded server"),
     setting("certificate", None, "FILE", "Server certificate, then its intermediates, PEM"),
@@ -127,6 +133,18 @@ pub(super) const SETTINGS: [Setting; 25] = [
         None,
         "SIZE",
         "Above this size of the database the oldest day of samples is dropped, such as 100GiB; 1GiB to 1PiB",
+    ),
+    setting(
+        "excuse",
+        Some("15min"),
+        "DURATION",
+        "How long a host may be silent after its agent was stopped on purpose before it counts as silent, 0s to 24h",
+    ),
+    setting(
+        "dead_man_url",
+        None,
+        "URL",
+        "URL to call once a minute while rows are committed, http or https; a secret, so not as a flag",
     ),
     setting("migrate", Some("true"), "BOOL", "Bring the database's schema up to date at the start"),
     setting("workers", Some("2"), "NUMBER", "Threads, 1 to 64"),

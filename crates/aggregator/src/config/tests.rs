@@ -180,6 +180,8 @@ fn every_setting_can_come_from_the_environment() {
             "ROWCALL_CLIENT_CA" => "/run/credentials/x/ca",
             "ROWCALL_TRUST_DOMAIN" => "cluster.example",
             "ROWCALL_MAX_DATABASE_SIZE" => "2TiB",
+            "ROWCALL_NAME" => "agg1",
+            "ROWCALL_DEAD_MAN_URL" => "https://hc.example/x",
             other => {
                 let known = SETTINGS.iter().find(|s| settings::variable(s.key) == other);
                 return known.and_then(|setting| setting.default).map(str::to_owned);
@@ -219,4 +221,39 @@ fn an_empty_path_is_refused() {
     let file = LEAST.replace("key = 'k'", "key = ''");
     let problems = from_file_text(&file).unwrap_err().to_string();
     assert_eq!(problems, "key (file settings): the path is empty; name a file");
+}
+
+#[test]
+fn what_an_aggregator_is_called_and_how_long_it_excuses_can_be_set() {
+    let config = load(LEAST, &[], &[]).unwrap().0;
+    assert!(!config.name.as_str().is_empty(), "by default as the kernel calls the machine");
+    assert_eq!((config.excuse, config.dead_man_url), (Duration::from_secs(900), None));
+    let file = format!("{LEAST}name = 'Agg-1'\nexcuse = '0s'\n");
+    let config = load(&file, &[], &[]).unwrap().0;
+    assert_eq!((config.name.as_str(), config.excuse), ("agg-1", Duration::ZERO));
+    for (line, part) in [
+        ("name = 'a b'", "only a-z, 0-9, '.', '_' and '-' are allowed"),
+        ("excuse = '25h'", "25h is not between 0ms and 1d"),
+    ] {
+        let problems = from_file_text(&format!("{LEAST}{line}\n")).unwrap_err().to_string();
+        assert!(problems.contains(part), "{problems}");
+    }
+}
+
+#[test]
+fn the_dead_mans_url_is_kept_secret() {
+    let url = "https://hc.example/SECRET";
+    let (config, shown) = load(LEAST, &[("ROWCALL_DEAD_MAN_URL", url)], &[]).unwrap();
+    assert!(
+        shown.contains("dead_man_url = \"https://hc.example/********\" # environment"),
+        "{shown}"
+    );
+    assert!(!shown.contains("SECRET") && !format!("{config:?}").contains("SECRET"));
+    let problems = load(LEAST, &[], &["--dead-man-url", url]).unwrap_err().to_string();
+    assert!(problems.contains("give it in the settings file or in ROWCALL_DEAD_MAN_URL"));
+    assert!(!problems.contains("SECRET"), "{problems}");
+    for wrong in ["dead_man_url = 'htp://h/SECRET'", "dead_man_url = https://h/SECRET"] {
+        let problems = from_file_text(&format!("{LEAST}{wrong}\n")).unwrap_err().to_string();
+        assert!(!problems.contains("SECRET"), "{problems}");
+    }
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
-};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use rowcall_core::id::UnixMicros;
 use rowcall_store::Store;
 use rowcall_tls::accept::{HandshakeCounts, Refusal};
 
-use super::process;
+use super::families::{Families, number};
+use super::{process, spools};
 use crate::connections::Connections;
 use crate::database::Database;
+use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::{Presence, Registry, State};
 use crate::telemetry::queue::{QUEUE_RECORDS, Queue};
@@ -45,6 +45,7 @@ pub(crate) struct Sources {
     pub(crate) connections: Arc<Connections>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) database: Arc<Database>,
+    pub(crate) farewells: Arc<Farewells>,
     pub(crate) queue: Queue,
 }
 
@@ -52,7 +53,9 @@ impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut to = Families(encoder);
         self.process(&mut to)?;
-        self.hosts(&mut to)?;
+        let hosts = self.registry.presence();
+        spools::encode(&hosts, &mut to)?;
+        Self::hosts(hosts, &mut to)?;
         self.records(&mut to)?;
         self.doors(&mut to)?;
         self.database(&mut to)
@@ -84,8 +87,7 @@ impl Sources {
         )
     }
 
-    fn hosts(&self, to: &mut Families<'_>) -> fmt::Result {
-        let mut hosts = self.registry.presence();
+    fn hosts(mut hosts: Vec<Presence>, to: &mut Families<'_>) -> fmt::Result {
         let count = |state| hosts.iter().filter(|host| host.state == state).count();
         to.gauges(
             "hosts",
@@ -137,6 +139,11 @@ impl Sources {
                 seconds(at),
             )?;
         }
+        to.gauge(
+            "farewells_waiting",
+            "Agents that said Bye which the database does not know of yet",
+            number(self.farewells.waiting()),
+        )?;
         to.gauge("queue_records", "Records that wait to be written", number(self.queue.records()))?;
         to.gauge(
             "queue_limit_records",
@@ -200,50 +207,6 @@ fn pools(store: &Store, to: &mut Families<'_>) -> fmt::Result {
     to.gauges("pool_limit_connections", "Most connections of a pool", limit)?;
     let waiting = pools.iter().map(|(pool, status)| ([("pool", *pool)], number(status.waiting)));
     to.gauges("pool_waiting", "Calls that wait for a connection of a pool", waiting)
-}
-
-/// Writes families.
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
-    }
-
-    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        values
-            .into_iter()
-            .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&value, None)
-    }
-
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        values.into_iter().try_for_each(|(labels, value)| {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
-        })
-    }
-}
-
-/// Counts are far below 2^63.
-fn number(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
 }
 
 /// Microseconds since 1970 in seconds; exact to the microsecond for the next 200 years.

@@ -2,12 +2,14 @@
 //!
 //! [`Meters`] is what other parts count with; it costs an atomic or a short lock. What they keep
 //! anyway (who is connected, how full the queue is) is read when somebody asks. Nothing here asks
-//! PostgreSQL. The number of series is bounded: [`collect::MAX_HOST_SERIES`] hosts, and a hundred
-//! others.
+//! PostgreSQL. The number of series is bounded: [`collect::MAX_HOST_SERIES`] hosts, five for each of
+//! [`spools::MAX_TROUBLED`] whose spool is in trouble, and a hundred others.
 
 mod ack;
 mod collect;
+mod families;
 mod process;
+mod spools;
 
 use std::fmt;
 use std::sync::Arc;
@@ -71,6 +73,16 @@ pub(crate) struct Meters {
     acknowledgements: Histogram,
     streams_ended: Family<Label, Counter>,
     days_dropped: Family<Label, Counter>,
+    replayed: Counter,
+    refills: Counter,
+    went_back: Counter,
+    heartbeats: Family<Label, Counter>,
+    dead_man_calls: Family<Label, Counter>,
+}
+
+/// How something went, as a label.
+const fn result(well: bool) -> Label {
+    [("result", if well { "ok" } else { "failed" })]
 }
 
 impl Meters {
@@ -81,6 +93,11 @@ impl Meters {
             acknowledgements: Histogram::new(LATENCY_BUCKETS),
             streams_ended: Family::default(),
             days_dropped: Family::default(),
+            replayed: Counter::default(),
+            refills: Counter::default(),
+            went_back: Counter::default(),
+            heartbeats: Family::default(),
+            dead_man_calls: Family::default(),
         };
         // A series that begins with its first event hides that event from `rate()`.
         for end in StreamEnd::ALL {
@@ -88,6 +105,10 @@ impl Meters {
         }
         for reason in [DropReason::Age, DropReason::Size] {
             drop(meters.days_dropped.get_or_create(&[("reason", reason.as_str())]));
+        }
+        for well in [true, false] {
+            drop(meters.heartbeats.get_or_create(&result(well)));
+            drop(meters.dead_man_calls.get_or_create(&result(well)));
         }
         Arc::new(meters)
     }
@@ -110,6 +131,31 @@ impl Meters {
     /// A stream ended.
     pub(crate) fn stream_ended(&self, end: StreamEnd) {
         self.streams_ended.get_or_create(&end.label()).inc();
+    }
+
+    /// Samples are committed that had come long after their time.
+    pub(crate) fn replayed(&self, samples: u64) {
+        self.replayed.inc_by(samples);
+    }
+
+    /// A session was ended so that its agent sends again what the database lost.
+    pub(crate) fn refilled(&self) {
+        self.refills.inc();
+    }
+
+    /// The database was found to have gone back in time.
+    pub(crate) fn went_back(&self) {
+        self.went_back.inc();
+    }
+
+    /// This process's span was extended, or not.
+    pub(crate) fn heartbeat(&self, well: bool) {
+        self.heartbeats.get_or_create(&result(well)).inc();
+    }
+
+    /// The dead man's switch was called.
+    pub(crate) fn called_dead_man(&self, well: bool) {
+        self.dead_man_calls.get_or_create(&result(well)).inc();
     }
 
     /// A day of samples was dropped.
@@ -150,6 +196,31 @@ impl Metrics {
             "days_dropped",
             "Days of samples dropped by this process, for their age or for the database's size",
             meters.days_dropped.clone(),
+        );
+        registry.register(
+            "samples_replayed",
+            "Samples committed that had come more than 60 s after their time, duplicates too",
+            meters.replayed.clone(),
+        );
+        registry.register(
+            "refills",
+            "Sessions ended because the database lost rows: their agents send them again",
+            meters.refills.clone(),
+        );
+        registry.register(
+            "database_went_back",
+            "Times that a new connection found the database behind what it had committed",
+            meters.went_back.clone(),
+        );
+        registry.register(
+            "span_heartbeats",
+            "Extensions of the time that this aggregator is on record as observing, by result",
+            meters.heartbeats.clone(),
+        );
+        registry.register(
+            "dead_man_calls",
+            "Calls of dead_man_url, by result",
+            meters.dead_man_calls.clone(),
         );
         registry.register_collector(Box::new(sources));
         Self(registry)

@@ -2,10 +2,12 @@ use std::collections::HashMap;
 
 use rowcall_core::clock::{SharedClock, TestClock};
 use rowcall_core::id::UnixMicros;
+use rowcall_core::proto::v1 as pb;
 
 use super::*;
 use crate::connections::Connections;
 use crate::database::Database;
+use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Registry as Hosts;
 use crate::registry::tests::newcomer;
@@ -25,8 +27,9 @@ fn parts() -> Parts {
     let shared: SharedClock = Arc::<TestClock>::clone(&clock);
     let second = Duration::from_secs(1);
     let hosts = Hosts::new(Arc::clone(&shared), second * 60, second * 150);
+    let database = Database::new();
     let meters = Meters::new();
-    let refusals = Refusals::new(shared);
+    let refusals = Refusals::new(Arc::clone(&shared));
     let sources = Sources {
         started_at: UnixMicros(1_500_000),
         expiry: Expiry { server: UnixMicros(7_000_000), client_ca: None },
@@ -35,7 +38,8 @@ fn parts() -> Parts {
         handshakes: Arc::default(),
         connections: Connections::new(10, Duration::from_secs(10), Arc::clone(&refusals)),
         refusals: Arc::clone(&refusals),
-        database: Database::new(),
+        farewells: Farewells::new(Arc::clone(&database), shared, second),
+        database,
         queue: Queue::new().0,
     };
     let metrics = Metrics::new(&meters, sources);
@@ -64,6 +68,11 @@ fn what_is_metered_is_shown() {
     parts.meters.acknowledged(Duration::from_secs(400));
     parts.meters.stream_ended(StreamEnd::Lost);
     parts.meters.day_dropped(DropReason::Size);
+    parts.meters.replayed(5);
+    parts.meters.refilled();
+    parts.meters.went_back();
+    parts.meters.heartbeat(true);
+    parts.meters.called_dead_man(false);
     assert_eq!(parts.refusals.count(Reason::Role), Some(0));
     let after = values(&parts.metrics);
     for (series, value) in [
@@ -77,6 +86,12 @@ fn what_is_metered_is_shown() {
         ("rowcall_streams_ended_total{end=\"agent\"}", 0.0),
         ("rowcall_days_dropped_total{reason=\"size\"}", 1.0),
         ("rowcall_refused_total{reason=\"role\"}", 1.0),
+        ("rowcall_samples_replayed_total", 5.0),
+        ("rowcall_refills_total", 1.0),
+        ("rowcall_database_went_back_total", 1.0),
+        ("rowcall_span_heartbeats_total{result=\"ok\"}", 1.0),
+        ("rowcall_span_heartbeats_total{result=\"failed\"}", 0.0),
+        ("rowcall_dead_man_calls_total{result=\"failed\"}", 1.0),
         ("rowcall_process_start_time_seconds", 1.5),
         ("rowcall_certificate_expiry_timestamp_seconds{certificate=\"server\"}", 7.0),
         ("rowcall_database_up", 0.0),
@@ -113,4 +128,71 @@ fn with_too_many_hosts_those_seen_longest_ago_have_a_series() {
     assert_eq!(values["rowcall_host_series_left_out"], 1.0);
     assert!(values.contains_key(&series("old")) && values.contains_key(&series("n00000")));
     assert!(!values.contains_key(&series("n09999")));
+}
+
+#[test]
+fn spools_are_summed_up_and_those_in_trouble_have_series_of_their_own() {
+    let parts = parts();
+    let clock: SharedClock = Arc::<TestClock>::clone(&parts.clock);
+    let mut tickets = Vec::new();
+    let mut tell = |name: &str, spool: pb::SpoolStatus| {
+        let ticket = parts.hosts.admit(newcomer(name, 1)).unwrap();
+        ticket.live.set_spool(spool, &clock);
+        tickets.push(ticket);
+    };
+    tell(
+        "well",
+        pb::SpoolStatus { unacknowledged_records: 1, size_bytes: 9, ..Default::default() },
+    );
+    tell(
+        "behind",
+        pb::SpoolStatus {
+            unacknowledged_records: 40,
+            oldest_unacknowledged_age_s: 2_400,
+            ..Default::default()
+        },
+    );
+    tell("lossy", pb::SpoolStatus { dropped_records: 7, damaged_records: 2, ..Default::default() });
+    tell(
+        "tmpfs",
+        pb::SpoolStatus { fault: pb::SpoolFault::NotDurable.into(), ..Default::default() },
+    );
+    // What a host told last counts when it is gone.
+    drop(tickets.remove(2));
+    let values = values(&parts.metrics);
+    for (series, value) in [
+        ("rowcall_spool_records", 41.0),
+        ("rowcall_spool_bytes", 9.0),
+        ("rowcall_spool_oldest_age_seconds", 2_400.0),
+        ("rowcall_spool_dropped_records", 7.0),
+        ("rowcall_spool_damaged_records", 2.0),
+        ("rowcall_spool_faults{fault=\"not_durable\"}", 1.0),
+        ("rowcall_spool_faults{fault=\"io\"}", 0.0),
+        ("rowcall_host_spool_records{host=\"behind\"}", 40.0),
+        ("rowcall_host_spool_oldest_age_seconds{host=\"behind\"}", 2_400.0),
+        ("rowcall_host_spool_dropped_records{host=\"lossy\"}", 7.0),
+        ("rowcall_host_spool_fault{host=\"tmpfs\",fault=\"not_durable\"}", 1.0),
+        ("rowcall_host_spool_series_left_out", 0.0),
+    ] {
+        assert_eq!(values.get(series), Some(&value), "{series}");
+    }
+    assert!(!values.keys().any(|series| series.contains("well") && series.contains("spool")));
+}
+
+#[test]
+fn with_too_many_spools_in_trouble_those_furthest_behind_have_series() {
+    let parts = parts();
+    let clock: SharedClock = Arc::<TestClock>::clone(&parts.clock);
+    for number in 0..=spools::MAX_TROUBLED {
+        let ticket = parts.hosts.admit(newcomer(&format!("n{number:04}"), 1)).unwrap();
+        let age = 1_000 + u64::try_from(number).unwrap();
+        let spool = pb::SpoolStatus { oldest_unacknowledged_age_s: age, ..Default::default() };
+        ticket.live.set_spool(spool, &clock);
+    }
+    let values = values(&parts.metrics);
+    assert_eq!(values["rowcall_host_spool_series_left_out"], 1.0);
+    let has = |host: &str| {
+        values.contains_key(&format!("rowcall_host_spool_oldest_age_seconds{{host=\"{host}\"}}"))
+    };
+    assert!(has("n1000") && has("n0001") && !has("n0000"));
 }

@@ -4,16 +4,18 @@
 //! the reason, and Status answers. A stop closes the listener, drains all streams, lets the writer
 //! finish, and at the deadline cuts whatever is left: nothing unacknowledged is lost by that.
 
+mod aside;
 mod certificates;
 mod handle;
 mod services;
 mod store;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use rowcall_core::clock::SharedClock;
+use rowcall_core::id::RunId;
 use rowcall_core::session::aggregator::silence_limit;
 use rowcall_store::{Migration, Settings, Store};
 use rowcall_tls::accept::{Acceptor, Limits};
@@ -33,18 +35,21 @@ use crate::config::{Config, Database as Which};
 use crate::connection::Bounded;
 use crate::connections::{self, Connections};
 use crate::database::Database;
+use crate::farewells::Farewells;
 use crate::http::{self, Pages};
 use crate::metrics::{Meters, Metrics, Sources};
 use crate::notify::Notifier;
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
+use crate::spans::Spans;
 use crate::summary::{Summary, Turns};
 use crate::tasks::Tasks;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::{Counters, Writer};
 use crate::telemetry::{Pace, Shared, Telemetry};
 use crate::upkeep::Upkeep;
+use aside::Aside;
 use certificates::{Certificates, certificates};
 pub use handle::{Handle, Stopped};
 use services::{SERVICES, mirror, services};
@@ -184,6 +189,8 @@ impl Server {
         let (stop_accepting, draining, finish) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
+        let run =
+            RunId::from_random(getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
         let database = Database::new();
         let counters = Counters::new();
         let meters = Meters::new();
@@ -201,8 +208,25 @@ impl Server {
             observers: handle.observers.clone(),
             flush_rows: config.flush_rows,
             flush_after: config.flush_after,
+            refills_said: Mutex::default(),
             draining: draining.clone(),
             finish: finish.clone(),
+        };
+        let aside = Aside {
+            farewells: Farewells::new(Arc::clone(&database), Arc::clone(&clock), config.excuse),
+            spans: Arc::new(Spans {
+                database: Arc::clone(&database),
+                meters: Arc::clone(&meters),
+                name: config.name.to_string(),
+                run,
+                commits: counters.commits(),
+            }),
+            database: Arc::clone(&database),
+            registry: Arc::clone(&registry),
+            counters: Arc::clone(&counters),
+            meters: Arc::clone(&meters),
+            clock: Arc::clone(&clock),
+            dead_man_url: config.dead_man_url.clone(),
         };
         let shared = Arc::new(Shared {
             database: Arc::clone(&database),
@@ -216,6 +240,7 @@ impl Server {
             tasks: Tasks::new(kill.clone()),
             refusals: Arc::clone(&refusals),
             meters: Arc::clone(&meters),
+            farewells: Arc::clone(&aside.farewells),
         });
         let health = HealthReporter::new();
         let admin = Admin {
@@ -237,7 +262,7 @@ impl Server {
         let guarded = Guarded::new(routes, Arc::clone(&refusals));
 
         let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
-        let database_connections = config.ingest_connections + config.report_connections;
+        let database_connections = store::connections(&config);
         let (max_connections, max_handshakes) = connections::budget(
             connections::open_files(),
             database_connections,
@@ -267,12 +292,17 @@ impl Server {
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .serve_with_incoming_shutdown(guarded, connections, stopping);
-        info!(address = %handle.address, interval = ?config.interval, max_connections, "listening");
+        info!(
+            address = %handle.address, name = %config.name, run = run.as_i64(),
+            interval = ?config.interval, max_connections, "listening"
+        );
 
         let mut serving = tasks.spawn(info_span!("server"), serving);
         let mut writing = tasks.spawn(info_span!("writer"), writer.run(work));
         drop(tasks.spawn(info_span!("refusals"), Arc::clone(&refusals).tell_the_rest()));
         drop(tasks.spawn(info_span!("health"), mirror(Arc::clone(&database), health.clone())));
+        let beside = Tasks::new(finish.clone());
+        aside.start(&beside);
         if let Some(listener) = http_listener {
             let sources = Sources {
                 started_at,
@@ -283,6 +313,7 @@ impl Server {
                 connections: Arc::clone(&guests),
                 refusals: Arc::clone(&refusals),
                 database: Arc::clone(&database),
+                farewells: Arc::clone(&aside.farewells),
                 queue,
             };
             let pages =
@@ -333,6 +364,7 @@ impl Server {
             shared.tasks.ended().await;
             finish.cancel();
             drop(writing.await);
+            beside.ended().await;
             // Whoever watches health would keep its connection open.
             let mut health = health;
             for service in SERVICES.into_iter().chain([""]) {
@@ -340,13 +372,16 @@ impl Server {
             }
             drop(serving.await);
         };
-        let stopped = match timeout(config.drain_deadline, in_order).await {
+        let last_word = aside::last_word(config.drain_deadline);
+        let stopped = match timeout(config.drain_deadline - last_word, in_order).await {
             Ok(()) => match counters.uncommitted.load(Ordering::Relaxed) {
                 0 => Stopped::InOrder,
                 records => Stopped::Uncommitted { records },
             },
             Err(_) => Stopped::AtDeadline,
         };
+        finish.cancel();
+        aside.last(last_word).await;
         let left = shared.tasks.len();
         kill.cancel();
         tasks.ended().await;

@@ -8,6 +8,15 @@ use crate::config::{Config, Database as Which};
 /// The database of an embedded server.
 const EMBEDDED_DATABASE: &str = "host_agent";
 
+/// Connections of the ingest pool beyond those for what agents send: one for the upkeep task, one
+/// for small work aside. So neither ever waits for what agents send, or takes its place.
+const EXTRA_CONNECTIONS: usize = 2;
+
+/// Connections to the database, all together.
+pub(super) fn connections(config: &Config) -> usize {
+    config.ingest_connections + EXTRA_CONNECTIONS + config.report_connections
+}
+
 /// Starts the embedded server where there is to be one; and the settings to connect with.
 pub(super) async fn embedded(
     config: &Config,
@@ -30,7 +39,7 @@ pub(super) async fn embedded(
 pub(super) fn store_settings(config: &Config, url: String) -> Settings {
     Settings {
         url,
-        ingest_connections: config.ingest_connections,
+        ingest_connections: config.ingest_connections + EXTRA_CONNECTIONS,
         report_connections: config.report_connections,
         statement_timeout: config.statement_timeout,
         pool_wait: config.pool_wait,

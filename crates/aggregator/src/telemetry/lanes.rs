@@ -8,9 +8,10 @@
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rowcall_core::id::HostId;
-use rowcall_core::record::Record;
+use rowcall_core::id::{HostId, UnixMicros};
+use rowcall_core::record::{Body, Record};
 use rowcall_store::{EpochId, Incoming};
 
 use crate::registry::Live;
@@ -26,6 +27,10 @@ pub(super) struct Batch<R> {
     pub(super) host: HostId,
     pub(super) epoch: EpochId,
     pub(super) records: std::vec::IntoIter<Record>,
+    /// What the agent told with it of how many ticks were due.
+    pub(super) told_due: Option<i64>,
+    /// When it came, by our clock.
+    pub(super) received_at: UnixMicros,
     /// Given back when its last record is taken.
     pub(super) _room: R,
 }
@@ -35,7 +40,12 @@ pub(super) struct Batch<R> {
 pub(crate) struct Pending {
     pub(crate) live: Arc<Live>,
     pub(crate) incoming: Incoming,
+    /// A sample that had come more than [`LATE`] after its time.
+    pub(crate) is_late: bool,
 }
+
+/// What comes later than this after its time was kept on its node meanwhile.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Everything that waits. `R` is what a batch holds on to while it does.
 #[derive(Debug)]
@@ -108,8 +118,14 @@ fn serve<R>(lane: &mut VecDeque<Batch<R>>, most: usize, taken: &mut Vec<Pending>
         && let Some(batch) = lane.front_mut()
     {
         if let Some(record) = batch.records.next() {
-            let incoming = Incoming { host_id: batch.host, epoch_id: batch.epoch, record };
-            taken.push(Pending { live: Arc::clone(&batch.live), incoming });
+            let age_us = batch.received_at.since(record.time);
+            let is_late = matches!(record.body, Body::Sample(_))
+                && u64::try_from(age_us).is_ok_and(|us| Duration::from_micros(us) > LATE);
+            // It is about all records before, too.
+            let told_due = batch.told_due.filter(|_| batch.records.len() == 0);
+            let (host_id, epoch_id) = (batch.host, batch.epoch);
+            let incoming = Incoming { host_id, epoch_id, record, told_due };
+            taken.push(Pending { live: Arc::clone(&batch.live), incoming, is_late });
         }
         if batch.records.len() == 0 {
             lane.pop_front();
@@ -145,6 +161,8 @@ mod tests {
             host: HostId(host),
             epoch: EpochId(1),
             records: sequences.map(record).collect::<Vec<_>>().into_iter(),
+            told_due: Some(77),
+            received_at: UnixMicros(60_000_001),
             _room: room,
         });
         given_back

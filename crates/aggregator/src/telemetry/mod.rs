@@ -26,6 +26,7 @@ use tracing::{field, info_span};
 
 use crate::connections::Visit;
 use crate::database::Database;
+use crate::farewells::Farewells;
 use crate::metrics::Meters;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) farewells: Arc<Farewells>,
 }
 
 /// The service.

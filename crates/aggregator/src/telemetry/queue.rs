@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rowcall_core::id::HostId;
+use rowcall_core::id::{HostId, UnixMicros};
 use rowcall_core::record::Record;
 use rowcall_store::EpochId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -85,6 +85,16 @@ impl Queue {
     }
 }
 
+/// A batch as it came.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) records: Vec<Record>,
+    /// What the agent told with it of how many ticks were due.
+    pub(crate) told_due: Option<i64>,
+    /// By our clock.
+    pub(crate) at: UnixMicros,
+}
+
 /// One stream's place at the queue.
 #[derive(Debug)]
 pub(crate) struct Outlet {
@@ -115,7 +125,7 @@ impl Outlet {
     }
 
     /// Queues a batch into reserved room. False: the writer is gone.
-    pub(crate) fn put(&self, room: Room, records: Vec<Record>) -> bool {
+    pub(crate) fn put(&self, room: Room, received: Received) -> bool {
         let mut waiting = self.queue.0.lock();
         if waiting.closed {
             return false;
@@ -124,7 +134,9 @@ impl Outlet {
             live: Arc::clone(&self.live),
             host: self.host,
             epoch: self.epoch,
-            records: records.into_iter(),
+            records: received.records.into_iter(),
+            told_due: received.told_due,
+            received_at: received.at,
             _room: room,
         });
         drop(waiting);
@@ -172,17 +184,18 @@ mod tests {
 
     use super::*;
     use crate::registry::tests::live;
-    use rowcall_core::id::{Sequence, UnixMicros};
+    use rowcall_core::id::Sequence;
     use rowcall_core::record::{Body, Sample};
 
-    fn records(count: usize) -> Vec<Record> {
+    fn records(count: usize) -> Received {
         let record = |n: usize| Record {
             due_ticks: 0,
             sequence: Sequence::new(u64::try_from(n).unwrap()).unwrap(),
             time: UnixMicros(0),
             body: Body::Sample(Sample::default()),
         };
-        (1..=count).map(record).collect()
+        let records = (1..=count).map(record).collect();
+        Received { records, told_due: None, at: UnixMicros(0) }
     }
 
     fn outlet(queue: &Queue, host: i32) -> Outlet {

@@ -104,6 +104,7 @@ pub(crate) fn database(error: &StoreError) -> Status {
         | Kind::ReadOnly
         | Kind::MissingPartition
         | Kind::Schema
+        | Kind::WentBack
         | Kind::Config
         | Kind::Internal => Status::unavailable(error.to_string()),
     }

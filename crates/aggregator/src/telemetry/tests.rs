@@ -23,6 +23,7 @@ use super::stream::{Ended, Opened, run};
 use super::{OUTBOUND, Pace, Shared};
 use crate::connections::Visit;
 use crate::database::Database;
+use crate::farewells::Farewells;
 use crate::metrics::Meters;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::tests::newcomer;
@@ -37,8 +38,10 @@ const BACKLOG: u64 = 10 + SMALL_RECORDS as u64;
 fn shared() -> (Arc<Shared>, Intake) {
     let clock = SystemClock::shared();
     let (queue, work) = Queue::new();
+    let database = Database::new();
     let shared = Shared {
-        database: Database::new(),
+        farewells: Farewells::new(Arc::clone(&database), Arc::clone(&clock), Duration::ZERO),
+        database,
         registry: Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL)),
         queue,
         refusals: Refusals::new(Arc::clone(&clock)),
@@ -75,6 +78,7 @@ fn rig() -> Rig {
         outlet,
         welcomed: None,
         ack_timer: crate::metrics::AckTimer::default(),
+        stopped: false,
     };
     let (agent, inbound) = mpsc::channel(16);
     let (outbound, responses) = mpsc::channel(OUTBOUND);

@@ -8,16 +8,17 @@
 //!
 //! A stream that ends takes nothing back: what is in the queue is written all the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::UnixMicros;
 use rowcall_core::record::Body;
+use rowcall_core::throttle::Throttle;
 use rowcall_store::{Committed, Error, Fallen, Incoming, Kind};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -49,6 +50,8 @@ pub(crate) struct Counters {
     pub(crate) uncommitted: AtomicU64,
     /// Wall clock; `i64::MIN` for never.
     last_commit: AtomicI64,
+    /// Changes with every commit.
+    commits: watch::Sender<()>,
 }
 
 impl Counters {
@@ -60,7 +63,13 @@ impl Counters {
             gaps: AtomicU64::new(0),
             uncommitted: AtomicU64::new(0),
             last_commit: AtomicI64::new(i64::MIN),
+            commits: watch::Sender::new(()),
         })
+    }
+
+    /// To wait for commits.
+    pub(crate) fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
     }
 
     pub(crate) fn last_commit(&self) -> Option<UnixMicros> {
@@ -80,6 +89,8 @@ pub(crate) struct Writer {
     pub(crate) observers: broadcast::Sender<CommittedSample>,
     pub(crate) flush_rows: usize,
     pub(crate) flush_after: Duration,
+    /// For one line of many where the marks of many hosts fell.
+    pub(crate) refills_said: Mutex<Throttle>,
     /// A shutdown has begun: what cannot be written at once is given back.
     pub(crate) draining: CancellationToken,
     /// All streams have ended: write what is queued, then end.
@@ -121,13 +132,14 @@ impl Writer {
 
     async fn flush(&self, pending: Vec<Pending>) {
         let era = self.database.era();
-        let (mut lives, mut records) = (Vec::new(), Vec::new());
-        for Pending { live, incoming } in pending {
+        let (mut lives, mut records, mut replayed) = (Vec::new(), Vec::new(), 0);
+        for Pending { live, incoming, is_late } in pending {
             // Its stream was told to end; whatever it sent comes again on another one.
             let end = live.progress().end;
             if matches!(end, Some(End::Superseded | End::Refill)) || live.newcomer.era != era {
                 continue;
             }
+            replayed += u64::from(is_late);
             lives.push(live);
             records.push(incoming);
         }
@@ -149,7 +161,9 @@ impl Writer {
         self.counters.duplicates.fetch_add(committed.duplicates, Ordering::Relaxed);
         self.counters.quarantined.fetch_add(committed.quarantined, Ordering::Relaxed);
         self.counters.gaps.fetch_add(committed.gaps, Ordering::Relaxed);
+        self.meters.replayed(replayed);
         self.counters.last_commit.store(self.clock.wall().0, Ordering::Relaxed);
+        self.counters.commits.send_replace(());
         self.tell(lives, records, &committed);
     }
 
@@ -184,11 +198,12 @@ impl Writer {
             };
             failures += 1;
             self.meters.commit_failed();
-            if error.kind() == Kind::Schema {
-                self.database.doubt_schema();
+            self.database.doubt(&error, era);
+            // Of that the upkeep task speaks: the era ends, and with it these records.
+            if error.kind() != Kind::WentBack {
+                self.report(&error, failures, records.len());
+                self.database.found(Finder::Writer, Some(error.to_string()));
             }
-            self.report(&error, failures, records.len());
-            self.database.found(Finder::Writer, Some(error.to_string()));
             if self.draining.is_cancelled() {
                 warn!(
                     rows = records.len(),
@@ -228,7 +243,7 @@ impl Writer {
             }
             let fallen = |fallen: &&Fallen| (fallen.host_id, fallen.epoch_id) == key;
             if let Some(fallen) = committed.fallen.iter().find(fallen) {
-                refill(&live, *fallen);
+                self.refill(&live, *fallen);
                 continue;
             }
             if matches!(incoming.record.body, Body::Sample(_)) {
@@ -245,16 +260,22 @@ impl Writer {
             }
         }
     }
-}
 
-/// Has an agent send again what the database lost; said once per stream.
-fn refill(live: &Live, fallen: Fallen) {
-    if live.progress().end.is_none() {
-        let (host, from, to) = (&live.newcomer.name, fallen.from, fallen.to);
-        warn!(
-            "host {host}: the database's mark fell from {from} to {to} (a restore or failover?); \
-             its agent sends again"
-        );
+    /// Has an agent send again what the database lost.
+    fn refill(&self, live: &Live, fallen: Fallen) {
+        let first = live.progress().end.is_none();
+        live.end(End::Refill);
+        if !first {
+            return;
+        }
+        let mut said = self.refills_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held_back) = said.happened(self.clock.monotonic()) {
+            let (host, from, to) = (&live.newcomer.name, fallen.from, fallen.to);
+            warn!(
+                held_back,
+                "host {host}: the database's mark fell from {from} to {to} (a restore or \
+                 failover?); its agent sends again"
+            );
+        }
     }
-    live.end(End::Refill);
 }

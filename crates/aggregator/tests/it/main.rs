@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
 mod access;
+mod deadman;
+mod farewells;
 mod faults;
 mod hostile;
 mod hosts;
@@ -13,5 +15,9 @@ mod process;
 mod reports;
 mod rig;
 mod schema;
+mod spans;
+mod stalls;
 mod stop;
 mod stream;
+mod turns;
+mod went_back;

@@ -9,7 +9,7 @@ use rowcall_testkit::poll::wait_for;
 use crate::rig::{Agent, PATIENCE, Rig, count, now};
 
 /// Every family, with its type. The table in the documentation has the same.
-const FAMILIES: [(&str, &str); 30] = [
+const FAMILIES: [(&str, &str); 48] = [
     ("rowcall_accept_errors", "counter"),
     ("rowcall_acknowledgement_duration_seconds", "histogram"),
     ("rowcall_build", "info"),
@@ -18,12 +18,21 @@ const FAMILIES: [(&str, &str); 30] = [
     ("rowcall_commit_failures", "counter"),
     ("rowcall_connections", "gauge"),
     ("rowcall_database_up", "gauge"),
+    ("rowcall_database_went_back", "counter"),
     ("rowcall_days_dropped", "counter"),
+    ("rowcall_dead_man_calls", "counter"),
+    ("rowcall_farewells_waiting", "gauge"),
     ("rowcall_gaps", "counter"),
     ("rowcall_handshakes", "counter"),
     ("rowcall_handshakes_in_flight", "gauge"),
     ("rowcall_host_last_seen_timestamp_seconds", "gauge"),
     ("rowcall_host_series_left_out", "gauge"),
+    ("rowcall_host_spool_damaged_records", "gauge"),
+    ("rowcall_host_spool_dropped_records", "gauge"),
+    ("rowcall_host_spool_fault", "gauge"),
+    ("rowcall_host_spool_oldest_age_seconds", "gauge"),
+    ("rowcall_host_spool_records", "gauge"),
+    ("rowcall_host_spool_series_left_out", "gauge"),
     ("rowcall_hosts", "gauge"),
     ("rowcall_last_commit_timestamp_seconds", "gauge"),
     ("rowcall_pool_connections", "gauge"),
@@ -35,10 +44,19 @@ const FAMILIES: [(&str, &str); 30] = [
     ("rowcall_queue_limit_records", "gauge"),
     ("rowcall_queue_records", "gauge"),
     ("rowcall_records_given_up", "counter"),
+    ("rowcall_refills", "counter"),
     ("rowcall_refused", "counter"),
     ("rowcall_samples_committed", "counter"),
     ("rowcall_samples_duplicate", "counter"),
     ("rowcall_samples_quarantined", "counter"),
+    ("rowcall_samples_replayed", "counter"),
+    ("rowcall_span_heartbeats", "counter"),
+    ("rowcall_spool_bytes", "gauge"),
+    ("rowcall_spool_damaged_records", "gauge"),
+    ("rowcall_spool_dropped_records", "gauge"),
+    ("rowcall_spool_faults", "gauge"),
+    ("rowcall_spool_oldest_age_seconds", "gauge"),
+    ("rowcall_spool_records", "gauge"),
     ("rowcall_streams_ended", "counter"),
 ];
 
@@ -190,7 +208,7 @@ async fn figures_move_with_what_happens() {
     let before = scrape(&rig).await;
     assert_eq!(before.of("rowcall_samples_committed_total"), 0.0);
     assert_eq!(before.of("rowcall_database_up"), 1.0);
-    assert_eq!(before.of("rowcall_pool_limit_connections{pool=\"ingest\"}"), 4.0);
+    assert_eq!(before.of("rowcall_pool_limit_connections{pool=\"ingest\"}"), 6.0);
     let (mut agent, _) = rig.connected("node1", 1).await;
     agent.samples(1..=3).await;
     agent.acknowledged(3).await;

@@ -22,7 +22,11 @@ pub(crate) fn program() -> Command {
 
 /// Its settings, in a file.
 pub(crate) fn settings(folder: &Path, more: &str) -> String {
-    let ca = TestCa::root("test").unwrap();
+    settings_by(&TestCa::root("test").unwrap(), folder, more)
+}
+
+/// The same, with certificates of this authority.
+pub(crate) fn settings_by(ca: &TestCa, folder: &Path, more: &str) -> String {
     let paths = ca.write(folder, "server", &Leaf::server()).unwrap();
     let file = folder.join("aggregator.toml");
     let text = format!(
@@ -54,8 +58,15 @@ pub(crate) async fn logged(
 }
 
 pub(crate) fn serve(file: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    serve_with(program(), file)
+}
+
+pub(crate) fn serve_with(
+    mut program: Command,
+    file: &str,
+) -> (Child, Lines<BufReader<ChildStderr>>) {
     let mut child =
-        program().args(["serve", "--config", file]).stderr(Stdio::piped()).spawn().unwrap();
+        program.args(["serve", "--config", file]).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     (child, lines)
 }

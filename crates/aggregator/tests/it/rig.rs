@@ -38,7 +38,7 @@ pub(crate) struct Rig {
     pub(crate) running: JoinHandle<Result<Stopped, Error>>,
 }
 
-fn files(paths: Paths) -> Files {
+pub(crate) fn files(paths: Paths) -> Files {
     Files { certificate: paths.certificate, key: paths.key, authorities: paths.authorities }
 }
 
@@ -74,11 +74,7 @@ impl Rig {
     }
 
     pub(crate) async fn dial_with(&self, files: Files) -> Result<Channel, tonic::transport::Error> {
-        let config = client_config(&Material::load(&files).unwrap()).unwrap();
-        let connector = Connector::new(Arc::new(arc_swap::ArcSwap::from_pointee(config)));
-        let address = self.handle.local_addr();
-        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
-        endpoint.connect_with_connector(connector).await
+        dial_at(self.handle.local_addr(), files).await
     }
 
     pub(crate) async fn channel(&self, role: &str, name: &str) -> Channel {
@@ -131,11 +127,37 @@ impl Rig {
         (agent, welcome)
     }
 
+    /// As [`Rig::connected`], once agents are welcome.
+    pub(crate) async fn connected_when_ready(&self, name: &str, run: u64) -> (Agent, pb::Welcome) {
+        assert!(self.handle.clone().ready().await, "the aggregator ended");
+        self.connected(name, run).await
+    }
+
+    /// Waits until the metrics say so.
+    pub(crate) async fn metrics_until(&self, what: &str, fits: impl Fn(&str) -> bool) {
+        wait_for(what, PATIENCE, || async {
+            let (_, text) = self.get("/metrics").await;
+            fits(&text).then_some(())
+        })
+        .await;
+    }
+
     /// Stops it, and says how it went.
     pub(crate) async fn stop(self) -> Result<Stopped, Error> {
         self.shutdown.cancel();
         self.running.await.unwrap()
     }
+}
+
+/// A connection to an aggregator.
+pub(crate) async fn dial_at(
+    address: SocketAddr,
+    files: Files,
+) -> Result<Channel, tonic::transport::Error> {
+    let config = client_config(&Material::load(&files).unwrap()).unwrap();
+    let connector = Connector::new(Arc::new(arc_swap::ArcSwap::from_pointee(config)));
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+    endpoint.connect_with_connector(connector).await
 }
 
 /// An agent's stream in the test's hands.
@@ -214,6 +236,12 @@ impl Agent {
         self.send(pb::stream_request::Frame::Batch(pb::Batch { records, spool: None })).await;
     }
 
+    /// The agent's last words.
+    pub(crate) async fn bye(&self, reason: pb::ByeReason) {
+        let bye = pb::Bye { reason: reason.into(), unacknowledged_records: 0 };
+        self.send(pb::stream_request::Frame::Bye(bye)).await;
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Option<pb::stream_response::Frame>, Status> {
         let message = tokio::time::timeout(PATIENCE, self.responses.message());
         Ok(message.await.expect("no answer came")?.map(|response| response.frame.unwrap()))
@@ -278,6 +306,15 @@ pub(crate) async fn request(address: SocketAddr, request: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+/// Waits until the database says yes: `query` gives one boolean.
+pub(crate) async fn until(database: &Database, query: &str) {
+    wait_for(query, PATIENCE, || async {
+        let client = database.connect().await.unwrap();
+        client.query_one(query, &[]).await.unwrap().get::<_, bool>(0).then_some(())
+    })
+    .await;
 }
 
 /// A number from the database.

@@ -1,0 +1,269 @@
+//! Which hosts are connected, and what became of what they sent. In memory only, so that it
+//! answers while the database is down.
+//!
+//! A host has at most one live session. Locks are held for a few instructions and never across an
+//! await.
+
+mod live;
+mod refills;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rowcall_core::clock::SharedClock;
+use rowcall_core::id::{HostId, HostName, RunId, UnixMicros};
+use rowcall_core::proto::v1 as pb;
+use rowcall_store::{LiveMark, LiveMarks};
+
+pub(crate) use live::{End, Live, Numbers};
+use refills::Refills;
+
+/// Stands in an atomic time for "never".
+const NEVER: i64 = i64::MIN;
+
+/// Most hosts that Status names which are not connected.
+const MAX_GONE: usize = 1_000;
+
+/// Another machine, or another process of the same one, has this host's session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "host {name} is connected from {peer} by another agent process, heard {heard_s} s ago: is \
+     the certificate used on two machines? keep the samples and come back later"
+)]
+pub(crate) struct AlreadyConnected {
+    name: HostName,
+    peer: SocketAddr,
+    heard_s: u64,
+}
+
+/// Who asks for a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) name: HostName,
+    pub(crate) run: RunId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) agent_version: Option<String>,
+    /// The agent's clock at Hello.
+    pub(crate) clock: UnixMicros,
+    /// The database's era; see [`crate::database::Database`].
+    pub(crate) era: u64,
+}
+
+/// What a host is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Connected, and heard within the last one and a half intervals.
+    Live,
+    /// Connected, and not heard for longer than that.
+    Silent,
+    /// It said Hello since the start and is not connected.
+    Gone,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 3] = [Self::Live, Self::Silent, Self::Gone];
+
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Silent => "silent",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A host that said Hello since the start.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Presence {
+    pub(crate) name: HostName,
+    pub(crate) state: State,
+    pub(crate) last_heard_at: UnixMicros,
+    /// What its spool holds, as last told.
+    pub(crate) spool: Option<pb::SpoolStatus>,
+}
+
+/// What Status tells of hosts.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) connected: Vec<pb::ConnectedHost>,
+    /// At most [`MAX_GONE`].
+    pub(crate) gone: Vec<pb::GoneHost>,
+    pub(crate) gone_in_all: usize,
+}
+
+/// What is kept of a host beyond its sessions.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// The last frame of a session that ended.
+    left_at: UnixMicros,
+    spool: Option<pb::SpoolStatus>,
+    refills: Refills,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    clock: SharedClock,
+    /// Time between two samples, and what silence ends a session; the same for all hosts.
+    interval: Duration,
+    silence: Duration,
+    hosts: Mutex<Hosts>,
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    live: HashMap<HostName, Arc<Live>>,
+    /// Since the start; bounded by the names that the authority certified.
+    seen: HashMap<HostName, Seen>,
+}
+
+impl Registry {
+    pub(crate) fn new(clock: SharedClock, interval: Duration, silence: Duration) -> Arc<Self> {
+        Arc::new(Self { clock, interval, silence, hosts: Mutex::default() })
+    }
+
+    /// Gives a newcomer the host's session. An older one of the same process is told to end, and
+    /// so is one of another process that has not been heard for longer than silence may last.
+    pub(crate) fn admit(self: &Arc<Self>, newcomer: Newcomer) -> Result<Ticket, AlreadyConnected> {
+        let now_ms = millis(self.clock.monotonic());
+        let name = newcomer.name.clone();
+        let mut hosts = lock(&self.hosts);
+        if let Some(old) = hosts.live.get(&name) {
+            let silent_ms = old.silent_ms(now_ms);
+            if old.newcomer.run != newcomer.run && silent_ms <= millis(self.silence) {
+                return Err(AlreadyConnected {
+                    name,
+                    peer: old.newcomer.peer,
+                    heard_s: silent_ms / 1_000,
+                });
+            }
+            old.end(End::Replaced);
+        }
+        let live = Arc::new(Live::new(newcomer, &self.clock));
+        hosts.live.insert(name.clone(), Arc::clone(&live));
+        let seen = Seen { left_at: live.connected_at, spool: None, refills: Refills::default() };
+        hosts.seen.entry(name).or_insert(seen);
+        Ok(Ticket { registry: Arc::clone(self), live })
+    }
+
+    /// Hosts whose name is accepted, by name, and how many were connected once and are not now,
+    /// whatever their name.
+    pub(crate) fn status(&self, accept: impl Fn(&str) -> bool) -> Shown {
+        let (mut connected, mut gone, gone_in_all) = {
+            let hosts = lock(&self.hosts);
+            let mut connected: Vec<Arc<Live>> = hosts.live.values().cloned().collect();
+            connected.retain(|live| accept(live.newcomer.name.as_str()));
+            let gone: Vec<_> = hosts
+                .seen
+                .iter()
+                .filter(|(name, _)| !hosts.live.contains_key(name) && accept(name.as_str()))
+                .map(|(name, seen)| (name.clone(), seen.left_at))
+                .collect();
+            (connected, gone, hosts.seen.len().saturating_sub(hosts.live.len()))
+        };
+        connected.sort_unstable_by(|a, b| a.newcomer.name.cmp(&b.newcomer.name));
+        gone.sort_unstable();
+        gone.truncate(MAX_GONE);
+        let shown = |(name, left_at): (HostName, UnixMicros)| pb::GoneHost {
+            host_name: name.to_string(),
+            last_heard_at: Some(crate::timestamp(left_at)),
+        };
+        Shown {
+            connected: connected.iter().map(|live| live.shown(self.interval)).collect(),
+            gone: gone.into_iter().map(shown).collect(),
+            gone_in_all,
+        }
+    }
+
+    /// How many hosts are connected.
+    pub(crate) fn connected(&self) -> usize {
+        lock(&self.hosts).live.len()
+    }
+
+    /// Every host that said Hello since the start, in no order.
+    pub(crate) fn presence(&self) -> Vec<Presence> {
+        let now = millis(self.clock.monotonic());
+        let silent_after = millis(self.interval).saturating_mul(3) / 2;
+        let hosts = lock(&self.hosts);
+        let presence = |(name, seen): (&HostName, &Seen)| {
+            let name = name.clone();
+            let Some(live) = hosts.live.get(&name) else {
+                let (state, last_heard_at) = (State::Gone, seen.left_at);
+                return Presence { name, state, last_heard_at, spool: seen.spool };
+            };
+            Presence {
+                name,
+                state: if live.silent_ms(now) > silent_after { State::Silent } else { State::Live },
+                last_heard_at: live.heard_at(),
+                spool: live.spool().or(seen.spool),
+            }
+        };
+        hosts.seen.iter().map(presence).collect()
+    }
+
+    /// Ends all sessions; how many.
+    pub(crate) fn end_all(&self, why: End) -> usize {
+        let live: Vec<_> = lock(&self.hosts).live.values().cloned().collect();
+        live.iter().for_each(|live| live.end(why));
+        live.len()
+    }
+
+    /// A session ends because the database lost rows: within which time its agent may come back.
+    pub(crate) fn refill(&self, name: &HostName) -> Duration {
+        let now = self.clock.monotonic();
+        let mut hosts = lock(&self.hosts);
+        // Whoever has a session was seen.
+        hosts.seen.get_mut(name).map(|seen| seen.refills.another(now)).unwrap_or_default()
+    }
+
+    /// Clocks that were told since the last call and are off by more than half the interval: the
+    /// host, what its clock showed, and how long ago that was.
+    pub(crate) fn take_clocks(&self) -> Vec<(HostId, UnixMicros, Duration)> {
+        let (now, tolerated) = (self.clock.monotonic(), self.interval / 2);
+        let hosts = lock(&self.hosts);
+        hosts.live.values().filter_map(|live| live.take_clock(tolerated, now)).collect()
+    }
+}
+
+/// What the database must still hold, by session: all that was ever known to be committed.
+impl LiveMarks for Registry {
+    fn marks(&self) -> Vec<LiveMark> {
+        lock(&self.hosts).live.values().filter_map(|live| live.mark()).collect()
+    }
+}
+
+/// A place in the registry, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    registry: Arc<Registry>,
+    pub(crate) live: Arc<Live>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut hosts = lock(&self.registry.hosts);
+        let name = &self.live.newcomer.name;
+        // A newer session of the host may have taken the place.
+        if hosts.live.get(name).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
+            hosts.live.remove(name);
+            if let Some(seen) = hosts.seen.get_mut(name) {
+                seen.left_at = self.live.heard_at();
+                seen.spool = self.live.spool().or(seen.spool);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

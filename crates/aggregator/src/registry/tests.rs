@@ -1,0 +1,233 @@
+use rowcall_core::clock::TestClock;
+use rowcall_core::id::{Epoch, Sequence};
+use rowcall_store::EpochId;
+
+use super::live::Progress;
+use super::*;
+
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// A session that nobody registered.
+pub(crate) fn live(name: &str) -> Arc<Live> {
+    Arc::clone(&registry().1.admit(newcomer(name, 1)).unwrap().live)
+}
+
+pub(crate) fn newcomer(name: &str, run: u64) -> Newcomer {
+    Newcomer {
+        name: HostName::parse(name).unwrap(),
+        run: RunId::new(run).unwrap(),
+        peer: ([192, 0, 2, 1], 4).into(),
+        agent_version: Some("0.1.0".into()),
+        clock: UnixMicros(1_500_000),
+        era: 0,
+    }
+}
+
+fn numbers(host: i32) -> Numbers {
+    let epoch = Epoch::new(7).unwrap();
+    Numbers { host: HostId(host), epoch_id: EpochId(host * 10), epoch }
+}
+
+fn mark(numbers: Numbers, mark: i64) -> LiveMark {
+    let Numbers { host: host_id, epoch_id, epoch } = numbers;
+    LiveMark { host_id, epoch_id, epoch, mark }
+}
+
+fn shared(clock: &Arc<TestClock>) -> SharedClock {
+    Arc::<TestClock>::clone(clock)
+}
+
+fn registry() -> (Arc<TestClock>, Arc<Registry>) {
+    let clock = Arc::new(TestClock::at(UnixMicros(1_000_000)));
+    let registry = Registry::new(shared(&clock), Duration::from_secs(60), SILENCE);
+    (clock, registry)
+}
+
+#[test]
+fn the_same_process_replaces_its_old_session() {
+    let (_, registry) = registry();
+    let old = registry.admit(newcomer("n", 1)).unwrap();
+    let new = registry.admit(newcomer("n", 1)).unwrap();
+    assert_eq!(old.live.progress().end, Some(End::Replaced));
+    assert_eq!(new.live.progress().end, None);
+    drop(old);
+    assert_eq!(
+        registry.status(|_| true).connected.len(),
+        1,
+        "the old session must not take the new one's place away"
+    );
+    drop(new);
+    assert_eq!(registry.status(|_| true).connected.len(), 0);
+}
+
+#[test]
+fn another_process_is_refused_while_the_first_is_heard() {
+    let (clock, registry) = registry();
+    let first = registry.admit(newcomer("n", 1)).unwrap();
+    clock.advance(SILENCE);
+    let refused = registry.admit(newcomer("n", 2)).unwrap_err().to_string();
+    assert!(refused.contains("192.0.2.1:4") && refused.contains("heard 150 s ago"), "{refused}");
+    first.live.heard(&shared(&clock));
+    clock.advance(SILENCE);
+    assert!(registry.admit(newcomer("n", 2)).is_err());
+    assert_eq!(first.live.progress().end, None);
+}
+
+#[test]
+fn another_process_takes_over_from_one_that_is_silent_for_too_long_or_gone() {
+    let (clock, registry) = registry();
+    let first = registry.admit(newcomer("n", 1)).unwrap();
+    clock.advance(SILENCE + Duration::from_millis(1));
+    let second = registry.admit(newcomer("n", 2)).unwrap();
+    assert_eq!(first.live.progress().end, Some(End::Replaced));
+    drop(second);
+    assert!(registry.admit(newcomer("n", 3)).is_ok());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_changes_nobodys_silence() {
+    let (clock, registry) = registry();
+    let _first = registry.admit(newcomer("n", 1)).unwrap();
+    clock.set_wall(UnixMicros(i64::MAX));
+    assert!(registry.admit(newcomer("n", 2)).is_err());
+}
+
+#[test]
+fn status_lists_by_name_and_counts_who_is_gone() {
+    let (clock, registry) = registry();
+    let b = registry.admit(newcomer("b", 1)).unwrap();
+    let _a = registry.admit(newcomer("a", 1)).unwrap();
+    drop(registry.admit(newcomer("c", 1)).unwrap());
+    b.live.sampled(UnixMicros(7));
+    b.live.sampled(UnixMicros(5));
+    b.live.set_spool(pb::SpoolStatus { size_bytes: 9, ..Default::default() }, &shared(&clock));
+    clock.advance(Duration::from_secs(1));
+    b.live.heard(&shared(&clock));
+    let Shown { connected, gone, gone_in_all } = registry.status(|_| true);
+    let named = |gone: &[pb::GoneHost]| -> Vec<_> {
+        gone.iter()
+            .map(|host| (host.host_name.clone(), host.last_heard_at.unwrap().seconds))
+            .collect()
+    };
+    assert_eq!((named(&gone), gone_in_all), (vec![("c".to_owned(), 1)], 1));
+    let others = registry.status(|name| name != "c");
+    assert_eq!((others.gone.len(), others.gone_in_all), (0, 1));
+    let names: Vec<_> = connected.iter().map(|host| host.host_name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let host = &connected[1];
+    assert_eq!(host.last_sample_at.unwrap().nanos, 7_000, "the newest counts");
+    assert_eq!(host.last_heard_at.unwrap().seconds, 2);
+    assert_eq!(host.clock_offset_ms, 500);
+    assert_eq!(host.spool.unwrap().size_bytes, 9);
+    assert_eq!(connected[0].last_sample_at, None);
+    assert_eq!(registry.status(|name| name == "a").connected.len(), 1);
+}
+
+#[test]
+fn presence_tells_who_is_live_silent_or_gone() {
+    let (clock, registry) = registry();
+    let loud = registry.admit(newcomer("loud", 1)).unwrap();
+    let _mute = registry.admit(newcomer("mute", 1)).unwrap();
+    let gone = registry.admit(newcomer("gone", 1)).unwrap();
+    clock.advance(Duration::from_secs(10));
+    gone.live.heard(&shared(&clock));
+    drop(gone);
+    clock.advance(Duration::from_secs(80));
+    loud.live.heard(&shared(&clock));
+    let present = || {
+        let mut hosts = registry.presence();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        let told = |host: Presence| {
+            (host.name.to_string(), host.state.as_str(), host.last_heard_at.0 / 1_000_000)
+        };
+        hosts.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let row = |name: &str, state, heard| (name.to_owned(), state, heard);
+    let expected = [row("gone", "gone", 11), row("loud", "live", 91), row("mute", "live", 1)];
+    assert_eq!(present(), expected);
+    clock.advance(Duration::from_millis(1));
+    let expected = [row("gone", "gone", 11), row("loud", "live", 91), row("mute", "silent", 1)];
+    assert_eq!(present(), expected);
+    assert_eq!(registry.connected(), 2);
+    assert_eq!(registry.end_all(End::Forgotten), 2);
+    assert_eq!(loud.live.progress().end, Some(End::Forgotten));
+}
+
+#[test]
+fn progress_only_grows_and_the_first_reason_to_end_stays() {
+    let (_, registry) = registry();
+    let ticket = registry.admit(newcomer("n", 1)).unwrap();
+    let sequence = |n| Sequence::new(n).unwrap();
+    ticket.live.committed(sequence(5));
+    ticket.live.committed(sequence(3));
+    ticket.live.end(End::Superseded);
+    ticket.live.end(End::Replaced);
+    let progress = ticket.live.progress();
+    assert_eq!(progress, Progress { through: Some(sequence(5)), end: Some(End::Superseded) });
+}
+
+#[test]
+fn marks_are_the_highest_that_is_known_of_each_session_that_goes_on() {
+    let (_, registry) = registry();
+    let sequence = |n| Sequence::new(n).unwrap();
+    let admit = |name, host| {
+        let ticket = registry.admit(newcomer(name, 1)).unwrap();
+        (ticket, numbers(host))
+    };
+    let (fresh, numbers) = admit("fresh", 1);
+    fresh.live.opened(numbers, None);
+    assert_eq!(registry.marks(), [mark(numbers, 0)], "its numbers could be given to others");
+    fresh.live.end(End::Forgotten);
+    let (old, numbers) = admit("old", 2);
+    old.live.opened(numbers, Some(sequence(7)));
+    assert_eq!(registry.marks(), [mark(numbers, 7)]);
+    old.live.committed(sequence(5));
+    assert_eq!(registry.marks(), [mark(numbers, 7)], "a replay does not lower it");
+    old.live.committed(sequence(9));
+    assert_eq!(registry.marks(), [mark(numbers, 9)]);
+    let (_unopened, _) = admit("unopened", 3);
+    assert_eq!(registry.marks().len(), 1);
+    old.live.end(End::Refill);
+    assert_eq!(registry.marks(), [], "a connection is not refused for who is told to come back");
+}
+
+#[test]
+fn clocks_off_by_more_than_half_the_interval_are_taken_once_and_status_shows_the_newest() {
+    let (clock, registry) = registry();
+    let ticket = registry.admit(newcomer("n", 1)).unwrap();
+    ticket.live.opened(numbers(4), None);
+    assert_eq!(registry.take_clocks(), [], "half a second is nothing");
+    let told = |offset_s: i64| {
+        let theirs = rowcall_core::clock::Clock::wall(&*clock).plus_micros(offset_s * 1_000_000);
+        let spool = pb::SpoolStatus { clock_unix_us: theirs.0, ..Default::default() };
+        ticket.live.set_spool(spool, &shared(&clock));
+        theirs
+    };
+    told(30);
+    assert_eq!(registry.take_clocks(), []);
+    let theirs = told(-31);
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(registry.take_clocks(), [(HostId(4), theirs, Duration::from_secs(3))]);
+    assert_eq!(registry.take_clocks(), [], "once each");
+    assert_eq!(registry.status(|_| true).connected[0].clock_offset_ms, -31_000);
+    ticket.live.set_spool(pb::SpoolStatus::default(), &shared(&clock));
+    assert_eq!(
+        registry.status(|_| true).connected[0].clock_offset_ms,
+        -31_000,
+        "not told: as before"
+    );
+}
+
+#[test]
+fn what_a_host_told_of_its_spool_outlives_its_session() {
+    let (clock, registry) = registry();
+    let ticket = registry.admit(newcomer("n", 1)).unwrap();
+    let spool = pb::SpoolStatus { dropped_records: 3, ..Default::default() };
+    ticket.live.set_spool(spool, &shared(&clock));
+    let told = || registry.presence()[0].spool.map(|spool| spool.dropped_records);
+    assert_eq!(told(), Some(3));
+    drop(ticket);
+    assert_eq!(told(), Some(3));
+    let _back = registry.admit(newcomer("n", 2)).unwrap();
+    assert_eq!(told(), Some(3), "until the next one is told");
+}

@@ -1,0 +1,61 @@
+//! Small work beside what agents send, and the last words of a process that stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowcall_core::clock::SharedClock;
+use tracing::info_span;
+
+use crate::config::DeadManUrl;
+use crate::database::Database;
+use crate::farewells::Farewells;
+use crate::metrics::Meters;
+use crate::registry::Registry;
+use crate::spans::Spans;
+use crate::tasks::Tasks;
+use crate::telemetry::writer::Counters;
+use crate::{clocks, deadman};
+
+/// Longest that the database is told at the end that the process stops, and which agents did.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What it needs.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) farewells: Arc<Farewells>,
+    pub(super) spans: Arc<Spans>,
+    pub(super) database: Arc<Database>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) meters: Arc<Meters>,
+    pub(super) clock: SharedClock,
+    pub(super) dead_man_url: Option<DeadManUrl>,
+}
+
+impl Aside {
+    /// Starts all of it.
+    pub(super) fn start(&self, tasks: &Tasks) {
+        let spans = Arc::clone(&self.spans);
+        drop(tasks.spawn(info_span!("span"), async move { spans.keep().await }));
+        drop(tasks.spawn(info_span!("farewells"), Arc::clone(&self.farewells).run()));
+        let (database, registry) = (Arc::clone(&self.database), Arc::clone(&self.registry));
+        let telling = clocks::tell(database, registry, Arc::clone(&self.clock));
+        drop(tasks.spawn(info_span!("clocks"), telling));
+        if let Some(url) = self.dead_man_url.clone() {
+            let calling = deadman::run(url, self.counters.commits(), Arc::clone(&self.meters));
+            drop(tasks.spawn(info_span!("dead_man"), calling));
+        }
+    }
+
+    /// The last words to the database, once all that was started has ended.
+    pub(super) async fn last(&self, limit: Duration) {
+        self.farewells.last(limit / 2).await;
+        self.spans.close(limit / 2).await;
+    }
+}
+
+/// The part of a stop's deadline that the last words have to themselves, so that a stream that
+/// does not end cannot take it.
+pub(super) fn last_word(deadline: Duration) -> Duration {
+    (deadline / 10).min(LAST_WORD)
+}
