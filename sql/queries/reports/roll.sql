@@ -39,8 +39,8 @@
 -- group may reach beyond the range: samples are read that far.
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; beyond the
 --   range only if there are groups. Of what has too few samples and may be unobserved or excused the
---   samples are read again. In schema rowcall run_by_host; run, host_interval and clock_span are
---   read whole.
+--   samples are read again. In schema rowcall run_by_excuse and run_by_host; host_interval and
+--   clock_span are read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of

@@ -177,6 +177,13 @@ impl Drop for Up {
     }
 }
 
+/// Kills the server's first process; its others follow by themselves.
+pub(crate) fn crash_postgres(dir: &Path) {
+    let file = fs::read_to_string(dir.join("postgres/postmaster.pid")).unwrap();
+    let pid: i32 = file.lines().next().unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
 /// Processes that have one of these paths on their command line or as their working directory.
 pub(crate) fn processes_of(paths: &[PathBuf]) -> Vec<String> {
     let ours = std::process::id().to_string();
