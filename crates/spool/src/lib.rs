@@ -6,11 +6,37 @@
 //! the disk fails, what could not be written is kept in a small bounded memory and offered all the
 //! same; what does not fit there becomes a gap.
 
+mod bytes;
+mod disk;
+mod error;
+mod format;
+mod hole;
+mod inspect;
+mod kept;
+mod open;
+mod positions;
+mod read;
+mod record;
+mod recover;
+mod scan;
+mod segment;
+mod segments;
+mod slots;
+mod spool;
+mod state;
+mod times;
+mod writer;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rowcall_core::id::{Epoch, Sequence, UnixMicros};
 use rowcall_core::record::EpochOrigin;
+
+pub use error::{InspectError, OpenError};
+pub use inspect::{Inspection, check, inspect};
+pub use record::wire_bytes;
+pub use spool::Spool;
 
 /// Where it lies and how much it may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +49,7 @@ pub struct Settings {
     pub max_age: Duration,
 }
 
-/// The newest record of an earlier process.
+/// The newest record of an earlier process that stands for ticks: a sample, or missed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Last {
     /// Its time, by the wall clock of then.

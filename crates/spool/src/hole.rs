@@ -1,0 +1,173 @@
+//! Records that were dropped unacknowledged, and how many ticks they stood for.
+
+use std::collections::BTreeMap;
+
+use rowcall_core::id::UnixMicros;
+use rowcall_core::record::GapCause;
+
+use crate::bytes::{Put, Take};
+
+/// Dropped records that stood for another number of ticks than one, remembered one by one. Past
+/// this, neighbours are summed up; only a gap that is sent in parts could then tell a part of its
+/// ticks a little early.
+const REMEMBERED_ODD_TICKS: usize = 200;
+
+/// A range of dropped records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) first: u64,
+    pub(crate) through: u64,
+    /// Ticks due before the first.
+    pub(crate) due_before: i64,
+    /// Ticks beyond one for each number, where a record stood for another number of them.
+    odd: BTreeMap<u64, i64>,
+    /// Time of the first and of the last.
+    pub(crate) from: UnixMicros,
+    pub(crate) to: UnixMicros,
+    /// Time of the last record: it may be committed already, with its acknowledgement lost, and
+    /// then its time is the mark's.
+    pub(crate) time: UnixMicros,
+    /// Why the last one was dropped.
+    pub(crate) cause: GapCause,
+}
+
+/// What is dropped: a record, or a stretch of damaged ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) first: u64,
+    pub(crate) through: u64,
+    pub(crate) due_before: i64,
+    pub(crate) ticks: i64,
+    pub(crate) from: UnixMicros,
+    pub(crate) to: UnixMicros,
+    pub(crate) time: UnixMicros,
+}
+
+impl Hole {
+    /// Drops what stands right behind `hole`.
+    pub(crate) fn grow(hole: &mut Option<Self>, dropped: &Dropped, cause: GapCause) {
+        let hole = hole.get_or_insert_with(|| Self {
+            first: dropped.first,
+            through: dropped.first.saturating_sub(1),
+            due_before: dropped.due_before,
+            odd: BTreeMap::new(),
+            from: dropped.from,
+            to: dropped.to,
+            time: dropped.time,
+            cause,
+        });
+        let odd = dropped.ticks.saturating_sub(width(dropped.first, dropped.through));
+        if odd != 0 {
+            hole.odd.insert(dropped.first, odd);
+        }
+        hole.through = dropped.through;
+        hole.to = dropped.to.max(hole.from);
+        hole.time = dropped.time;
+        hole.cause = cause;
+        hole.bound();
+    }
+
+    /// Drops a hole that stands right behind `hole`.
+    pub(crate) fn join(hole: &mut Option<Self>, next: Self) {
+        match hole {
+            None => *hole = Some(next),
+            Some(hole) => {
+                hole.odd.extend(next.odd);
+                hole.through = next.through;
+                hole.to = next.to.max(hole.from);
+                hole.time = next.time;
+                hole.cause = next.cause;
+                hole.bound();
+            }
+        }
+    }
+
+    fn bound(&mut self) {
+        while self.odd.len() > REMEMBERED_ODD_TICKS
+            && let Some((_, first)) = self.odd.pop_first()
+            && let Some(mut second) = self.odd.first_entry()
+        {
+            let sum = second.get().saturating_add(first);
+            second.insert(sum);
+        }
+    }
+
+    /// Ticks due up to and with a number inside, or the one before the first.
+    pub(crate) fn due_at(&self, number: u64) -> i64 {
+        let number = number.min(self.through);
+        if number < self.first {
+            return self.due_before;
+        }
+        let odd = self.odd.range(self.first..=number).fold(0_i64, |s, (_, o)| s.saturating_add(*o));
+        // A part may have been summed up into what follows it.
+        self.due_before.saturating_add(width(self.first, number).saturating_add(odd).max(0))
+    }
+
+    /// All its ticks.
+    pub(crate) fn ticks(&self) -> i64 {
+        self.due_at(self.through).saturating_sub(self.due_before)
+    }
+
+    /// What is left of it behind a number. Where that begins in time is no longer known.
+    pub(crate) fn after(mut self, number: u64) -> Option<Self> {
+        if number >= self.through {
+            return None;
+        }
+        if number >= self.first {
+            self.due_before = self.due_at(number);
+            self.odd = self.odd.split_off(&(number + 1));
+            self.first = number + 1;
+        }
+        Some(self)
+    }
+
+    pub(crate) fn encode(&self, put: &mut Put) {
+        for number in [self.first, self.through] {
+            put.u64(number);
+        }
+        for number in [self.due_before, self.from.0, self.to.0, self.time.0] {
+            put.i64(number);
+        }
+        put.u8(match self.cause {
+            GapCause::Age => 1,
+            GapCause::Storage => 2,
+            _ => 0,
+        });
+        put.u32(u32::try_from(self.odd.len()).unwrap_or(0));
+        for (number, ticks) in &self.odd {
+            put.u64(*number);
+            put.i64(*ticks);
+        }
+    }
+
+    pub(crate) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let (first, through) = (take.u64()?, take.u64()?);
+        let (due_before, from, to, time) = (take.i64()?, take.i64()?, take.i64()?, take.i64()?);
+        let cause = match take.u8()? {
+            1 => GapCause::Age,
+            2 => GapCause::Storage,
+            _ => GapCause::Size,
+        };
+        let mut odd = BTreeMap::new();
+        for _ in 0..take.u32()? {
+            odd.insert(take.u64()?, take.i64()?);
+        }
+        let micros = UnixMicros;
+        let (from, to, time) = (micros(from), micros(to), micros(time));
+        (first <= through).then_some(Self {
+            first,
+            through,
+            due_before,
+            odd,
+            from,
+            to,
+            time,
+            cause,
+        })
+    }
+}
+
+/// How many numbers from `first` through `last`.
+pub(crate) fn width(first: u64, last: u64) -> i64 {
+    i64::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,83 @@
+//! Looking at a spool without opening it.
+
+use std::io;
+use std::path::Path;
+
+use rowcall_core::clock::SystemClock;
+use rowcall_core::id::Epoch;
+use rustix::fs::{Access, access};
+
+use crate::disk::{Disk as _, RealDisk, check_owner, holder};
+use crate::format::VERSION;
+use crate::open::begin;
+use crate::read::Reader;
+use crate::recover::Newer;
+use crate::{Fault, InspectError, OpenError, Status};
+
+/// What a folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// What the spool holds. Of its faults only [`Fault::NotDurable`] shows from outside, and
+    /// failures are not counted.
+    pub status: Status,
+    /// The process that has it open.
+    pub held_by: Option<u32>,
+}
+
+/// Reads an idle or running spool without changing or locking it.
+///
+/// # Errors
+/// [`InspectError`]: there is none, it cannot be read, or a newer version wrote it.
+pub fn inspect(dir: &Path) -> Result<Inspection, InspectError> {
+    let dir_owned = || dir.to_owned();
+    if let Err(source) = std::fs::read_dir(dir) {
+        return Err(match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                InspectError::Missing { dir: dir_owned() }
+            }
+            _ => InspectError::Unreadable { dir: dir_owned(), source },
+        });
+    }
+    let disk = std::sync::Arc::new(RealDisk::look(dir));
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let clock = SystemClock;
+    let begin = begin(disk.as_ref(), &clock, boot_id.trim(), Epoch::from_random(0))
+        .map_err(|Newer(found)| InspectError::Newer { dir: dir_owned(), found, known: VERSION })?;
+    if !begin.is_there {
+        return Err(InspectError::Missing { dir: dir_owned() });
+    }
+    let state = std::sync::Mutex::new(begin.state);
+    let age = Reader::new(disk).oldest_age(&state, &clock);
+    let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Inspection { status: state.status(age), held_by: holder(dir) })
+}
+
+/// What [`crate::Spool::open`] would say of a folder, which need not be there yet, without
+/// changing or locking anything.
+///
+/// # Errors
+/// [`OpenError`], as opening would.
+pub fn check(dir: &Path) -> Result<Option<Fault>, OpenError> {
+    let not_writable = |what, source| OpenError::NotWritable { dir: dir.to_owned(), what, source };
+    let there = dir.ancestors().find(|place| place.symlink_metadata().is_ok());
+    let place = there.unwrap_or_else(|| Path::new("."));
+    if !place.is_dir() {
+        return Err(OpenError::NotAFolder { dir: place.to_owned() });
+    }
+    let what = if place == dir { "written" } else { "made" };
+    access(place, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| not_writable(what, error.into()))?;
+    if place == dir {
+        check_owner(dir)?;
+        if let Some(pid) = holder(dir) {
+            return Err(OpenError::InUse { dir: dir.to_owned(), pid: Some(pid) });
+        }
+    }
+    let disk = RealDisk::look(place);
+    if place == dir {
+        crate::recover::newer(&disk).map_or(Ok(()), |Newer(found)| {
+            Err(OpenError::Newer { dir: dir.to_owned(), found, known: VERSION })
+        })?;
+    }
+    Ok((!disk.is_durable()).then_some(Fault::NotDurable))
+}

@@ -1,0 +1,183 @@
+//! Bodies to payloads and back.
+
+use prost::Message as _;
+use rowcall_core::convert::{self, record_to_wire};
+use rowcall_core::id::{Sequence, UnixMicros};
+use rowcall_core::proto::v1 as pb;
+use rowcall_core::record::{Body, Gap, GapCause, GapState, Record};
+
+use crate::bytes::Take;
+use crate::format::{HEAD_BYTES, Head, Kind, MAX_RECORD_BYTES};
+use crate::hole::{Dropped, Hole};
+use crate::positions::Positions;
+
+/// What a record adds to an encoded Batch, in bytes.
+#[must_use]
+pub fn wire_bytes(record: &Record) -> usize {
+    let body = record_to_wire(record).encoded_len();
+    1 + prost::length_delimiter_len(body) + body
+}
+
+/// A body as it is kept: a record without what its head tells.
+pub(crate) fn payload(body: Body) -> Vec<u8> {
+    let sequence = Sequence::FIRST;
+    let record =
+        |body| record_to_wire(&Record { sequence, time: UnixMicros(0), due_ticks: 0, body });
+    let mut wire = record(body);
+    if wire.encoded_len() + HEAD_BYTES + 2 > MAX_RECORD_BYTES
+        && let Some(pb::record::Body::HostInfo(info)) = wire.body
+    {
+        // Texts longer than any aggregator would keep.
+        wire = record(Body::HostFacts(convert::host_facts(info)));
+    }
+    wire.sequence = 0;
+    if let Some(pb::record::Body::Gap(gap)) = &mut wire.body {
+        gap.through_sequence = 0;
+    }
+    wire.encode_to_vec()
+}
+
+/// The sequence of a number, within the epoch of these positions.
+pub(crate) fn sequence(positions: &Positions, number: u64) -> Sequence {
+    Sequence::new(number.saturating_sub(positions.base)).unwrap_or(Sequence::FIRST)
+}
+
+/// A record as it is sent.
+pub(crate) fn record(positions: &Positions, head: &Head, payload: &[u8]) -> Record {
+    record_from(positions, head, payload, head.number)
+}
+
+/// The part of it from a number on: only what covers many has parts.
+pub(crate) fn record_from(positions: &Positions, head: &Head, payload: &[u8], from: u64) -> Record {
+    let sequence = sequence(positions, head.number);
+    let (time, shift) = positions.time(head.time, head.boot, head.since_boot);
+    let due_ticks = head.due.saturating_sub(positions.base_due);
+    if head.kind == Kind::Hole {
+        return match Hole::decode(&mut Take(payload)) {
+            Some(hole) => gap_of(positions, &hole, from),
+            None => invalid(sequence, time, due_ticks),
+        };
+    }
+    let Ok(mut wire) = pb::Record::decode(payload) else {
+        return invalid(sequence, time, due_ticks);
+    };
+    wire.sequence = sequence.as_u64();
+    if let Some(pb::record::Body::Gap(gap)) = &mut wire.body {
+        gap.through_sequence = sequence.as_u64();
+    }
+    match convert::record(wire) {
+        Ok(mut record) => {
+            record.time = time;
+            record.due_ticks = due_ticks;
+            if shift != 0 {
+                move_body(&mut record.body, shift);
+            }
+            record
+        }
+        Err(_) => invalid(sequence, time, due_ticks),
+    }
+}
+
+/// The times in a body are moved along with the record's.
+fn move_body(body: &mut Body, shift: i64) {
+    match body {
+        Body::Sample(sample) => sample.clock_shift_us = Some(shift),
+        Body::Gap(gap) => {
+            gap.from = gap.from.plus_micros(shift);
+            gap.to = gap.to.plus_micros(shift);
+        }
+        Body::HostFacts(facts) => {
+            facts.booted = facts.booted.map(|booted| booted.plus_micros(shift));
+        }
+        Body::Invalid(_) => {}
+    }
+}
+
+fn invalid(sequence: Sequence, time: UnixMicros, due_ticks: i64) -> Record {
+    let body = Body::Invalid("a record of the spool that this version cannot read");
+    Record { sequence, time, due_ticks, body }
+}
+
+/// The part of a hole from a number on, as it is sent.
+pub(crate) fn gap_of(positions: &Positions, hole: &Hole, from: u64) -> Record {
+    let first = from.max(hole.first);
+    let gap = Gap {
+        through: sequence(positions, hole.through),
+        ticks: hole.due_at(hole.through).saturating_sub(hole.due_at(first.saturating_sub(1))),
+        state: GapState::Dropped,
+        cause: hole.cause,
+        from: hole.from,
+        to: hole.to,
+    };
+    Record {
+        sequence: sequence(positions, first),
+        time: hole.time,
+        due_ticks: hole.due_at(hole.through).saturating_sub(positions.base_due),
+        body: Body::Gap(gap),
+    }
+}
+
+/// What a hole is told of a record.
+pub(crate) fn dropped(positions: &Positions, head: &Head, payload: &[u8]) -> Dropped {
+    let record = record(positions, head, payload);
+    let (from, to) = match &record.body {
+        Body::Gap(gap) => (gap.from, gap.to),
+        Body::Sample(_) | Body::HostFacts(_) | Body::Invalid(_) => (record.time, record.time),
+    };
+    Dropped {
+        first: head.number,
+        through: head.through(),
+        due_before: head.due_before(),
+        ticks: head.ticks,
+        from,
+        to,
+        time: record.time,
+    }
+}
+
+/// Records that are lost from the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    pub(crate) first: u64,
+    pub(crate) through: u64,
+    /// Ticks due before the first, and up to the last.
+    pub(crate) due_before: i64,
+    pub(crate) due_through: i64,
+    /// Time of the record before and of the one after, where there are any.
+    pub(crate) before: Option<UnixMicros>,
+    pub(crate) after: Option<UnixMicros>,
+}
+
+impl Lost {
+    /// Ticks due up to a number inside: which of them stood for how many is lost, so it is one
+    /// each, and the rest at the end.
+    pub(crate) fn due_at(&self, number: u64) -> i64 {
+        if number >= self.through {
+            return self.due_through;
+        }
+        let ticks = self.due_through.saturating_sub(self.due_before);
+        let before = crate::hole::width(self.first, number).max(0);
+        self.due_before.saturating_add(ticks.min(before))
+    }
+
+    /// The part from a number on, as it is sent. Its time is that of the record before, which
+    /// stays the same as long as that record does.
+    pub(crate) fn gap(&self, positions: &Positions, from: u64) -> Record {
+        let first = from.max(self.first);
+        let time = self.before.or(self.after).unwrap_or(UnixMicros(positions.moment.wall));
+        let gap = Gap {
+            through: sequence(positions, self.through),
+            ticks: self.due_through.saturating_sub(self.due_at(first.saturating_sub(1))),
+            state: GapState::Corrupt,
+            cause: GapCause::Storage,
+            from: time,
+            to: self.after.unwrap_or(time).max(time),
+        };
+        Record {
+            sequence: sequence(positions, first),
+            time,
+            due_ticks: self.due_through.saturating_sub(positions.base_due),
+            body: Body::Gap(gap),
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The part of the thread that writes records, makes segments and drops them.
+
+use std::io;
+use std::sync::Arc;
+
+use rowcall_core::record::GapCause;
+
+use crate::bytes::Put;
+use crate::disk::File;
+use crate::format::{HEADER_BYTES, Head, Kind, SegmentHeader, encode_record, record_bytes};
+use crate::hole::{Dropped, Hole};
+use crate::positions::Positions;
+use crate::record::Lost;
+use crate::scan::{Scanner, offset};
+use crate::segment::{NEXT, Segment, name};
+use crate::writer::{Writer, is_full};
+
+/// Most bytes of records that share one write and one sync.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Zeros are written in pieces of this many bytes.
+const ZEROS: usize = 64 * 1024;
+
+/// A segment spans at most this part of the age limit, so that what is too old goes in time.
+const AGE_PARTS: u64 = 16;
+
+/// Records that are written next, in order.
+type Batch = Vec<(Head, Vec<u8>)>;
+
+impl Writer {
+    /// Writes and syncs what waits.
+    pub(crate) fn write_tail(&mut self) -> io::Result<()> {
+        loop {
+            let batch = self.next_batch();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.write(&batch) {
+                // Nothing is known of what was written. It counts as not written, and this file
+                // is never synced again: once more, in another one.
+                self.failed(&error);
+                self.write(&batch).inspect_err(|error| self.failed(error))?;
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Batch {
+        let state = self.shared.lock();
+        let mut batch = Batch::new();
+        let mut bytes = 0;
+        if let Some(hole) = &state.tail_hole {
+            let mut put = Put::default();
+            hole.encode(&mut put);
+            let since_boot = state.latest_since_boot;
+            let head = Head {
+                kind: Kind::Hole,
+                number: hole.first,
+                span: u32::try_from(hole.through - hole.first).unwrap_or(u32::MAX),
+                due: hole.due_at(hole.through),
+                ticks: hole.ticks(),
+                stamp: state.stamp(since_boot),
+                since_boot,
+                boot: state.positions.boot,
+                time: hole.time.0,
+            };
+            batch.push((head, put.0));
+        }
+        for pending in state.tail.iter().take_while(|pending| pending.settled) {
+            bytes += record_bytes(pending.payload.len());
+            if bytes > BATCH_BYTES {
+                break;
+            }
+            batch.push((pending.head, pending.payload.clone()));
+        }
+        batch
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        tracing::debug!(%error, "a segment could not be written");
+        self.active = None;
+        let mut state = self.shared.lock();
+        state.write_failures += 1;
+    }
+
+    /// Writes as much of a batch as the segment takes, at least one record.
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        let Some((first, payload)) = batch.first() else { return Ok(()) };
+        let (file, segment) = self.writable(first, record_bytes(payload.len()))?;
+        let Some(salt) = segment.salt else { return Err(io::ErrorKind::InvalidData.into()) };
+        let room = usize::try_from(segment.len - segment.data_end).unwrap_or(0);
+        if std::mem::take(&mut self.wipe) {
+            zero(file.as_ref(), segment.data_end, segment.len)?;
+        }
+        let mut bytes = Vec::new();
+        let mut written = Vec::new();
+        for (head, payload) in batch {
+            if bytes.len() + record_bytes(payload.len()) > room {
+                break;
+            }
+            encode_record(head, payload, salt, &mut bytes);
+            written.push((head, payload, segment.data_end + offset(bytes.len())));
+        }
+        file.write_at(&bytes, segment.data_end)?;
+        file.sync()?;
+        if !file.is_linked()? {
+            self.folder_is_gone()?;
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the spool's folder was deleted"));
+        }
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        for (head, _, end) in &written {
+            let time = state.positions.time(head.time, head.boot, head.since_boot).0;
+            if let Some(segment) = state.segments.back_mut() {
+                // Damage at the end of what was kept leaves numbers out.
+                segment.damaged += head.number.saturating_sub(segment.last.saturating_add(1));
+                segment.push(head, time.0, *end);
+            }
+            if head.kind == Kind::Hole {
+                state.positions.dropped += head.through() + 1 - head.number;
+                state.positions_changed = true;
+            }
+            state.forget_written(head);
+        }
+        let positions = state.positions.clone();
+        drop(guard);
+        for (head, payload, _) in &written {
+            crate::kept::tell(&positions, head, payload);
+        }
+        Ok(())
+    }
+
+    /// The file to write a record to, and what is known of its segment.
+    fn writable(&mut self, head: &Head, bytes: usize) -> io::Result<(Arc<dyn File>, Segment)> {
+        let last = self.shared.lock().segments.back().cloned();
+        if let (Some(file), Some(segment)) = (&self.active, &last) {
+            let fits = segment.data_end + offset(bytes) <= segment.len;
+            let age = segment.oldest.map_or(0, |oldest| head.stamp.saturating_sub(oldest.stamp));
+            if fits && age <= self.limits.age_us / AGE_PARTS {
+                return Ok((Arc::clone(file), segment.clone()));
+            }
+        }
+        self.begin_segment(head.number, head.due_before())
+    }
+
+    /// Makes the file that waits the newest segment.
+    fn begin_segment(&mut self, first: u64, due: i64) -> io::Result<(Arc<dyn File>, Segment)> {
+        let file = match self.spare.take() {
+            Some(file) => file,
+            None => self.make_spare(true)?,
+        };
+        self.shared.lock().spare_bytes = 0;
+        let salt = salt(first);
+        let header = SegmentHeader { first, due_before: due, salt };
+        file.write_at(&header.encode(), 0)?;
+        file.sync()?;
+        if !file.is_linked()? {
+            self.folder_is_gone()?;
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the spool's folder was deleted"));
+        }
+        self.disk.rename(NEXT, &name(first))?;
+        self.disk.sync_dir()?;
+        if let Some(full) = self.active.take() {
+            self.cut(full.as_ref());
+        }
+        let segment = Segment::new(first, due, Some(salt), offset(HEADER_BYTES), file.len()?);
+        self.active = Some(Arc::clone(&file));
+        self.wipe = false;
+        let mut state = self.shared.lock();
+        // One that failed before anything was in it had the same name.
+        if state.segments.back().is_some_and(|last| last.first == first) {
+            state.segments.pop_back();
+        }
+        state.segments.push_back(segment.clone());
+        Ok((file, segment))
+    }
+
+    /// Gives back the room that a segment did not need. Whole ones keep theirs, to be used again.
+    fn cut(&self, file: &dyn File) {
+        let mut state = self.shared.lock();
+        let Some(last) = state.segments.back_mut() else { return };
+        let end = last.data_end;
+        if last.len.saturating_sub(end) > self.limits.segment_bytes / 4 {
+            last.len = end;
+            drop(state);
+            if let Err(error) = file.set_len(end) {
+                tracing::debug!(%error, "a segment could not be cut");
+            }
+        }
+    }
+
+    /// Makes the next segment ahead, if there is room for it.
+    pub(crate) fn make_next(&mut self) -> io::Result<()> {
+        if self.spare.is_some() {
+            return Ok(());
+        }
+        match self.make_spare(false) {
+            Ok(file) => {
+                self.spare = Some(file);
+                Ok(())
+            }
+            // It shows in the status, and there is still room in the last one.
+            Err(error) if is_full(&error) && self.active.is_some() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file of the next segment. Where there is no room for it and it `is_needed`, the oldest
+    /// segment's is used again.
+    fn make_spare(&mut self, is_needed: bool) -> io::Result<Arc<dyn File>> {
+        let bytes = self.limits.segment_bytes;
+        let mut made = self.disk.create(NEXT, bytes);
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.folder_is_gone()?;
+            made = self.disk.create(NEXT, bytes);
+        }
+        while is_needed && made.as_ref().is_err_and(is_full) {
+            let Some(oldest) = self.drop_oldest(GapCause::Storage)? else { break };
+            if oldest.len >= bytes {
+                self.disk.rename(&oldest.name(), NEXT)?;
+                let file = self.disk.open(NEXT)?;
+                zero(file.as_ref(), 0, oldest.len)?;
+                made = Ok(file);
+            } else {
+                self.disk.remove(&oldest.name())?;
+                made = self.disk.create(NEXT, bytes);
+            }
+        }
+        let file = made?;
+        self.shared.lock().spare_bytes = bytes;
+        Ok(file)
+    }
+
+    /// Somebody deleted the folder: it is made anew, and what was in it is lost.
+    fn folder_is_gone(&mut self) -> io::Result<()> {
+        self.active = None;
+        self.spare = None;
+        self.slots.forget_file();
+        let there = self.disk.list().unwrap_or_default();
+        {
+            let mut state = self.shared.lock();
+            state.spare_bytes = 0;
+            state.segments.retain(|segment| there.contains(&segment.name()));
+            state.drops += 1;
+            state.positions_changed = true;
+            state.positions_urgent = true;
+        }
+        tracing::warn!("the spool's files are gone; the folder is made anew");
+        self.disk.restore()?;
+        self.store_positions(true)
+    }
+
+    /// Drops what is over the limits of bytes and age.
+    pub(crate) fn keep_limits(&mut self) -> io::Result<()> {
+        if !self.leftover.is_empty() {
+            self.store_positions(true)?;
+            for name in std::mem::take(&mut self.leftover) {
+                self.disk.remove(&name)?;
+            }
+        }
+        loop {
+            let cause = {
+                let state = self.shared.lock();
+                let spare = if self.spare.is_none() { self.limits.segment_bytes } else { 0 };
+                let now = u64::try_from(self.clock.since_boot().as_micros()).unwrap_or(u64::MAX);
+                let now = state.stamp(now);
+                let is_only = state.segments.len() == 1;
+                let is_old = state.segments.front().is_some_and(|oldest| match oldest.newest {
+                    Some(newest) => now.saturating_sub(newest.stamp) > self.limits.age_us,
+                    None => !is_only,
+                });
+                if !is_only && state.size_bytes() + spare > self.limits.bytes {
+                    GapCause::Size
+                } else if is_old {
+                    GapCause::Age
+                } else {
+                    return Ok(());
+                }
+            };
+            if self.shared.lock().segments.len() == 1 {
+                let (first, due) = self.shared.lock().tail_start();
+                self.begin_segment(first, due).map(drop)?;
+            }
+            match self.drop_oldest(cause)? {
+                Some(oldest) => self.disk.remove(&oldest.name())?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Drops the oldest segment, if it is not the only one: its file is the caller's. What of it
+    /// was not acknowledged is in the gap in front before the file goes.
+    fn drop_oldest(&mut self, cause: GapCause) -> io::Result<Option<Segment>> {
+        let (oldest, next, positions) = {
+            let state = self.shared.lock();
+            let (Some(oldest), Some(next)) = (state.segments.front(), state.segments.get(1)) else {
+                return Ok(None);
+            };
+            (oldest.clone(), (next.first, next.due_before), state.positions.clone())
+        };
+        let gone = self.what_goes(&positions, &oldest, next, cause);
+        {
+            let mut state = self.shared.lock();
+            let acknowledged = state.positions.acknowledged;
+            let positions = &mut state.positions;
+            positions.floor = next.0;
+            positions.floor_due = next.1;
+            positions.hole = gone.hole.and_then(|hole| hole.after(acknowledged));
+            positions.dropped += gone.dropped;
+            positions.damaged_gone += gone.damaged;
+            state.segments.pop_front();
+            state.drops += 1;
+        }
+        self.leftover.push(oldest.name());
+        self.store_positions(true)?;
+        self.leftover.clear();
+        Ok(Some(oldest))
+    }
+
+    fn what_goes(
+        &self,
+        positions: &Positions,
+        oldest: &Segment,
+        (next, next_due): (u64, i64),
+        cause: GapCause,
+    ) -> Gone {
+        let acknowledged = positions.acknowledged;
+        let mut gone = Gone {
+            hole: positions.hole.clone(),
+            dropped: next.saturating_sub(positions.floor.max(acknowledged + 1)),
+            damaged: 0,
+        };
+        let mut last = positions.floor - 1;
+        let mut due = positions.floor_due;
+        let mut before = None;
+        let file = self.disk.open(&oldest.name()).ok();
+        let mut scanner = file
+            .as_deref()
+            .zip(oldest.salt)
+            .map(|(file, salt)| Scanner::whole(file, salt, oldest.data_end));
+        loop {
+            let found = scanner.as_mut().and_then(|scanner| scanner.next(last + 1));
+            let found = found.filter(|found| found.head.number < next);
+            let (number, due_before) = found
+                .map_or((next, next_due), |found| (found.head.number, found.head.due_before()));
+            if number > last + 1 {
+                let time = |head: &Head| positions.time(head.time, head.boot, head.since_boot).0;
+                let lost = Lost {
+                    first: last + 1,
+                    through: number - 1,
+                    due_before: due,
+                    due_through: due_before,
+                    before: before.as_ref().map(time),
+                    after: found.as_ref().map(|found| time(&found.head)),
+                };
+                gone.damaged += number - (last + 1).max(positions.base + 1).min(number);
+                gone.lose(&lost, positions, cause);
+            }
+            let Some(found) = found else { return gone };
+            let payload = scanner.as_ref().map_or(&[][..], Scanner::payload);
+            gone.take(&found.head, payload, positions, cause);
+            last = found.head.through();
+            due = found.head.due;
+            before = Some(found.head);
+        }
+    }
+}
+
+/// What goes with a segment.
+struct Gone {
+    hole: Option<Hole>,
+    dropped: u64,
+    damaged: u64,
+}
+
+impl Gone {
+    fn lose(&mut self, lost: &Lost, positions: &Positions, cause: GapCause) {
+        let first = lost.first.max(positions.acknowledged + 1);
+        if first > lost.through {
+            return;
+        }
+        let due_before = lost.due_at(first - 1);
+        let gap = lost.gap(positions, first);
+        let dropped = Dropped {
+            first,
+            through: lost.through,
+            due_before,
+            ticks: lost.due_through.saturating_sub(due_before),
+            from: gap.time,
+            to: lost.after.unwrap_or(gap.time),
+            time: gap.time,
+        };
+        Hole::grow(&mut self.hole, &dropped, cause);
+    }
+
+    fn take(&mut self, head: &Head, payload: &[u8], positions: &Positions, cause: GapCause) {
+        if head.through() <= positions.acknowledged {
+            return;
+        }
+        if head.kind == Kind::Hole {
+            let hole = Hole::decode(&mut crate::bytes::Take(payload));
+            if let Some(hole) = hole.and_then(|hole| hole.after(positions.acknowledged)) {
+                // Counted when it was dropped first.
+                self.dropped = self.dropped.saturating_sub(hole.through + 1 - hole.first);
+                Hole::join(&mut self.hole, hole);
+            }
+            return;
+        }
+        Hole::grow(&mut self.hole, &crate::record::dropped(positions, head, payload), cause);
+    }
+}
+
+fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS];
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).map_or(ZEROS, |left| left.min(ZEROS));
+        file.write_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
+        at += offset(piece);
+    }
+    Ok(())
+}
+
+/// Random bits: the keys of a new hasher are.
+fn salt(first: u64) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(first)
+}
