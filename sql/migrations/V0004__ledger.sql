@@ -169,6 +169,218 @@ $$;
 
 COMMENT ON FUNCTION rowcall.unobserved(timestamptz, timestamptz) IS 'When no aggregator could receive and commit for more than 60 s, and why: stopped, down, database (the aggregator ran on). to_ts NULL: it lasts';
 
+-- Each tick of a host that was due on a UTC day, in exactly one state, in the order of time.
+--
+-- Ticks stand a full interval apart, at the host's own offset, which its samples tell: a tick is the
+-- middle one of their offsets, and what counts for it is half an interval to either side, or where
+-- that is better, with its border moved to where fewest samples are: after a clock was set, offsets
+-- are of two kinds. An interval that changes ends one grid and begins another. Times are the host's.
+--
+-- What a tick is, is decided in this order: a sample (on_time: one was received within 60 s of the
+-- tick's end; late), a refused record of its time, a gap that has ticks left, an excuse after Bye for
+-- what was off or is not known, a time that nobody observed. What remains is unknown. Samples beyond a
+-- tick's first are extra.
+CREATE FUNCTION rowcall.ticks(host_id integer, day date)
+RETURNS TABLE (tick timestamptz, state text, extra integer)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    words     CONSTANT text[] := ARRAY['on_time', 'late', 'excused', 'off', 'suspended', 'starved', 'dropped', 'quarantined', 'unobserved', 'unknown'];
+    unknown   CONSTANT smallint := 10;
+    day_from  CONSTANT timestamptz := ticks.day::timestamp AT TIME ZONE 'UTC';
+    day_to    CONSTANT timestamptz := (ticks.day + 1)::timestamp AT TIME ZONE 'UTC';
+    of_host   record;
+    piece     record;
+    r         record;
+    at        bigint[];   -- times of samples [us]
+    received  bigint[];   -- when each came [us]
+    border    bigint;     -- where a tick ends, within the interval [us]
+    middle    bigint;     -- from its begin to the tick itself [us]
+    begin_us  bigint;     -- where the first tick begins [us]
+    n         integer;    -- ticks
+    states    smallint[];
+    counts    integer[];
+    low       bigint;
+    high      bigint;
+    left_over bigint;
+BEGIN
+    SELECT l.joined_at, h.retired_at, l."timestamp" AS newest INTO of_host
+      FROM public.host_latest AS l JOIN public.host_info AS h ON h.id = l.host_id
+     WHERE l.host_id = ticks.host_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOR piece IN
+        SELECT i.us AS interval_us,
+               (extract(epoch FROM greatest(i.from_ts, day_from)) * 1e6)::bigint AS from_us,
+               (extract(epoch FROM least(i.to_ts, day_to)) * 1e6)::bigint AS to_us,
+               i.from_ts <= day_from AS opens_day, i.to_ts >= day_to AS ends_day
+          FROM (SELECT s.valid_from AS from_ts, s.interval_ms * 1000::bigint AS us,
+                       lead(s.valid_from, 1, 'infinity') OVER (ORDER BY s.valid_from) AS to_ts
+                  FROM (SELECT v.valid_from, v.interval_ms FROM rowcall.host_interval AS v WHERE v.host_id = ticks.host_id
+                         UNION ALL VALUES (timestamptz '-infinity', 60000)) AS s) AS i
+         WHERE i.from_ts < day_to AND i.to_ts > day_from AND i.to_ts > i.from_ts
+         ORDER BY i.from_ts
+    LOOP
+        -- At the ends of the day a tick may reach over; a change of the interval is a wall.
+        low := piece.from_us - CASE WHEN piece.opens_day THEN piece.interval_us ELSE 0 END;
+        high := piece.to_us + CASE WHEN piece.ends_day THEN piece.interval_us ELSE 0 END;
+        SELECT array_agg(s.us), array_agg(s.us + (s.delay_s::float8 * 1e6)::bigint) INTO at, received
+          FROM (SELECT (extract(epoch FROM u."timestamp") * 1e6)::bigint AS us, u.delay_s
+                  FROM public.host_usage AS u
+                 WHERE u.host_id = ticks.host_id
+                   AND u."timestamp" >= timestamptz 'epoch' + low * interval '1 microsecond'
+                   AND u."timestamp" < timestamptz 'epoch' + high * interval '1 microsecond') AS s;
+
+        IF at IS NULL THEN
+            middle := piece.interval_us / 2;
+            border := mod((extract(epoch FROM coalesce(of_host.newest, 'epoch')) * 1e6)::bigint + piece.interval_us - middle, piece.interval_us);
+        ELSE
+            -- The interval in 60 parts; the border where it is furthest from most samples.
+            WITH part AS (
+                SELECT mod(s.us, piece.interval_us) * 60 / piece.interval_us AS number, count(*) AS samples
+                  FROM unnest(at) AS s (us) GROUP BY 1
+            )
+            SELECT (2 * b.number + 1) * piece.interval_us / 120 INTO border
+              FROM generate_series(0, 59) AS b (number), part AS p
+             GROUP BY b.number
+             ORDER BY sum(p.samples / power(0.5 + least(abs(b.number - p.number), 60 - abs(b.number - p.number)), 2)), b.number
+             LIMIT 1;
+            SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY mod(s.us - border + piece.interval_us, piece.interval_us)) INTO middle
+              FROM unnest(at) AS s (us);
+        END IF;
+        -- The first tick that stands in the piece, and how many do.
+        begin_us := piece.from_us - middle
+            + mod(piece.interval_us - mod(piece.from_us - middle - border + piece.interval_us, piece.interval_us), piece.interval_us);
+        n := greatest(ceil((piece.to_us - middle - begin_us)::numeric / piece.interval_us), 0);
+        CONTINUE WHEN n = 0;
+        states := array_fill(unknown, ARRAY[n]);
+        counts := array_fill(0, ARRAY[n]);
+
+        FOR r IN
+            SELECT i.number, count(*)::integer AS samples,
+                   min(s.received_us) <= begin_us + i.number * piece.interval_us + 60000000 AS in_time
+              FROM unnest(at, received) AS s (us, received_us)
+             CROSS JOIN LATERAL (SELECT floor((s.us - begin_us)::numeric / piece.interval_us)::bigint + 1) AS f (number)
+             CROSS JOIN LATERAL (SELECT CASE WHEN f.number < 1 AND NOT piece.opens_day THEN 1
+                                             WHEN f.number > n AND NOT piece.ends_day THEN n
+                                             ELSE f.number END) AS i (number)
+             WHERE i.number BETWEEN 1 AND n
+             GROUP BY i.number
+        LOOP
+            states[r.number] := CASE WHEN r.in_time THEN 1 ELSE 2 END;
+            counts[r.number] := r.samples;
+        END LOOP;
+
+        FOR r IN
+            SELECT floor(((extract(epoch FROM q."timestamp") * 1e6)::bigint - begin_us)::numeric / piece.interval_us)::bigint + 1 AS number
+              FROM rowcall.quarantine AS q
+             WHERE q.host_id = ticks.host_id
+               AND q."timestamp" >= timestamptz 'epoch' + begin_us * interval '1 microsecond'
+               AND q."timestamp" < timestamptz 'epoch' + (begin_us + n * piece.interval_us) * interval '1 microsecond'
+        LOOP
+            IF states[r.number] = unknown THEN
+                states[r.number] := 8;
+            END IF;
+        END LOOP;
+
+        -- Those that end first, first: so the others still find what lies beyond.
+        FOR r IN
+            SELECT floor((g.from_us - begin_us)::numeric / piece.interval_us)::bigint + 1 AS first,
+                   floor((g.to_us - begin_us)::numeric / piece.interval_us)::bigint + 1 AS last,
+                   g.ticks,
+                   CASE WHEN g.state <> 'missed' THEN 7 WHEN g.cause = 'off' THEN 4
+                        WHEN g.cause = 'suspended' THEN 5 WHEN g.cause = 'starved' THEN 6 END::smallint AS code
+              FROM (SELECT t.ticks, t.state, t.cause, t.sequence,
+                           (extract(epoch FROM least(t.from_ts, t.to_ts)) * 1e6)::bigint AS from_us,
+                           (extract(epoch FROM greatest(t.from_ts, t.to_ts)) * 1e6)::bigint AS to_us
+                      FROM rowcall.gap AS t
+                     WHERE t.host_id = ticks.host_id
+                       AND greatest(t.from_ts, t.to_ts) >= timestamptz 'epoch' + begin_us * interval '1 microsecond'
+                       AND least(t.from_ts, t.to_ts) < timestamptz 'epoch' + (begin_us + n * piece.interval_us) * interval '1 microsecond') AS g
+             ORDER BY g.to_us, g.from_us, g.sequence
+        LOOP
+            -- What it has for the time before was used up there.
+            left_over := r.ticks - greatest(1 - r.first, 0);
+            low := greatest(r.first, 1);
+            WHILE left_over > 0 AND low <= least(r.last, n) LOOP
+                IF states[low] = unknown AND r.code IS NOT NULL THEN
+                    states[low] := r.code;
+                    left_over := left_over - 1;
+                END IF;
+                low := low + 1;
+            END LOOP;
+        END LOOP;
+
+        FOR r IN
+            SELECT (extract(epoch FROM e.ended_at) * 1e6)::bigint AS from_us,
+                   (extract(epoch FROM least(e.excused_until, (
+                       SELECT min(later.started_at) FROM rowcall.run AS later
+                        WHERE later.host_id = e.host_id AND later.started_at > e.ended_at))) * 1e6)::bigint AS to_us
+              FROM rowcall.run AS e
+             WHERE e.host_id = ticks.host_id AND e.ended_at < day_to AND e.excused_until > day_from
+        LOOP
+            -- Ticks themselves, not what counts for them, lie in it.
+            low := greatest(ceil((r.from_us - middle - begin_us)::numeric / piece.interval_us)::bigint + 1, 1);
+            high := least(floor((r.to_us - middle - begin_us)::numeric / piece.interval_us)::bigint + 1, n);
+            WHILE low <= high LOOP
+                IF states[low] IN (unknown, 4) THEN
+                    states[low] := 3;
+                END IF;
+                low := low + 1;
+            END LOOP;
+        END LOOP;
+
+        FOR r IN
+            SELECT CASE WHEN u.from_ts > day_from THEN (extract(epoch FROM u.from_ts) * 1e6)::bigint ELSE piece.from_us - piece.interval_us END AS from_us,
+                   CASE WHEN u.to_ts < day_to THEN (extract(epoch FROM u.to_ts) * 1e6)::bigint ELSE piece.to_us + piece.interval_us END AS to_us
+              FROM rowcall.unobserved(day_from, day_to) AS u
+        LOOP
+            low := greatest(floor((r.from_us - begin_us)::numeric / piece.interval_us)::bigint + 1, 1);
+            high := least(floor((r.to_us - begin_us)::numeric / piece.interval_us)::bigint + 1, n);
+            WHILE low <= high LOOP
+                IF states[low] = unknown THEN
+                    states[low] := 9;
+                END IF;
+                low := low + 1;
+            END LOOP;
+        END LOOP;
+
+        FOR i IN 1 .. n LOOP
+            tick := timestamptz 'epoch' + (begin_us + middle + (i - 1) * piece.interval_us) * interval '1 microsecond';
+            -- Still open; or the host was not there.
+            EXIT WHEN timestamptz 'epoch' + (begin_us + i * piece.interval_us) * interval '1 microsecond' > now();
+            CONTINUE WHEN counts[i] = 0 AND (tick < of_host.joined_at OR tick >= of_host.retired_at);
+            state := words[states[i]];
+            extra := greatest(counts[i] - 1, 0);
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.ticks(integer, date) IS 'Each due tick of a host and UTC day in one state: on_time, late, excused, off, suspended, starved, dropped, quarantined, unobserved, unknown; extra: further samples in it';
+
+-- All hosts and all days that are kept. Give it a day, and a host where one will do: each host and day
+-- takes some milliseconds.
+CREATE VIEW rowcall.tick AS
+SELECT d.day, h.id AS host_id, h.hostname, t.tick, t.state, t.extra
+  FROM (SELECT (s.from_day + n)::date AS day
+          FROM (SELECT greatest(
+                           (SELECT (min(l.joined_at) AT TIME ZONE 'UTC')::date FROM host_latest AS l),
+                           (rowcall.kept_from() AT TIME ZONE 'UTC')::date) AS from_day) AS s,
+               generate_series(0, (now() AT TIME ZONE 'UTC')::date - s.from_day) AS n) AS d
+ CROSS JOIN host_info AS h
+ CROSS JOIN LATERAL rowcall.ticks(h.id, d.day) AS t;
+
+COMMENT ON VIEW rowcall.tick IS 'Each due tick of each host in one state; give it a day, and a host where one will do';
+COMMENT ON COLUMN rowcall.tick.day IS 'The day, UTC';
+COMMENT ON COLUMN rowcall.tick.tick IS 'When the sample was due, by the host''s clock';
+COMMENT ON COLUMN rowcall.tick.state IS 'What became of it: on_time, late, excused, off, suspended, starved, dropped, quarantined, unobserved, unknown';
+COMMENT ON COLUMN rowcall.tick.extra IS 'Samples beyond the first';
+
 -- As before, and what is new here.
 CREATE OR REPLACE FUNCTION rowcall.forget_old(retention_s double precision) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
@@ -247,7 +459,8 @@ DECLARE
 BEGIN
     FOREACH what IN ARRAY ARRAY[
         'TABLE rowcall.aggregator_span', 'TABLE rowcall.run', 'TABLE rowcall.clock_span',
-        'VIEW rowcall.ledger', 'FUNCTION rowcall.unobserved(timestamptz, timestamptz)'
+        'VIEW rowcall.ledger', 'FUNCTION rowcall.unobserved(timestamptz, timestamptz)',
+        'VIEW rowcall.tick', 'FUNCTION rowcall.ticks(integer, date)'
     ] LOOP
         EXECUTE format('ALTER %s OWNER TO %I', what, owner);
     END LOOP;

@@ -18,6 +18,8 @@ mod retention;
 mod session;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod ticks;
 mod time;
 mod watch;
 

@@ -49,7 +49,7 @@ impl Guarded {
             .map(|n| sample(&session, n, minutes_before(now, 40 - n.cast_signed())))
             .collect();
         let live = Arc::new(Live::default());
-        bench.store.guard_marks(live.clone());
+        bench.store.guard_marks(Arc::<Live>::clone(&live));
         bench.store.ingest(&records[..20]).await.unwrap();
         live.set(&[live_at(&session, 20)]);
         Self { bench, live, session, records }

@@ -80,7 +80,8 @@ impl Marks {
             let count = match &record.body {
                 // Of a gap that reaches back before the mark, a part was counted.
                 Body::Gap(gap) if first <= reached => {
-                    since.map_or(ticks(gap.ticks), |since| since.min(ticks(gap.ticks)))
+                    let all = ticks(gap.ticks);
+                    since.map_or(all, |since| since.min(all))
                 }
                 // What it stood for can't be read, but the agent counted it.
                 Body::Invalid(_) => since.unwrap_or(0),

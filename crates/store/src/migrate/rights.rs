@@ -75,6 +75,17 @@ async fn a_service_role_does_all_that_the_store_does() {
         store.open_session(&hello("a", epoch), interval * 2).await.unwrap();
     }
 
+    let run = hello("a", 1).run;
+    store.end_run(session.host_id, run, interval).await.unwrap();
+    store.open_session(&hello("a", 1), interval).await.unwrap();
+    for stopping in [false, true] {
+        store.observed("a", run, stopping).await.unwrap();
+    }
+    let clock = minutes_before(now, 9);
+    let told = crate::ToldClock { host_id: session.host_id, clock, waited: interval };
+    store.told_clocks(&[told, told]).await.unwrap();
+    store.told_clocks(&[told]).await.unwrap();
+
     let name = hello("a", 1).host_name;
     let labels = [("rack".to_owned(), "r1".to_owned())].into();
     store.label_host(&name, &labels, &[]).await.unwrap().unwrap();

@@ -165,7 +165,20 @@ async fn the_owner_without_createrole_migrates_and_the_missing_role_is_no_error(
 async fn a_reader_can_select_and_nothing_else() {
     let bench = Bench::new().await;
     bench.sql.batch_execute("SET ROLE rowcall_reader").await.unwrap();
-    for table in ["host_info", "host_usage", "host_latest", "host_label", "rowcall.host_interval"] {
+    for table in [
+        "host_info",
+        "host_usage",
+        "host_latest",
+        "host_label",
+        "rowcall.host_interval",
+        "rowcall.ledger",
+        "rowcall.run",
+        "rowcall.aggregator_span",
+        "rowcall.clock_span",
+        "rowcall.tick",
+        "rowcall.ticks(1, current_date)",
+        "rowcall.unobserved('-infinity', now())",
+    ] {
         bench.sql.query(&format!("SELECT * FROM {table}"), &[]).await.unwrap();
     }
     let error = bench.sql.batch_execute("DELETE FROM host_label").await.unwrap_err();

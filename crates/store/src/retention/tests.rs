@@ -298,11 +298,23 @@ async fn what_explained_samples_that_are_gone_is_kept_for_30_days_more() {
         DELETE FROM rowcall.host_interval;
         INSERT INTO rowcall.host_interval VALUES
             (1, now() - interval '90 days', 1000), (1, now() - interval '80 days', 2000),
-            (1, now() - interval '59 days', 3000), (2, now() - interval '90 days', 4000)";
+            (1, now() - interval '59 days', 3000), (2, now() - interval '90 days', 4000);
+        INSERT INTO rowcall.run (host_id, run, how, started_at) VALUES
+            (1, 101, 'restart', now() - interval '90 days'), (1, 102, 'restart', now() - interval '80 days'),
+            (2, 103, 'restart', now() - interval '90 days');
+        INSERT INTO rowcall.aggregator_span (aggregator, run, from_ts, through_ts) VALUES
+            ('a', 5, now() - interval '90 days', now() - interval '60 days 1 minute'),
+            ('a', 6, now() - interval '90 days', now() - interval '59 days');
+        INSERT INTO rowcall.clock_span VALUES
+            (1, now() - interval '90 days', now() - interval '60 days 1 minute', 90),
+            (1, now() - interval '80 days', now() - interval '59 days', 91)";
     bench.sql.batch_execute(rows).await.unwrap();
     let retained = bench.store.retain().await.unwrap();
-    assert_eq!(retained, Retained { old_rows: 3, ..Retained::default() });
+    assert_eq!(retained, Retained { old_rows: 6, ..Retained::default() });
     for (sql, left) in [
+        ("SELECT run FROM rowcall.run WHERE run > 100 ORDER BY 1", vec![102, 103]),
+        ("SELECT run FROM rowcall.aggregator_span ORDER BY 1", vec![0, 6]),
+        ("SELECT offset_s::bigint FROM rowcall.clock_span", vec![91]),
         ("SELECT sequence FROM rowcall.gap ORDER BY 1", vec![2, 3]),
         ("SELECT epoch FROM rowcall.epoch WHERE closed_at IS NOT NULL", vec![12]),
         ("SELECT count(*) FROM rowcall.epoch WHERE closed_at IS NULL", vec![2]),
