@@ -141,7 +141,10 @@ impl Farewells {
                 .await
                 .inspect_err(|error| self.database.doubt(error, bye.era))?;
         } else {
-            warn!(host = %name, "an agent was stopped; the database that knew it is gone");
+            warn!(
+                host = %name,
+                "not recorded that an agent was stopped: the database is not what it was then"
+            );
         }
         self.forget(name, bye);
         Ok(())

@@ -6,9 +6,13 @@
 //! - `telemetry`: one task per stream, one writer for all
 //! - `connections`, `connection`: how many there may be, and for how long; `access`: who may call
 //!   what; `refusals`: who was not served, counted and logged
-//! - `registry`: which hosts are connected
+//! - `registry`: which hosts are connected, what is committed of each, what they told of spool and
+//!   clock
 //! - `summary`, `admin`: what people ask; `http`, `metrics`: what machines ask
-//! - `upkeep`: days made ahead and dropped, a lost schema; `notify`, `pulse`: the service manager
+//! - `upkeep`: days made ahead and dropped, a lost schema, a database that went back in time
+//! - `spans`, `farewells`, `clocks`: when this process observed, which agents were stopped, whose
+//!   clock is off, all on a connection beside those for what agents send
+//! - `deadman`: a URL called while rows are committed; `notify`, `pulse`: the service manager
 //!
 //! Invariants: an acknowledgement is sent only after COMMIT; a stream writes only the host that
 //! its certificate names; what is unacknowledged may be thrown away at any moment. Bounds:

@@ -130,7 +130,11 @@ fn say(text: &str) {
 
 fn start_logs(config: &Config) {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where standard error fails there is nowhere to say so, and to try would be a panic.
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match config.log_format {
         LogFormat::Text => {
             logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()

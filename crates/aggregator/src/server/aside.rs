@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
+use rowcall_core::id::RunId;
 use tracing::info_span;
 
-use crate::config::DeadManUrl;
+use crate::config::{Config, DeadManUrl};
 use crate::database::Database;
 use crate::farewells::Farewells;
 use crate::metrics::Meters;
@@ -24,15 +25,42 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(super) struct Aside {
     pub(super) farewells: Arc<Farewells>,
     pub(super) spans: Arc<Spans>,
-    pub(super) database: Arc<Database>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) meters: Arc<Meters>,
-    pub(super) clock: SharedClock,
-    pub(super) dead_man_url: Option<DeadManUrl>,
+    database: Arc<Database>,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    meters: Arc<Meters>,
+    clock: SharedClock,
+    dead_man_url: Option<DeadManUrl>,
 }
 
 impl Aside {
+    pub(super) fn new(
+        config: &Config,
+        database: &Arc<Database>,
+        registry: &Arc<Registry>,
+        counters: &Arc<Counters>,
+        meters: &Arc<Meters>,
+        clock: &SharedClock,
+    ) -> Self {
+        let bits = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        Self {
+            farewells: Farewells::new(Arc::clone(database), Arc::clone(clock), config.excuse),
+            spans: Arc::new(Spans {
+                database: Arc::clone(database),
+                meters: Arc::clone(meters),
+                name: config.name.to_string(),
+                run: RunId::from_random(bits),
+                commits: counters.commits(),
+            }),
+            database: Arc::clone(database),
+            registry: Arc::clone(registry),
+            counters: Arc::clone(counters),
+            meters: Arc::clone(meters),
+            clock: Arc::clone(clock),
+            dead_man_url: config.dead_man_url.clone(),
+        }
+    }
+
     /// Starts all of it.
     pub(super) fn start(&self, tasks: &Tasks) {
         let spans = Arc::clone(&self.spans);

@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::RunId;
 use rowcall_core::session::aggregator::silence_limit;
 use rowcall_store::{Migration, Settings, Store};
 use rowcall_tls::accept::{Acceptor, Limits};
@@ -35,14 +34,12 @@ use crate::config::{Config, Database as Which};
 use crate::connection::Bounded;
 use crate::connections::{self, Connections};
 use crate::database::Database;
-use crate::farewells::Farewells;
 use crate::http::{self, Pages};
 use crate::metrics::{Meters, Metrics, Sources};
 use crate::notify::Notifier;
 use crate::pulse::Pulse;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
-use crate::spans::Spans;
 use crate::summary::{Summary, Turns};
 use crate::tasks::Tasks;
 use crate::telemetry::queue::Queue;
@@ -187,10 +184,8 @@ impl Server {
         let kill = CancellationToken::new();
         let _cut_when_dropped = kill.clone().drop_guard();
         let (stop_accepting, draining, finish) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+            (CancellationToken::new(), CancellationToken::new(), kill.child_token());
 
-        let run =
-            RunId::from_random(getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())));
         let database = Database::new();
         let counters = Counters::new();
         let meters = Meters::new();
@@ -212,22 +207,7 @@ impl Server {
             draining: draining.clone(),
             finish: finish.clone(),
         };
-        let aside = Aside {
-            farewells: Farewells::new(Arc::clone(&database), Arc::clone(&clock), config.excuse),
-            spans: Arc::new(Spans {
-                database: Arc::clone(&database),
-                meters: Arc::clone(&meters),
-                name: config.name.to_string(),
-                run,
-                commits: counters.commits(),
-            }),
-            database: Arc::clone(&database),
-            registry: Arc::clone(&registry),
-            counters: Arc::clone(&counters),
-            meters: Arc::clone(&meters),
-            clock: Arc::clone(&clock),
-            dead_man_url: config.dead_man_url.clone(),
-        };
+        let aside = Aside::new(&config, &database, &registry, &counters, &meters, &clock);
         let shared = Arc::new(Shared {
             database: Arc::clone(&database),
             registry: Arc::clone(&registry),
@@ -293,7 +273,7 @@ impl Server {
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .serve_with_incoming_shutdown(guarded, connections, stopping);
         info!(
-            address = %handle.address, name = %config.name, run = run.as_i64(),
+            address = %handle.address, name = %config.name, run = aside.spans.run.as_i64(),
             interval = ?config.interval, max_connections, "listening"
         );
 

@@ -8,7 +8,7 @@ use rowcall_testkit::database::Database;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::rig::PATIENCE;
+use crate::rig::{Agent, PATIENCE, dial_at, files, hello, request, until};
 
 /// A program whose settings come from flags alone.
 pub(crate) fn program() -> Command {
@@ -100,33 +100,109 @@ async fn an_embedded_database_is_served_and_stopped_with_the_program() {
     }
 }
 
+/// A program on a database, and a welcome stream of `node1`.
+struct Serving {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    address: String,
+    http: String,
+    agent: Agent,
+}
+
+impl Serving {
+    async fn start(program: Command, database: &Database, folder: &Path, more: &str) -> Self {
+        let ca = TestCa::root("test").unwrap();
+        let file = settings_by(&ca, folder, &format!("database = '{}'\n{more}", database.url()));
+        let (child, mut log) = serve_with(program, &file);
+        let text = |line: &serde_json::Value, key: &str| line[key].as_str().unwrap().to_owned();
+        let address = text(&logged(&mut log, "listening").await, "address");
+        let http = text(&logged(&mut log, "probes and metrics").await, "http");
+        logged(&mut log, "agents are welcome").await;
+        let leaf = Leaf::client("spiffe://d/agent/node1");
+        let client = files(ca.write(folder, "client", &leaf).unwrap());
+        let channel = dial_at(address.parse().unwrap(), client).await.unwrap();
+        let mut agent = Agent::open(channel).await;
+        agent.hello(hello("node1", 1)).await;
+        agent.welcome().await;
+        Self { child, log, address, http, agent }
+    }
+}
+
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
     let database = Database::create().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let more = format!("database = '{}'\ndrain_deadline = '5min'", database.url());
-    let file = settings(folder.path(), &more);
-    let (child, mut log) = serve(&file);
-    let address = logged(&mut log, "listening").await["address"].as_str().unwrap().to_owned();
-    logged(&mut log, "agents are welcome").await;
-    // A handshake that never ends is given up; a database that never answers is waited for.
-    let held = tokio::net::TcpStream::connect(address).await.unwrap();
+    let Serving { child, mut log, agent, .. } =
+        Serving::start(program(), &database, folder.path(), "drain_deadline = '5min'").await;
     let mut locker = database.connect().await.unwrap();
     let lock = locker.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE host_usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // It will not be acknowledged, so a stop in order would take until the deadline.
+    agent.samples(1..=1).await;
+    until(
+        &database,
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted \
+         AND relation = 'host_usage'::regclass",
+    )
+    .await;
     signal(&child, "INT").await;
-    logged(&mut log, "stop").await;
-    drop(held);
-    // It may be through already.
-    if child.id().is_some() {
-        drop(
-            Command::new("kill")
-                .args(["-s", "INT", &child.id().unwrap().to_string()])
-                .status()
-                .await,
-        );
+    logged(&mut log, "stopping").await;
+    signal(&child, "INT").await;
+    logged(&mut log, "stopped at once by a second signal").await;
+    assert_eq!(code(child).await, Some(130));
+}
+
+#[tokio::test]
+async fn with_few_file_descriptors_strangers_are_kept_out_and_ingest_goes_on() {
+    let database = Database::create().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=128").arg(env!("CARGO_BIN_EXE_rowcall-aggregator"));
+    limited.stdin(Stdio::null()).kill_on_drop(true);
+    let Serving { child, log, address, http, mut agent } =
+        Serving::start(limited, &database, folder.path(), "").await;
+    let pid = child.id().unwrap();
+    let listens = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    assert!(listens.contains("Max open files            128"), "{listens}");
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        // Those beyond the limit stand in the kernel's queue or are closed.
+        let connecting = tokio::net::TcpStream::connect(&address);
+        crowd.push(tokio::time::timeout(PATIENCE, connecting).await.unwrap());
     }
-    assert!(matches!(code(child).await, Some(0 | 130)));
+    for sequence in 1..=200 {
+        agent.samples(sequence..=sequence).await;
+        agent.acknowledged(sequence).await;
+    }
+    // A loop that accepts in vain would count thousands by now.
+    let metrics = request(http.parse().unwrap(), "GET /metrics").await.body;
+    let errors = metrics.lines().find_map(|line| line.strip_prefix("rowcall_accept_errors_total "));
+    assert!(errors.unwrap().parse::<u64>().unwrap() < 100, "{metrics}");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert!(open <= 128);
+    drop(crowd);
+    agent.samples(201..=201).await;
+    agent.acknowledged(201).await;
+    signal(&child, "TERM").await;
+    drop(agent);
+    assert_eq!(code(child).await, Some(0));
+    drop(log);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    let database = Database::create().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let Serving { child, log, mut agent, .. } =
+        Serving::start(program(), &database, folder.path(), "log_level = 'debug'").await;
+    drop(log);
+    agent.samples(1..=2).await;
+    agent.acknowledged(2).await;
+    agent.bye(rowcall_proto::v1::ByeReason::Stopped).await;
+    until(&database, "SELECT ended_at IS NOT NULL FROM rowcall.run").await;
+    signal(&child, "TERM").await;
+    drop(agent);
+    assert_eq!(code(child).await, Some(0));
 }
 
 #[tokio::test]
