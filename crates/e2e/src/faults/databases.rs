@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rowcall_postgres::Shutdown;
 use rowcall_testkit::database::connect;
+use rowcall_testkit::poll::{DEADLINE, wait_for};
 use rowcall_testkit::server::{OwnServer, either_url, signal};
 use rustix::process::Signal;
 use tokio::time::sleep;
@@ -135,6 +136,11 @@ pub async fn failed_over(size: Forgets, say: Say<'_>) -> Result<Outcome> {
     let note = format!("failover: {forgot} acknowledged samples were not on the replica");
     scene.outcome.notes.push(note);
     ensure!(forgot > 0, "the replica had everything");
+    // None is stuck where nothing can be written.
+    wait_for("no session on the standby", DEADLINE, || async {
+        first.sessions("rowcall-aggregator").await.ok()?.is_empty().then_some(())
+    })
+    .await;
     scene.settle(&replica.url()).await
 }
 
