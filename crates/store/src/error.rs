@@ -1,5 +1,5 @@
-//! What can go wrong with the database, sorted by what to do about it: the only place that looks
-//! at SQLSTATEs.
+//! What can go wrong with the database, sorted by what to do about it, in words for people. What a
+//! server's code means is decided in [`crate::sqlstate`].
 //!
 //! No message holds a password: the database is named by host, port, database and user. What a
 //! server says is cut and cleaned of what harms a terminal or a log before it becomes a message.
@@ -12,6 +12,7 @@ use rowcall_core::convert::clean_text_within;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::connect;
+use crate::sqlstate::{Verdict, is_prepared_elsewhere, verdict};
 
 /// Most of each text that a server gives, in bytes.
 const MAX_SAID: usize = 500;
@@ -216,7 +217,7 @@ impl From<tokio_postgres::Error> for Error {
             };
             return Self { discard: true, cause: Some(error), ..Self::new(kind, message) };
         };
-        let kind = classify(db);
+        let Verdict { kind, discard } = verdict(db);
         let message = match kind {
             Kind::Schema => format!(
                 "database: {}; the schema is not what this program needs: run \
@@ -243,45 +244,17 @@ impl From<tokio_postgres::Error> for Error {
             Kind::Transient if db.code().code() == "53100" => {
                 format!("database: {}; make room on the database's disk", describe(db))
             }
+            Kind::Transient if is_prepared_elsewhere(db.code().code()) => format!(
+                "database: {}; connect to the server itself, not through a pooler in transaction \
+                 mode",
+                describe(db)
+            ),
             Kind::Transient | Kind::MissingPartition | Kind::Data | Kind::WentBack => {
                 format!("database: {}", describe(db))
             }
         };
-        let code = db.code().code();
-        let discard = kind == Kind::ReadOnly
-            || matches!(class(code), "08" | "57") && code != "57014"
-            || code == "25P03";
         Self { discard, cause: Some(error), ..Self::new(kind, message) }
     }
-}
-
-/// SQLSTATE to [`Kind`].
-pub(crate) fn classify(error: &DbError) -> Kind {
-    let code = error.code().code();
-    match code {
-        // No partition takes the row: a check violation that names the table and no constraint.
-        "23514" if error.constraint().is_none() && error.table() == Some("host_usage") => {
-            Kind::MissingPartition
-        }
-        "25006" => Kind::ReadOnly,
-        // Idle in a transaction for too long, a lock that did not come, an object in use.
-        "25P03" | "55P03" | "55006" => Kind::Transient,
-        // The third: a person's view stands on what is to be dropped.
-        "3D000" | "42501" | "2BP01" => Kind::Config,
-        // Table, column, function or schema missing, or a column of another type.
-        "42P01" | "42703" | "42883" | "3F000" | "42804" => Kind::Schema,
-        _ => match class(code) {
-            "22" | "23" | "54" => Kind::Data,
-            // Connection, conflict, resources, operator intervention (time-outs among them), I/O.
-            "08" | "40" | "53" | "57" | "58" => Kind::Transient,
-            "28" => Kind::Config,
-            _ => Kind::Internal,
-        },
-    }
-}
-
-fn class(code: &str) -> &str {
-    code.get(..2).unwrap_or_default()
 }
 
 /// The server's words, on one line.

@@ -16,6 +16,7 @@ mod pool;
 pub mod reports;
 mod retention;
 mod session;
+mod sqlstate;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

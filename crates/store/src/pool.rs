@@ -128,7 +128,9 @@ pub(crate) fn connector(settings: &Settings, purpose: Purpose) -> Result<Connect
         // the report over an hour of 10,000 hosts, and its hash tables need more than 4 MB.
         options.push_str(" -c plan_cache_mode=force_custom_plan -c jit=off -c work_mem=64MB");
     }
-    Connector::new(&settings.url, &options, settings.connect_timeout)
+    let connector = Connector::new(&settings.url, &options, settings.connect_timeout)?;
+    // A report of a standby is better than none; whoever writes has no use for it.
+    Ok(if purpose == Purpose::Reports { connector.or_reader() } else { connector })
 }
 
 /// What a pool of connections is doing now.
@@ -270,10 +272,8 @@ impl Pool {
             return;
         }
         drop(Object::take(connection));
-        if error.kind() == Kind::ReadOnly {
-            // All idle ones lead to the same server.
-            self.pool.retain(|_, _| false);
-        }
+        // All idle ones lead to the same server: one that restarts, only reads or is gone.
+        self.pool.retain(|_, _| false);
     }
 }
 

@@ -8,7 +8,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
-use rowcall_postgres::{Options, Server};
+use rowcall_postgres::Options;
+pub use rowcall_postgres::{Server, Shutdown};
 use tokio::sync::OnceCell;
 pub use tokio_postgres::Client;
 use tokio_postgres::NoTls;
@@ -137,7 +138,7 @@ mod tests {
             tokio::task::spawn_blocking(|| test_options().start()).await.unwrap().unwrap();
         let client = connect(&server.url("postgres")).await.unwrap();
         tokio::task::spawn_blocking(move || {
-            server.stop(rowcall_postgres::Shutdown::Fast).unwrap();
+            server.stop(Shutdown::Fast).unwrap();
         })
         .await
         .unwrap();

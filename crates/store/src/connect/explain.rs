@@ -10,7 +10,8 @@ use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::error::SqlState;
 
 use super::tls::Tls;
-use crate::error::{Error, Kind, Target, classify, text};
+use crate::error::{Error, Kind, Target, text};
+use crate::sqlstate::verdict;
 
 /// The driver's text where a server has no TLS; it gives no other sign.
 const NO_TLS: &str = "server does not support TLS";
@@ -33,7 +34,7 @@ impl Attempt<'_> {
     /// The driver's error, explained.
     pub(super) fn explain(&self, error: tokio_postgres::Error) -> Error {
         let (kind, message) = if let Some(db) = error.as_db_error() {
-            (classify(db), self.servers_word(db.code(), &text(&error)))
+            (verdict(db).kind, self.servers_word(db.code(), &text(&error)))
         } else if let Some(tls) = tls_error(&error) {
             let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
             let (kind, message) = self.tls_word(tls);
@@ -203,7 +204,7 @@ impl Attempt<'_> {
         if cause.contains(NO_WRITES) {
             let message = format!(
                 "{target} only reads, and target_session_attrs=read-write wants a server that \
-                 writes"
+                 writes; it is the default where the URL has several hosts"
             );
             return (Kind::ReadOnly, message);
         }

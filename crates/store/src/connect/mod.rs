@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, Connection, Socket};
 
 use crate::error::{Error, Kind, Target};
@@ -65,6 +65,10 @@ pub(crate) struct Connector {
     passfile: Option<PathBuf>,
     /// For one server, login and all.
     patience: Duration,
+    /// That a server writes is our choice, not the URL's.
+    picks_writer: bool,
+    /// Where no server writes, one that reads will do.
+    or_reader: bool,
 }
 
 /// One of the servers of a URL.
@@ -98,16 +102,24 @@ impl Connector {
     /// # Errors
     /// [`Kind::Config`]: a URL that cannot be read, or that asks for what we cannot do.
     pub(crate) fn new(url: &str, options: &str, connect_timeout: Duration) -> Result<Self, Error> {
-        let url::Given { mut config, tls, passfile } = url::parse(url)?;
+        let given = url::parse(url)?;
+        let mut config = given.config.clone();
         if config.get_dbname().is_none() {
             config.dbname("host_agent");
         }
         if config.get_application_name().is_none() {
             config.application_name("rowcall-aggregator");
         }
-        let given = config.get_options().map(|given| format!("{given} ")).unwrap_or_default();
-        config.options(format!("{given}{options}"));
+        let first = config.get_options().map(|first| format!("{first} ")).unwrap_or_default();
+        config.options(format!("{first}{options}"));
+        set_tcp(&mut config, &given);
         let count = config.get_hosts().len().max(config.get_hostaddrs().len());
+        // Of several servers one writes, and which one changes.
+        let chosen = given.names("target_session_attrs");
+        if count > 1 && !chosen {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let url::Given { tls, passfile, .. } = given;
         Ok(Self {
             servers: (0..count).map(|index| server(&config, index, connect_timeout)).collect(),
             random: config.get_load_balance_hosts() == LoadBalanceHosts::Random,
@@ -115,7 +127,16 @@ impl Connector {
             passfile: passfile.filter(|_| config.get_password().is_none()),
             tls,
             patience: connect_timeout * 2,
+            picks_writer: count > 1 && !chosen,
+            or_reader: false,
         })
+    }
+
+    /// Where the URL leaves it to us which server to take, one that only reads will do if there is
+    /// none that writes.
+    pub(crate) fn or_reader(mut self) -> Self {
+        self.or_reader = self.picks_writer;
+        self
     }
 
     /// The servers without password, for messages.
@@ -131,7 +152,8 @@ impl Connector {
 
     /// When to give up on all servers together; a bit more than the sum of theirs.
     pub(crate) fn total_patience(&self) -> Duration {
-        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        let tries = if self.or_reader { 2 } else { 1 };
+        let servers = u32::try_from(self.servers.len() * tries).unwrap_or(u32::MAX);
         self.patience.saturating_mul(servers).saturating_add(self.patience)
     }
 
@@ -149,16 +171,34 @@ impl Connector {
         if self.random {
             order.sort_by_cached_key(|server| RandomState::new().hash_one(&server.host));
         }
-        let mut failures = Vec::new();
+        let (mut failures, mut readers) = (Vec::new(), Vec::new());
         for server in order {
-            let attempt = tokio::time::timeout(self.patience, self.connect_to(server, &files));
-            match attempt.await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => failures.push(error),
-                Err(_) => failures.push(Error::no_connection(&server.target)),
+            match self.try_server(server, &files).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    if error.kind() == Kind::ReadOnly && self.or_reader {
+                        readers.push(server);
+                    }
+                    failures.push(error);
+                }
+            }
+        }
+        for server in readers {
+            let mut any = server.clone();
+            any.config.target_session_attrs(TargetSessionAttrs::Any);
+            if let Ok(connection) = self.try_server(&any, &files).await {
+                return Ok(connection);
             }
         }
         Err(Error::join(failures))
+    }
+
+    /// One server, for as long as one has.
+    async fn try_server(&self, server: &Server, files: &Files) -> Result<(Client, Link), Error> {
+        match tokio::time::timeout(self.patience, self.connect_to(server, files)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::no_connection(&server.target)),
+        }
     }
 
     async fn connect_to(&self, server: &Server, files: &Files) -> Result<(Client, Link), Error> {
@@ -238,6 +278,23 @@ impl std::fmt::Debug for Connector {
     }
 }
 
+/// How soon a link that is dead is given up: what the URL says, else after some 10 s, whether it
+/// idles or something was sent. A server behind it may have been replaced meanwhile.
+fn set_tcp(config: &mut Config, given: &url::Given) {
+    if !given.names("keepalives_idle") {
+        config.keepalives_idle(Duration::from_secs(5));
+    }
+    if !given.names("keepalives_interval") {
+        config.keepalives_interval(Duration::from_secs(2));
+    }
+    if !given.names("keepalives_retries") {
+        config.keepalives_retries(3);
+    }
+    if !given.names("tcp_user_timeout") {
+        config.tcp_user_timeout(Duration::from_secs(10));
+    }
+}
+
 /// The server at a place in the URL's list, with everything that holds for all.
 fn server(all: &Config, index: usize, connect_timeout: Duration) -> Server {
     let port = all.get_ports().get(index).or_else(|| all.get_ports().first());
@@ -288,11 +345,17 @@ fn server(all: &Config, index: usize, connect_timeout: Duration) -> Server {
         .target_session_attrs(all.get_target_session_attrs())
         .load_balance_hosts(all.get_load_balance_hosts())
         .connect_timeout(connect_timeout)
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(20))
-        .keepalives_interval(Duration::from_secs(5))
-        .keepalives_retries(3)
-        .tcp_user_timeout(Duration::from_secs(35));
+        .keepalives(all.get_keepalives())
+        .keepalives_idle(all.get_keepalives_idle());
+    if let Some(interval) = all.get_keepalives_interval() {
+        config.keepalives_interval(interval);
+    }
+    if let Some(retries) = all.get_keepalives_retries() {
+        config.keepalives_retries(retries);
+    }
+    if let Some(timeout) = all.get_tcp_user_timeout() {
+        config.tcp_user_timeout(*timeout);
+    }
     let target = Target {
         address: shown,
         database: database.to_owned(),

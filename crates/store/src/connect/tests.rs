@@ -8,6 +8,8 @@ use rowcall_testkit::remote::{PASSWORD, Remote, Role};
 
 use super::*;
 
+mod links;
+
 /// Connects, and says who is there and over what.
 async fn open(url: &str) -> Result<(String, String), Error> {
     let connector = Connector::new(url, "-c TimeZone=UTC", Duration::from_secs(5))?;

@@ -46,6 +46,15 @@ pub(super) struct Given {
     pub(super) config: Config,
     pub(super) tls: Tls,
     pub(super) passfile: Option<PathBuf>,
+    /// The parameters that it names, in the URL's order.
+    pub(super) keys: Vec<String>,
+}
+
+impl Given {
+    /// Whether a person chose a parameter's value.
+    pub(super) fn names(&self, parameter: &str) -> bool {
+        self.keys.iter().any(|key| key == parameter)
+    }
 }
 
 /// Reads a URL.
@@ -53,7 +62,12 @@ pub(super) struct Given {
 /// # Errors
 /// [`Kind::Config`]: what cannot be read, is unknown, or contradicts itself.
 pub(super) fn parse(url: &str) -> Result<Given, Error> {
-    let (pairs, rest) = match take_apart(url)? {
+    let parts = take_apart(url)?;
+    let keys = match &parts {
+        Parts::Url { pairs, .. } => pairs.iter().map(|(key, _)| key.clone()).collect(),
+        Parts::Line(pairs) => pairs.iter().map(|(key, _)| key.clone()).collect(),
+    };
+    let (pairs, rest) = match parts {
         Parts::Url { scheme, base, pairs } => split_url(scheme, base, pairs)?,
         Parts::Line(pairs) => split_line(pairs),
     };
@@ -73,7 +87,7 @@ pub(super) fn parse(url: &str) -> Result<Given, Error> {
     if passfile.is_some() && config.get_user().is_none() {
         return Err(refuse("passfile needs a user in the URL to look up"));
     }
-    Ok(Given { config, tls, passfile })
+    Ok(Given { config, tls, passfile, keys })
 }
 
 fn tls<'a>(config: &Config, given: impl Fn(&str) -> Option<&'a str>) -> Result<Tls, Error> {

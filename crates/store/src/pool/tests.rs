@@ -4,6 +4,8 @@ use super::*;
 use crate::Store;
 use crate::testing::{Bench, MINUTE, failure_of_kind, hello, sample};
 
+mod servers;
+
 #[tokio::test]
 async fn what_keeps_a_connection_from_working_is_named_without_the_password() {
     let database = Database::create().await.unwrap();
