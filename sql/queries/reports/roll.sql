@@ -201,18 +201,25 @@ excused AS MATERIALIZED (
      WHERE least(r.excused_until, r.next_at) > r.ended_at
      GROUP BY r.host_id
 ),
+few_units AS MATERIALIZED (
+    SELECT DISTINCT host_id, unit_start, unit_end, ratio, unit_samples FROM few
+),
+unit_holes AS MATERIALIZED (
+    -- For all hosts at once: of many times each window has few.
+    SELECT f.unit_start, f.unit_end,
+           u.times * tstzmultirange(tstzrange(f.unit_start, f.unit_end)) AS times
+      FROM (SELECT DISTINCT unit_start, unit_end FROM few_units) f
+      JOIN unobserved u ON u.times && tstzrange(f.unit_start, f.unit_end)
+),
 rests AS MATERIALIZED (
     -- What is left of a window without these times. Windows that have none of them are not here.
-    SELECT f.host_id, f.unit_start, f.unit_end, f.ratio, f.unit_samples, f.hole,
-           tstzmultirange(tstzrange(f.unit_start, f.unit_end)) - f.holes - f.excuses AS rest
-      FROM (SELECT DISTINCT f.host_id, f.unit_start, f.unit_end, f.ratio, f.unit_samples,
-                   coalesce(u.times, '{}') AS holes, coalesce(e.times, '{}') AS excuses,
-                   coalesce(u.times && tstzrange(f.unit_start, f.unit_end), false) AS hole,
-                   coalesce(e.times && tstzrange(f.unit_start, f.unit_end), false) AS excuse
-              FROM few f
-             CROSS JOIN unobserved u
-              LEFT JOIN excused e ON e.host_id = f.host_id) f
-     WHERE f.hole OR f.excuse
+    SELECT f.*, f.unit_end - f.unit_start AS unit_len, u.times IS NOT NULL AS hole,
+           tstzmultirange(tstzrange(f.unit_start, f.unit_end))
+               - coalesce(u.times, '{}') - coalesce(e.times, '{}') AS rest
+      FROM few_units f
+      LEFT JOIN unit_holes u ON u.unit_start = f.unit_start AND u.unit_end = f.unit_end
+      LEFT JOIN excused e ON e.host_id = f.host_id
+     WHERE u.times IS NOT NULL OR e.times && tstzrange(f.unit_start, f.unit_end)
 ),
 pieces AS (
     SELECT r.host_id, r.unit_start, r.unit_end, floor(1e-9
@@ -234,12 +241,20 @@ rest_samples AS MATERIALIZED (
        AND u."timestamp" < (SELECT max(unit_end) FROM rests WHERE unit_samples > 0)
        AND (u.host_id IN (SELECT host_id FROM rests WHERE unit_samples > 0)) IS TRUE
 ),
+placed AS MATERIALIZED (
+    -- A host has one length of window or group, seldom more: so its samples find theirs by hash.
+    SELECT u.host_id, l.unit_len, u."timestamp",
+           date_bin(l.unit_len, u."timestamp", '1970-01-01 00:00:00+00') AS unit_start
+      FROM (SELECT DISTINCT host_id, unit_len FROM rests WHERE unit_samples > 0) l
+      JOIN rest_samples u ON u.host_id = l.host_id
+),
 rest_counts AS (
-    SELECT r.host_id, r.unit_start, r.unit_end, count(*) AS samples
-      FROM rests r
-      JOIN rest_samples u ON u.host_id = r.host_id
-       AND u."timestamp" >= r.unit_start AND u."timestamp" < r.unit_end AND u."timestamp" <@ r.rest
-     WHERE r.unit_samples > 0
+    -- Samples of other windows, which have no rest here, are counted for no host.
+    SELECT r.host_id, r.unit_start, r.unit_end,
+           count(*) FILTER (WHERE p."timestamp" <@ r.rest) AS samples
+      FROM placed p
+      LEFT JOIN rests r ON r.host_id = p.host_id AND r.unit_start = p.unit_start
+       AND r.unit_len = p.unit_len
      GROUP BY 1, 2, 3
 ),
 reasons AS (
@@ -255,7 +270,7 @@ reasons AS (
 ),
 skews AS (
     SELECT f.host_id, f.unit_start, f.unit_end
-      FROM (SELECT DISTINCT host_id, unit_start, unit_end FROM few) f
+      FROM few_units f
       JOIN rowcall.clock_span s ON s.host_id = f.host_id
        AND s.from_ts < f.unit_end AND s.through_ts > f.unit_start
      GROUP BY 1, 2, 3

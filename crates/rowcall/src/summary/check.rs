@@ -116,7 +116,8 @@ fn judge(answer: &v1::SummaryResponse, args: &SummaryArgs) -> (State, String, St
         State::Unknown if t.unobserved == 0 => "no window can be judged yet".to_owned(),
         State::Unknown => "nobody observed any window".to_owned(),
         State::Critical => hosts(&roll, "silent", |state| state == WindowState::Silent),
-        State::Warning | State::Ok => {
+        State::Ok => format!("{} complete", text::plural(roll.hosts.into(), "host")),
+        State::Warning => {
             let flawed = |state| {
                 matches!(state, WindowState::Partial | WindowState::Late | WindowState::Skewed)
             };
@@ -221,10 +222,7 @@ mod tests {
         );
         let totals = v1::RollTotals { complete: 24, ..Default::default() };
         let (_, line) = with(totals, |_| ());
-        assert!(
-            line.starts_with("ROWCALL OK - none of 4 hosts partial, late or skewed; 6 "),
-            "{line}"
-        );
+        assert!(line.starts_with("ROWCALL OK - 4 hosts complete; 6 "), "{line}");
         let totals = v1::RollTotals { complete: 4, unobserved: 20, ..Default::default() };
         let (_, line) = with(totals, |report| {
             report.unobserved = vec![v1::UnobservedSpan {

@@ -55,7 +55,9 @@ fn stands_out(line: &v1::HostLedger) -> bool {
 }
 
 fn cells(name: Cell, counts: &v1::Ledger) -> [Cell; 8] {
-    let due = text::count(counts.due);
+    // An agent that does not tell what was due still has samples.
+    let told = counts.due > 0 || counts.committed == 0;
+    let due = if told { text::count(counts.due) } else { "-".to_owned() };
     [
         name,
         if counts.unbalanced_epochs > 0 { Cell::styled(BAD, &due) } else { due.into() },

@@ -6,6 +6,7 @@
 //! | `postgres*` | the private PostgreSQL, see `rowcall_postgres`; its lock is ours too |
 //! | `pki/` | authority, certificates and keys, see [`pki`] |
 //! | `client.toml` | how `rowcall summary` and `rowcall status` get here |
+//! | `spool/` | what this machine's agent keeps until it is committed |
 //! | `host-name` | this machine's name in the database, as it was at the first start |
 //! | `listen` | the address taken at the last start, unless `--listen` named it |
 //! | `http-listen` | the same for probes and metrics |
@@ -53,6 +54,8 @@ const DATABASE: &str = "host_agent";
 const AGENT_END: Duration = Duration::from_secs(10);
 /// The aggregator is next door: come back quickly when it was away.
 const AGENT_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// What waits for the aggregator, in the directory.
+const AGENT_SPOOL: &str = "spool";
 /// The agent's own lower limit of the interval, which a shorter `--interval` lowers.
 const AGENT_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -150,7 +153,7 @@ async fn with_database(
 
     steps.begin("agent");
     let end_agent = CancellationToken::new();
-    let mut agent = agent(args, address, &pki, clock, &end_agent)?;
+    let mut agent = agent(args, address, &dir, &pki, clock, &end_agent)?;
     steps.done(&format!("{host}, one sample every {}", text::span(args.interval)));
     let addresses = (address, handle.http_addr());
     steps.say(&advice::next(&dir, addresses, &pki, &database.psql_line(DATABASE), args.interval)?);
@@ -195,8 +198,8 @@ async fn with_database(
         match aggregator.await {
             Ok(Ok(Stopped::InOrder)) => steps.done("everything received is committed"),
             Ok(Ok(Stopped::Uncommitted { records })) => steps.done(&format!(
-                "{records} records are lost: the database did not take them, and the agent kept \
-                 them in memory only"
+                "the database did not take {records} records; the agent keeps them and sends \
+                 them at the next start"
             )),
             Ok(Ok(Stopped::AtDeadline)) => steps.done("stopped at its deadline"),
             ended => steps.done(&format!("{:#}", aggregator_ended(ended))),
@@ -261,6 +264,7 @@ fn aggregator_ended(
 fn agent(
     args: &UpArgs,
     address: SocketAddr,
+    dir: &Dir,
     pki: &Pki,
     clock: &SharedClock,
     end: &CancellationToken,
@@ -270,6 +274,7 @@ fn agent(
     let mut config = rowcall_agent::config::Config::new(aggregator, pki.agent());
     config.min_interval = args.interval.min(AGENT_MIN_INTERVAL);
     config.backoff_max = AGENT_BACKOFF_MAX;
+    config.spool.dir = dir.path().join(AGENT_SPOOL);
     let thread = rowcall_agent::spawn_thread(config, SharedClock::clone(clock), end.clone());
     let thread = thread.context("start the agent's thread")?;
     Ok(tokio::task::spawn_blocking(move || thread.join()))
