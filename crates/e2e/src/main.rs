@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rowcall_core::clock::SystemClock;
+use rowcall_e2e::faults::backlog::Backlog;
 use rowcall_e2e::faults::databases::{Commits, Crashes, Forgets};
 use rowcall_e2e::faults::links::Lasts;
 use rowcall_e2e::faults::spools::FullDisk;
-use rowcall_e2e::faults::{agents, aggregators, databases, limits, links, spools};
+use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, spools};
 use rowcall_e2e::scene::Outcome;
 
 /// The parts, in the order in which they run.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "agents",
     "aggregators",
     "turns",
@@ -32,6 +33,7 @@ const PARTS: [&str; 16] = [
     "dropped",
     "halt",
     "unread",
+    "replay",
     "full-disk",
     "rolled-back",
     "connections",
@@ -138,6 +140,10 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
         "dropped" => databases::made_again(forgets(1_200), &told).await?,
         "halt" => databases::halted(10, size.seconds(60), &told).await?,
         "unread" => links::unread(size.seconds(60), &told).await?,
+        "replay" => {
+            let backlog = Backlog { hosts: 20, samples: size.of(10_080), halts: size.seconds(60) };
+            backlog::replayed(backlog, &told).await?
+        }
         "full-disk" => {
             let disk = FullDisk { bytes: 2 << 20, samples: size.of(6_000) };
             return spools::full_disk(disk, &told).await;

@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod aggregators;
+pub mod backlog;
 pub mod databases;
 pub mod limits;
 pub mod links;
