@@ -87,13 +87,13 @@ pub async fn full_disk(size: FullDisk, say: Say<'_>) -> Result<Option<Outcome>> 
     let Some(disk) = SmallDisk::mount(&scene.hosts[0].spool, size.bytes)? else { return Ok(None) };
     // What cannot be written is kept in memory, and not said to be on disk.
     scene.hosts[0].keeps_in_memory = true;
+    // Small segments: what is allocated ahead is soon used up.
+    scene.hosts[0].settings.push(("ROWCALL_SPOOL_MAX_BYTES".into(), "1MiB".into()));
     scene.start(&[proxy.address()])?;
     scene.recovered(&url).await?;
     proxy.close();
     disk.leave(0)?;
-    let agent = scene.hosts[0].process()?;
-    agent.line("spool").await;
-    let before = resident(agent.pid())?;
+    let before = resident(scene.hosts[0].process()?.pid())?;
     let begun = Instant::now();
     let lasts = Duration::from_millis(10 * size.samples);
     say(&format!("the disk is full for {lasts:?}"));
@@ -106,8 +106,15 @@ pub async fn full_disk(size: FullDisk, say: Say<'_>) -> Result<Option<Outcome>> 
     disk.free()?;
     proxy.open();
     scene.outcome.faults += 1;
-    scene.outcome.notes.push(format!("full disk: the agent grew by {} KiB", grown >> 10));
-    Ok(Some(scene.settle(&url).await?))
+    let mut outcome = scene.settle(&url).await?;
+    let (in_memory, given_up) = (outcome.verdict.unsaid, outcome.verdict.accounted);
+    ensure!(in_memory + given_up > 0, "the disk was not full: {}", outcome.verdict);
+    outcome.notes.push(format!(
+        "full disk: the agent grew by {} KiB; {given_up} samples that were on disk were given up and \
+         counted, {in_memory} came out of its memory",
+        grown >> 10
+    ));
+    Ok(Some(outcome))
 }
 
 /// The folder of a stopped agent is put back as it was some samples ago, as a snapshot of a virtual
@@ -145,7 +152,11 @@ pub async fn rolled_back(samples: u64, say: Say<'_>) -> Result<Outcome> {
     let origins = "SELECT count(*) FROM rowcall.epoch WHERE origin = 'rolled_back'";
     let rolled_back: i64 = sql.query_one(origins, &[]).await?.get(0);
     ensure!(rolled_back == 1, "{rolled_back} epochs are told to come of a spool that was put back");
-    ensure!(outcome.verdict.duplicates > 0, "nothing was sent twice: {}", outcome.verdict);
+    // What was acknowledged after the snapshot was in it unacknowledged, and came again.
+    let committed = "SELECT sum(committed)::int8 FROM rowcall.ledger";
+    let committed: i64 = sql.query_one(committed, &[]).await?.get(0);
+    let rows = i64::try_from(outcome.verdict.rows)?;
+    ensure!(committed > rows, "{committed} samples came for {rows} rows: none came twice");
     Ok(outcome)
 }
 

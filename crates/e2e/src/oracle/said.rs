@@ -97,7 +97,9 @@ impl Said {
             return Ok(());
         }
         let fields = line.get("fields").unwrap_or(&line);
-        let number = |name: &str| fields.get(name).and_then(Value::as_i64);
+        // A number of a type of its own is logged as its text.
+        let read = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
+        let number = |name: &str| fields.get(name).and_then(read);
         let required = |name: &str| number(name).with_context(|| format!("no {name}"));
         match fields.get("message").and_then(Value::as_str) {
             Some("kept") => {
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_covers_what_was_kept_before_it() {
-        let ack = r#"{"fields":{"message":"acknowledged","epoch":5,"through":2}}"#;
+        let ack = r#"{"fields":{"message":"acknowledged","epoch":"5","through":"2"}}"#;
         let text = [STARTED, &kept(1, 10), &kept(2, 20), ack, &kept(3, 30), ""].join("\n");
         let said = said(&text);
         let covered: Vec<_> = said.samples().values().map(|s| s.acknowledged).collect();

@@ -2,6 +2,7 @@
 
 mod certs_example;
 mod deploy;
+mod faults;
 mod imports;
 mod messages;
 mod outages;
