@@ -24,6 +24,8 @@ mod segments;
 mod slots;
 mod spool;
 mod state;
+#[cfg(test)]
+mod tests;
 mod times;
 mod writer;
 

@@ -310,10 +310,41 @@ impl Writer {
             state.segments.pop_front();
             state.drops += 1;
         }
+        self.hold_back_again();
         self.leftover.push(oldest.name());
         self.store_positions(true)?;
         self.leftover.clear();
         Ok(Some(oldest))
+    }
+
+    /// What waited for a clock is dropped: finds the next record that does.
+    fn hold_back_again(&self) {
+        let (floor, segments) = {
+            let state = self.shared.lock();
+            let floor = state.positions.floor;
+            if state.held_back.is_none_or(|held| held >= floor) {
+                return;
+            }
+            (floor, state.segments.iter().cloned().collect::<Vec<_>>())
+        };
+        let on_disk = segments.iter().find_map(|segment| {
+            let file = self.disk.open(&segment.name()).ok()?;
+            let mut scanner = Scanner::whole(file.as_ref(), segment.salt?, segment.data_end);
+            let mut least = floor.max(segment.first);
+            while let Some(found) = scanner.next(least) {
+                if self.shared.lock().waits_for_clock(&found.head) {
+                    return Some(found.head.number);
+                }
+                least = found.head.through().saturating_add(1);
+            }
+            None
+        });
+        let mut state = self.shared.lock();
+        let in_memory = state.tail.iter().find(|pending| state.waits_for_clock(&pending.head));
+        let in_memory = in_memory.map(|pending| pending.head.number);
+        if state.held_back.is_some() {
+            state.held_back = on_disk.or(in_memory);
+        }
     }
 
     fn what_goes(

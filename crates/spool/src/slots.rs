@@ -18,11 +18,14 @@ pub(crate) struct SlotFile {
     file: Option<Arc<dyn File>>,
     generation: u64,
     write_to: usize,
+    /// The newer slot may have been written by a process that did not sync it.
+    is_unsynced: bool,
 }
 
 impl SlotFile {
     pub(crate) fn new(slots: Slots) -> Self {
-        Self { file: slots.file, generation: slots.generation, write_to: slots.write_to }
+        let Slots { file, generation, write_to, .. } = slots;
+        Self { file, generation, write_to, is_unsynced: true }
     }
 
     /// Its folder was deleted.
@@ -39,12 +42,18 @@ impl SlotFile {
         self.generation += 1;
         let bytes = positions.encode(self.generation);
         let Some(file) = &self.file else { return self.make(disk, &bytes) };
-        let written = file.write_at(&bytes, offset(self.write_to * SLOT_BYTES)).and_then(|()| {
+        let write = || {
+            if self.is_unsynced {
+                file.sync()?;
+            }
+            file.write_at(&bytes, offset(self.write_to * SLOT_BYTES))?;
             if sync {
                 file.sync()?;
             }
             if file.is_linked()? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
-        });
+        };
+        let written = write();
+        self.is_unsynced = false;
         match written {
             Ok(()) if sync => self.write_to = 1 - self.write_to,
             Ok(()) => {}

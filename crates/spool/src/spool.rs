@@ -9,7 +9,7 @@ use rowcall_core::id::{Epoch, Sequence, UnixMicros};
 use rowcall_core::record::{Body, EpochOrigin, Record};
 use rowcall_core::session::agent::Holdings;
 
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, File, RealDisk};
 use crate::open::begin;
 use crate::positions::SLOT_BYTES;
 use crate::read::Reader;
@@ -109,6 +109,10 @@ impl Spool {
         })?;
         let last = begin.state.segments.back().filter(|segment| segment.salt.is_some());
         let active = last.and_then(|segment| disk.open(&segment.name()).ok());
+        // What a process that was killed wrote and did not sync is read like all else, and must
+        // be as safe before it is sent. Where that fails it goes on in another file.
+        let synced = |file: &Arc<dyn File>| file.sync().and_then(|()| disk.sync_dir()).is_ok();
+        let active = active.filter(synced);
         let shared = Arc::new(Shared {
             state: Mutex::new(begin.state),
             wake: Condvar::new(),
@@ -212,6 +216,11 @@ impl Spool {
     pub fn on_sendable(&self, callback: Box<dyn Fn() + Send + Sync>) {
         let callbacks = &self.0.shared.callbacks;
         callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(callback);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> String {
+        format!("{:?}", self.0.shared.lock())
     }
 
     /// What it holds.

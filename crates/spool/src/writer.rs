@@ -303,7 +303,14 @@ fn settle(state: &mut State, taken: &mut Option<Taken>) -> Option<i64> {
             taken.insert(time);
             *latest_time = (*latest_time).max(Some(time));
         }
-        pending.head.time = pending.head.time.saturating_add(time.saturating_sub(own));
+        let moved = time.saturating_sub(own);
+        let head = &mut pending.head;
+        if own == head.time {
+            head.time = head.time.saturating_add(moved);
+        } else {
+            // Its time is made of the time since boot.
+            head.since_boot = head.since_boot.saturating_add_signed(moved);
+        }
         pending.settled = true;
     }
     None

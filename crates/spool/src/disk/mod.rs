@@ -1,6 +1,8 @@
 //! What the spool asks of a disk: small enough to be simulated, faults included.
 
 mod real;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::fmt::Debug;
 use std::io;

@@ -1,0 +1,1 @@
+//! Full and failing disks.

@@ -1,0 +1,4 @@
+//! The spool on real filesystems.
+
+#[cfg(test)]
+mod real;
