@@ -5,17 +5,20 @@
 //! read a file any more does not make the database forget. Locks are taken in one order, the
 //! host's `host_info` row first and its `host_latest` row then.
 
+mod known;
+
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
 use rowcall_core::convert::Hello;
 use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
-use rowcall_core::record::HostFacts;
-use tokio_postgres::Row;
 
 use crate::Store;
 use crate::error::{Error, Kind};
 use crate::time::Time;
+
+pub(crate) use known::facts_of;
+use known::{About, Known};
 
 /// Two transactions that stand in each other's way are tried again at once this often.
 pub(crate) const CONFLICT_TRIES: u32 = 5;
@@ -332,159 +335,6 @@ async fn execute(
     let statement = transaction.prepare_cached(sql).await?;
     transaction.execute(&statement, parameters).await?;
     Ok(())
-}
-
-/// What `host_info` says of a host.
-#[derive(Clone, Debug, PartialEq)]
-struct About {
-    facts: HostFacts,
-    machine_id: Option<String>,
-    boot_id: Option<String>,
-    agent_version: Option<String>,
-}
-
-impl About {
-    /// With what a Hello tells.
-    fn updated_by(&self, hello: &Hello) -> Self {
-        fn text(told: Option<&String>, known: Option<&String>) -> Option<String> {
-            told.or(known).cloned()
-        }
-        let (told, known) = (&hello.facts, &self.facts);
-        let boot_id = text(hello.boot_id.as_ref(), self.boot_id.as_ref());
-        // Computed from clocks, the boot's time wavers by a second each time it is asked for.
-        let same_boot = boot_id.is_some() && boot_id == self.boot_id;
-        let booted =
-            if same_boot { known.booted.or(told.booted) } else { told.booted.or(known.booted) };
-        Self {
-            facts: HostFacts {
-                cpu_number: told.cpu_number.or(known.cpu_number),
-                cpu_architecture: text(
-                    told.cpu_architecture.as_ref(),
-                    known.cpu_architecture.as_ref(),
-                ),
-                cpu_model: text(told.cpu_model.as_ref(), known.cpu_model.as_ref()),
-                cpu_mhz: told.cpu_mhz.or(known.cpu_mhz),
-                l2_cache_kib: told.l2_cache_kib.or(known.l2_cache_kib),
-                total_mem_kib: told.total_mem_kib.or(known.total_mem_kib),
-                os: text(told.os.as_ref(), known.os.as_ref()),
-                kernel: text(told.kernel.as_ref(), known.kernel.as_ref()),
-                kernel_host_name: text(
-                    told.kernel_host_name.as_ref(),
-                    known.kernel_host_name.as_ref(),
-                ),
-                booted,
-            },
-            machine_id: text(hello.machine_id.as_ref(), self.machine_id.as_ref()),
-            boot_id,
-            agent_version: text(hello.agent_version.as_ref(), self.agent_version.as_ref()),
-        }
-    }
-
-    /// Whether what `"timestamp"` speaks of is the same: everything up to the machine id.
-    fn same_facts(&self, other: &Self) -> bool {
-        let timeless = |about: &Self| HostFacts { booted: None, ..about.facts.clone() };
-        timeless(self) == timeless(other) && self.machine_id == other.machine_id
-    }
-}
-
-/// What the database knows of a host.
-#[derive(Debug)]
-struct Known {
-    host_id: i32,
-    about: About,
-    retired: bool,
-    has_latest: bool,
-    epoch: Option<i32>,
-    epoch_number: Option<i64>,
-    mark: Option<Mark>,
-    interval_ms: Option<i32>,
-    has_run: bool,
-    run_ended: bool,
-    has_runs: bool,
-}
-
-/// The facts in a row that has all their columns of `host_info`.
-pub(crate) fn facts_of(row: &Row) -> Result<HostFacts, Error> {
-    let booted: Option<Time> = row.try_get("booted_at")?;
-    Ok(HostFacts {
-        cpu_number: row.try_get("cpu_number")?,
-        cpu_architecture: row.try_get("cpu_architecture")?,
-        cpu_model: row.try_get("cpu_model")?,
-        cpu_mhz: row.try_get("cpu_mhz")?,
-        l2_cache_kib: row.try_get("l2_cache")?,
-        total_mem_kib: row.try_get("total_mem")?,
-        os: row.try_get("os")?,
-        kernel: row.try_get("kernel")?,
-        kernel_host_name: row.try_get("kernel_host_name")?,
-        booted: booted.map(|time| time.0),
-    })
-}
-
-impl Known {
-    fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self {
-            host_id: row.try_get("id")?,
-            about: About {
-                facts: facts_of(row)?,
-                machine_id: row.try_get("machine_id")?,
-                boot_id: row.try_get("boot_id")?,
-                agent_version: row.try_get("agent_version")?,
-            },
-            retired: row.try_get("retired")?,
-            has_latest: row.try_get("has_latest")?,
-            epoch: row.try_get("epoch_id")?,
-            epoch_number: row.try_get("epoch")?,
-            mark: Mark::from_columns(
-                row.try_get("mark")?,
-                row.try_get("mark_time")?,
-                row.try_get("due")?,
-            ),
-            interval_ms: row.try_get("interval_ms")?,
-            has_run: row.try_get("has_run")?,
-            run_ended: row.try_get("run_ended")?,
-            has_runs: row.try_get("has_runs")?,
-        })
-    }
-
-    /// The session, if the Hello changes nothing.
-    fn as_it_was(&self, hello: &Hello, interval_ms: i32) -> Option<OpenedSession> {
-        let epoch_id = self.epoch?;
-        let same = self.epoch_number == Some(hello.epoch.as_i64())
-            && self.interval_ms == Some(interval_ms)
-            && !self.retired
-            && self.has_run
-            && !self.run_ended
-            && self.about.updated_by(hello) == self.about;
-        same.then_some(OpenedSession {
-            host_id: HostId(self.host_id),
-            epoch_id: EpochId(epoch_id),
-            mark: self.mark,
-            host_is_new: false,
-            epoch_is_new: false,
-            facts_changed: false,
-            started: None,
-        })
-    }
-
-    /// What is different from the process before, if this one was not seen. What the host is known
-    /// by stems from the Hello before this one.
-    fn started(&self, hello: &Hello) -> Option<Started> {
-        fn differ(told: Option<&String>, known: Option<&String>) -> bool {
-            told.is_some_and(|told| known.is_some_and(|known| known != told))
-        }
-        let known = &self.about;
-        if self.has_run {
-            None
-        } else if !self.has_runs {
-            Some(Started::First)
-        } else if differ(hello.boot_id.as_ref(), known.boot_id.as_ref()) {
-            Some(Started::Reboot)
-        } else if differ(hello.agent_version.as_ref(), known.agent_version.as_ref()) {
-            Some(Started::Upgrade { from: known.agent_version.clone() })
-        } else {
-            Some(Started::Restart)
-        }
-    }
 }
 
 #[cfg(test)]
