@@ -37,6 +37,9 @@ pub enum Error {
     /// The name expected in the aggregator's certificate.
     #[error("server_name {0:?} is no DNS name or address")]
     ServerName(String),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] rowcall_spool::OpenError),
     /// The waits.
     #[error(transparent)]
     Backoff(#[from] InvalidBackoff),
@@ -51,6 +54,7 @@ pub enum Error {
 impl Error {
     /// Whether people have to change a setting or a file before the next start.
     pub(crate) fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Thread(_) | Self::Reader(_))
+        use rowcall_spool::OpenError::{InUse, Thread};
+        !matches!(self, Self::Thread(_) | Self::Reader(_) | Self::Spool(InUse { .. } | Thread(_)))
     }
 }

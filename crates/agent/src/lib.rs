@@ -1,21 +1,27 @@
-//! rowcall-agent: reads its host at each tick, keeps the samples in a queue, and streams them to
-//! an aggregator over mutual TLS.
+//! rowcall-agent: reads its host at each tick, keeps the samples in a spool on disk, and streams
+//! them to an aggregator over mutual TLS.
 //!
 //! [`run`] is the whole agent; the binary and `rowcall up` both call it. Inside, two tasks share
-//! one bounded queue: sampling fills it and never waits for the network, the link empties it and
-//! never waits for a reading. Reading happens on a thread of its own. Everything else runs on the
-//! caller's runtime, which should be a current-thread one: it is the smallest.
+//! one spool: sampling fills it and waits neither for the disk nor for the network, the link empties
+//! it and never waits for a reading. Reading and writing happen on a thread each. Everything else
+//! runs on the caller's runtime, which should be a current-thread one: it is the smallest.
 
 pub mod cli;
 pub mod config;
 mod error;
 mod link;
-pub mod queue;
+mod metrics;
+mod queue;
 mod random;
 pub mod sample;
 mod sampler;
 mod service;
+mod spool;
+mod status;
+#[cfg(test)]
+mod testing;
 mod ticks;
+mod utc;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +30,7 @@ use std::{io, thread};
 
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::{Epoch, HostName, RunId};
+use rowcall_core::id::{HostName, RunId};
 use rowcall_core::record::HostFacts;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +38,9 @@ use tokio_util::sync::CancellationToken;
 pub use cli::command;
 use config::{Config, DEFAULT_INTERVAL};
 pub use error::Error;
-use link::{Dialer, Journal, Link};
-use queue::{MemoryQueue, Queue};
+use link::{Course, Dialer, Link, Turns};
+use metrics::Metrics;
+use queue::Queue;
 use sample::host_facts::{FactsReader, MachineIds};
 use sample::{Reader, Reading, Sampler};
 use sampler::{Facts, Sampling};
@@ -42,12 +49,16 @@ use service::{Health, Notifier, Service};
 /// Where the running system's /proc, /sys and /etc are.
 const ROOT: &str = "/";
 
+/// Longest wait for the spool's thread, when all that can be sent is sent.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 /// Runs an agent until `shutdown` is cancelled; then it says Bye and waits for outstanding
 /// acknowledgements, at most [`Config::stop_wait`]. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
-/// [`Error`] when it cannot start: certificate, key or authorities don't load, or the certificate
-/// names no agent. Once started it goes on whatever the network and the aggregator do.
+/// [`Error`] when it cannot start: certificate, key or authorities don't load, the certificate
+/// names no agent, or the spool cannot be used. Once started it goes on whatever the disk, the
+/// network and the aggregator do.
 pub async fn run(
     config: Config,
     clock: SharedClock,
@@ -66,23 +77,34 @@ async fn run_as_service(
     let dialer = Dialer::load(&config, Arc::clone(&clock))?;
     let backoff = Backoff::new(config.backoff_min, config.backoff_max)?;
     let name = dialer.name().clone();
+    let machine = MachineIds::read(Path::new(ROOT));
+    let opening = spool::open(config.spool.clone(), Arc::clone(&clock), machine.boot_id.clone());
+    let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
+    let (spool, opened) = opened?;
     let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
-    let epoch = Epoch::from_random(random::bits());
-    let queue = Arc::new(Queue::new(MemoryQueue::new(epoch, config.queue)));
+    let queue = Arc::new(Queue::new(spool));
     let health = Arc::new(Health::default());
+    let aggregators: Vec<_> = config.aggregators.iter().map(ToString::to_string).collect();
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), host = %name, aggregator = %config.aggregator, %epoch,
+        version = env!("CARGO_PKG_VERSION"), host = %name, aggregators = aggregators.join(", "),
+        spool = %config.spool.dir.display(), epoch = %queue.spool.status().epoch,
+        unacknowledged_records = opened.unacknowledged_records,
         "agent starts"
     );
     let first_facts = Facts::start(reader.clone(), Arc::clone(&queue), Arc::clone(&clock));
     let Some(facts) = shutdown.run_until_cancelled(first_facts).await else { return Ok(()) };
     let facts = Arc::new(facts);
-    let (interval, interval_seen) = watch::channel(DEFAULT_INTERVAL.max(config.min_interval));
+    let interval = opened.last.and_then(|last| last.interval).unwrap_or(DEFAULT_INTERVAL);
+    let (interval, interval_seen) = watch::channel(interval.max(config.min_interval));
     let service = notifier.map(|notifier| Service {
         notifier,
         health: Arc::clone(&health),
         queue: Arc::clone(&queue),
-        aggregator: config.aggregator.to_string(),
+        aggregator: aggregators.first().cloned().unwrap_or_default(),
+    });
+    let metrics = config.metrics_listen.map(|address| {
+        let metrics = Metrics::new(Arc::clone(&queue), Arc::clone(&health), dialer.expiry());
+        metrics::serve(address, metrics)
     });
     let sampling = Sampling {
         reader,
@@ -92,21 +114,22 @@ async fn run_as_service(
         interval: interval_seen,
         name,
         align: config.align,
+        earlier: opened.last,
         health: Arc::clone(&health),
     };
     let link = Link {
+        turns: Turns::new(config.aggregators.len()),
         config,
         dialer,
-        queue,
+        queue: Arc::clone(&queue),
         facts,
         clock,
         interval,
-        machine: MachineIds::read(Path::new(ROOT)),
+        machine,
         run: RunId::from_random(random::bits()),
         backoff,
-        renewed: false,
         health,
-        journal: Journal::default(),
+        course: Course::default(),
     };
     let service = async {
         match service {
@@ -114,22 +137,53 @@ async fn run_as_service(
             None => std::future::pending().await,
         }
     };
+    let metrics = async {
+        match metrics {
+            Some(metrics) => metrics.await,
+            None => std::future::pending().await,
+        }
+    };
     let link = Box::pin(link.run(shutdown.clone()));
     let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run()));
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
         Some(Err(gone)) = sampling => Err(gone.into()),
         never = Box::pin(service) => match never {},
+        never = Box::pin(metrics) => match never {},
         () = link => Ok(()),
+    };
+    close(&queue).await;
+    ended
+}
+
+/// Everything that was read stays on disk.
+async fn close(queue: &Queue) {
+    let spool = queue.spool.clone();
+    let closed = tokio::task::spawn_blocking(move || {
+        let closed = spool.close(CLOSE_WAIT);
+        (closed, spool.status().unacknowledged_records)
+    });
+    match closed.await {
+        Ok((true, left)) => tracing::info!(unacknowledged_records = left, "stopped"),
+        Ok((false, left)) => {
+            tracing::warn!(
+                unacknowledged_records = left,
+                "stopped; not everything could be written to disk"
+            );
+        }
+        Err(error) => tracing::error!(%error, "closing the spool failed; this is a bug"),
     }
 }
 
-/// Checks that an agent could start with this configuration: the name that it would have.
+/// Checks that an agent could start with this configuration: the name that it would have. Logs
+/// what would be a warning.
 ///
 /// # Errors
 /// What [`run`] would return at once.
 pub fn check(config: &Config, clock: SharedClock) -> Result<HostName, Error> {
-    Dialer::load(config, clock).map(|dialer| dialer.name().clone())
+    let dialer = Dialer::load(config, clock)?;
+    spool::check(&config.spool.dir)?;
+    Ok(dialer.name().clone())
 }
 
 /// Runs an agent on a thread and a runtime of its own, for a process that does other things too.
@@ -161,8 +215,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // For name lookups and reading the certificate again, one at a time.
-        .max_blocking_threads(2)
+        // For name lookups and reading the certificate again, one at a time, and the spool's stop.
+        .max_blocking_threads(3)
         .thread_stack_size(512 * 1024)
         .build()
 }

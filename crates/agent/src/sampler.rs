@@ -1,4 +1,4 @@
-//! The task that takes a sample at each tick and puts it into the queue.
+//! The task that takes a sample at each tick and puts it into the spool.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +7,13 @@ use std::time::Duration;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::HostName;
 use rowcall_core::record::{Body, HostFacts};
+use rowcall_spool::Last;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::queue::{Queue, Spool};
+use crate::queue::Queue;
 use crate::sample::host_facts::differ;
-use crate::sample::{Reader, Unread};
+use crate::sample::{Reader, Reading, Unread};
 use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
 
@@ -24,16 +25,16 @@ const FACTS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the host is, as last read.
 #[derive(Debug)]
-pub(crate) struct Facts<S> {
+pub(crate) struct Facts {
     reader: Reader,
-    queue: Arc<Queue<S>>,
+    queue: Arc<Queue>,
     clock: SharedClock,
     last: Mutex<HostFacts>,
 }
 
-impl<S: Spool> Facts<S> {
+impl Facts {
     /// Reads them for the first time.
-    pub(crate) async fn start(reader: Reader, queue: Arc<Queue<S>>, clock: SharedClock) -> Self {
+    pub(crate) async fn start(reader: Reader, queue: Arc<Queue>, clock: SharedClock) -> Self {
         let first = read(&reader).await.unwrap_or_default();
         Self { reader, queue, clock, last: Mutex::new(first) }
     }
@@ -45,7 +46,8 @@ impl<S: Spool> Facts<S> {
         if let Some(now) = now {
             if differ(&last, &now) {
                 tracing::info!("the host's hardware or system changed");
-                self.queue.append(self.clock.wall(), Body::HostFacts(now.clone()));
+                let (wall, since_boot) = (self.clock.wall(), self.clock.since_boot());
+                self.queue.spool.append(wall, since_boot, Body::HostFacts(now.clone()));
             }
             *last = now;
         }
@@ -65,18 +67,20 @@ async fn read(reader: &Reader) -> Option<HostFacts> {
 
 /// Takes samples until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Sampling<S> {
+pub(crate) struct Sampling {
     pub(crate) reader: Reader,
-    pub(crate) queue: Arc<Queue<S>>,
-    pub(crate) facts: Arc<Facts<S>>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) facts: Arc<Facts>,
     pub(crate) clock: SharedClock,
     pub(crate) interval: watch::Receiver<Duration>,
     pub(crate) name: HostName,
     pub(crate) align: bool,
+    /// The last sample of an earlier process.
+    pub(crate) earlier: Option<Last>,
     pub(crate) health: Arc<Health>,
 }
 
-impl<S: Spool> Sampling<S> {
+impl Sampling {
     /// Never ends by itself; may be dropped at any point without losing what was read.
     ///
     /// # Errors
@@ -85,19 +89,25 @@ impl<S: Spool> Sampling<S> {
         self.prime().await?;
         let primed = Instant::now(self.clock.as_ref());
         let interval = *self.interval.borrow_and_update();
-        let mut ticks = Ticks::new(interval, self.name.clone(), self.align, primed);
+        let mut taker = Taker {
+            ticks: Ticks::new(interval, self.name.clone(), self.align, primed, self.earlier),
+            queue: Arc::clone(&self.queue),
+            health: Arc::clone(&self.health),
+        };
+        self.queue.spool.set_interval(interval);
         let start = tokio::time::Instant::now() + FACTS_EVERY;
         let mut facts_due = interval_at(start, FACTS_EVERY);
         facts_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let wait = ticks.wait(Instant::now(self.clock.as_ref()));
+            let wait = taker.ticks.wait(Instant::now(self.clock.as_ref()));
             self.health.sampling.back_within(wait.max(FACTS_DEADLINE));
             tokio::select! {
                 biased;
-                () = sleep(wait) => self.take(&mut ticks).await?,
+                () = sleep(wait) => self.take(&mut taker).await?,
                 Ok(()) = self.interval.changed() => {
                     let interval = *self.interval.borrow_and_update();
-                    ticks.set_interval(interval, Instant::now(self.clock.as_ref()));
+                    taker.ticks.set_interval(interval, Instant::now(self.clock.as_ref()));
+                    self.queue.spool.set_interval(interval);
                 }
                 _ = facts_due.tick() => {
                     self.facts.refresh().await;
@@ -121,27 +131,49 @@ impl<S: Spool> Sampling<S> {
         }
     }
 
-    async fn take(&self, ticks: &mut Ticks) -> Result<(), Unread> {
+    async fn take(&self, taker: &mut Taker) -> Result<(), Unread> {
         self.health.sampling.waits_for_others();
-        let reading = match self.reader.sample().await {
-            Ok(reading) => reading,
+        match self.reader.sample().await {
+            Ok(reading) => {
+                taker.took(reading);
+                Ok(())
+            }
             // The next sample tells this tick as missed.
             Err(error @ Unread::Busy) => {
                 tracing::warn!(%error, "no sample");
-                return Ok(());
+                Ok(())
             }
-            Err(Unread::Gone) => return Err(Unread::Gone),
-        };
-        let at = Instant {
-            wall: reading.time,
-            since_boot: reading.since_boot,
-            monotonic: reading.monotonic,
-        };
-        if let Some(gap) = ticks.taken(at) {
-            tracing::warn!(ticks = gap.ticks, cause = gap.cause.as_str(), "samples were missed");
-            self.queue.append(self.clock.wall(), Body::Gap(gap));
+            Err(Unread::Gone) => Err(Unread::Gone),
         }
-        self.queue.append(reading.time, Body::Sample(reading.sample));
-        Ok(())
     }
 }
+
+/// Puts what is read into the spool, after what was missed before it.
+#[derive(Debug)]
+struct Taker {
+    ticks: Ticks,
+    queue: Arc<Queue>,
+    health: Arc<Health>,
+}
+
+impl Taker {
+    fn took(&mut self, reading: Reading) {
+        let Reading { time, since_boot, monotonic, sample } = reading;
+        self.queue.clock_is(time, since_boot);
+        let missed = self.ticks.taken(Instant { wall: time, since_boot, monotonic });
+        let off = self.ticks.off(|since_boot| self.queue.wall_at(since_boot));
+        for gap in off.into_iter().chain(missed) {
+            let (ticks, cause) = (gap.ticks, gap.cause.as_str());
+            tracing::warn!(ticks, cause, "samples were missed");
+            self.health.missed(ticks);
+            // Just before the sample, whose time it must not take.
+            let before = since_boot.saturating_sub(Duration::from_micros(1));
+            self.queue.spool.append(time.plus_micros(-1), before, Body::Gap(gap));
+        }
+        self.queue.spool.append(time, since_boot, Body::Sample(sample));
+        self.health.sampled();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,19 @@ Exit codes:
   2        wrong command line, configuration or certificate
   128 + N  ended at once by a second signal N, a second or more after the first";
 
+/// Of `status`, in place of those.
+const STATUS_EXIT_CODES: &str = "\
+Exit codes:
+  0        an agent runs
+  1        the spool cannot be read, so whether one runs is unknown
+  2        wrong command line or configuration
+  3        no agent runs
+  4        an agent runs, and its certificate or its spool needs a look";
+
+const STATUS_HELP: &str = "\
+Reads the settings, the certificate and the spool, as the agent's user or root; asks no process and
+changes nothing. Times are UTC.";
+
 const RUN_HELP: &str = "\
 Settings come from defaults, then the file, then ROWCALL_* in the environment, then flags; later
 ones win. A key of the file is its flag with _ for -. Unknown keys and every other problem are
@@ -19,8 +32,8 @@ told at once.
 
 Under systemd it tells readiness, status and that it is alive (Type=notify, WatchdogSec=).
 
-SIGTERM and SIGINT stop it: it says so to the aggregator and waits for outstanding
-acknowledgements, at most stop_wait.";
+SIGTERM and SIGINT stop it: it sends what waits, says so to the aggregator and waits for outstanding
+acknowledgements, at most stop_wait. What is left stays in the spool.";
 
 /// The whole command line of `rowcall-agent`, for running it and for making completions and man
 /// pages.
@@ -29,13 +42,29 @@ pub fn command() -> Command {
     let run = Command::new("run")
         .about("Sample this host and stream to the aggregator until stopped")
         .after_help(format!("{RUN_HELP}\n\n{EXIT_CODES}"));
+    let status = Command::new("status")
+        .about("Show whether an agent runs here, what it holds and what was acknowledged")
+        .after_help(format!("{STATUS_HELP}\n\n{STATUS_EXIT_CODES}"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"));
     Command::new("rowcall-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Streams this host's samples to a Rowcall aggregator")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .after_help(EXIT_CODES)
-        .subcommand(with_settings(run))
+        .subcommand(with_settings(
+            run.args([
+                Arg::new("print-config")
+                    .long("print-config")
+                    .action(ArgAction::SetTrue)
+                    .help("Print the settings in force, each with its source, and exit"),
+                Arg::new("check-config")
+                    .long("check-config")
+                    .action(ArgAction::SetTrue)
+                    .help("Check settings, certificate files and the spool's folder, and exit"),
+            ]),
+        ))
+        .subcommand(with_settings(status))
         .subcommand(Command::new("sample").about(
             "Print one sample, taken over a second, and the host's facts as JSON; null is unknown",
         ))
@@ -44,22 +73,12 @@ pub fn command() -> Command {
 fn with_settings(command: Command) -> Command {
     let file =
         format!("Settings file, TOML [env: ROWCALL_CONFIG, default: {DEFAULT_FILE} if there]");
-    let arguments = [
-        Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .value_parser(value_parser!(std::path::PathBuf))
-            .value_hint(clap::ValueHint::FilePath)
-            .help(file),
-        Arg::new("print-config")
-            .long("print-config")
-            .action(ArgAction::SetTrue)
-            .help("Print the settings in force, each with its source, and exit"),
-        Arg::new("check-config")
-            .long("check-config")
-            .action(ArgAction::SetTrue)
-            .help("Check settings and certificate files, and exit"),
-    ];
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(std::path::PathBuf))
+        .value_hint(clap::ValueHint::FilePath)
+        .help(file);
     let settings = SETTINGS.iter().map(|setting| {
         let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));
         let arg = Arg::new(setting.key)
@@ -68,12 +87,13 @@ fn with_settings(command: Command) -> Command {
             .help(format!("{} [env: {}{default}]", setting.help, setting.variable()));
         match setting.value_name {
             "FILE" => arg.value_hint(clap::ValueHint::FilePath),
+            "DIR" => arg.value_hint(clap::ValueHint::DirPath),
             "URL" => arg.value_hint(clap::ValueHint::Url),
             "BOOL" => arg.num_args(0..=1).default_missing_value("true"),
             _ => arg,
         }
     });
-    command.args(arguments).args(settings)
+    command.arg(config).args(settings)
 }
 
 /// The settings given as flags.

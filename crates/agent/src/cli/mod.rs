@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use rowcall_core::clock::SystemClock;
+use rowcall_core::clock::{Clock as _, SystemClock};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Error;
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, Log, LogFormat, Problems};
 use crate::sample::host_facts::MachineIds;
 use crate::service::Notifier;
+use crate::status::{self, Report};
 
 pub use command::command;
 
@@ -34,6 +35,7 @@ const WRONG_CONFIGURATION: u8 = 2;
 pub fn main(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match matches.subcommand() {
         Some(("run", matches)) => run(matches),
+        Some(("status", matches)) => status(matches),
         _ => sample(),
     }
 }
@@ -45,12 +47,31 @@ fn sample() -> anyhow::Result<ExitCode> {
     print(&serde_json::to_string_pretty(&shown)?)
 }
 
-fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+/// The settings in force, and how they are shown.
+fn load(matches: &ArgMatches) -> Result<(Config, String), Problems> {
     let file = matches.get_one::<PathBuf>("config").map(PathBuf::as_path);
     // What is no UTF-8 must not pass for unset: it is judged as the value that it is.
     let environment =
         |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
-    let (config, shown) = match Config::load(file, environment, &command::flags(matches)) {
+    Config::load(file, environment, &command::flags(matches))
+}
+
+fn status(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let config = match load(matches) {
+        Ok((config, _)) => config,
+        Err(problems) => return wrong(&problems),
+    };
+    let report = Report::gather(&config, SystemClock.wall());
+    if matches.get_flag("json") {
+        print(&serde_json::to_string_pretty(&status::json(&report))?)?;
+    } else {
+        print(status::text(&report).trim_end())?;
+    }
+    Ok(ExitCode::from(report.verdict().exit_code()))
+}
+
+fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let (config, shown) = match load(matches) {
         Ok(loaded) => loaded,
         Err(problems) => return wrong(&problems),
     };
@@ -99,7 +120,8 @@ async fn serve(config: Config) -> Result<ExitCode, Ended> {
 
 fn log_to_stderr(log: &Log) -> anyhow::Result<()> {
     let levels: Targets = log.level.parse()?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // A reader of standard error that is gone is no reason to end.
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(levels);
     match log.format {
         LogFormat::Text => {

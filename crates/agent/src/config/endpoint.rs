@@ -8,6 +8,9 @@ use rustls::pki_types::ServerName;
 /// The port of an endpoint that names none.
 const DEFAULT_PORT: u16 = 7443;
 
+/// More aggregators than anybody has: a list beyond this is a slip.
+const MOST_ENDPOINTS: usize = 16;
+
 /// Host and port of an aggregator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -73,6 +76,22 @@ impl Endpoint {
     }
 }
 
+/// Reads endpoints with commas between them, in the order in which they are tried.
+pub(super) fn endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    let mut endpoints = Vec::new();
+    for part in text.split(',') {
+        let endpoint = Endpoint::parse(part)?;
+        if endpoints.contains(&endpoint) {
+            return Err(format!("{endpoint} is named twice; name each aggregator once"));
+        }
+        endpoints.push(endpoint);
+    }
+    if endpoints.len() > MOST_ENDPOINTS {
+        return Err(format!("{} aggregators are too many; the most is 16", endpoints.len()));
+    }
+    Ok(endpoints)
+}
+
 impl Default for Endpoint {
     fn default() -> Self {
         Self { host: "localhost".into(), port: DEFAULT_PORT }
@@ -119,6 +138,30 @@ mod tests {
         assert_eq!(parsed("10.0.0.1:9"), ("10.0.0.1".into(), 9));
         assert_eq!(parsed("HTTPS://db_1"), ("db_1".into(), 7443));
         assert_eq!(parsed("db1.example."), ("db1.example.".into(), 7443));
+    }
+
+    #[test]
+    fn several_are_tried_in_the_order_in_which_they_are_written() {
+        let found = endpoints("https://db1:1, db2 ,[::1]:3").unwrap();
+        let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["https://db1:1", "https://db2:7443", "https://[::1]:3"]);
+        for (text, reason) in [
+            ("db1,", "\"\" names no host"),
+            ("db1,http://db2", "\"http://db2\" would not be encrypted"),
+            ("db1, https://db1:7443", "https://db1:7443 is named twice; name each aggregator once"),
+            (
+                &vec!["a"; 17]
+                    .iter()
+                    .zip(1..)
+                    .map(|(a, n)| format!("{a}{n}"))
+                    .collect::<Vec<_>>()
+                    .join(","),
+                "17 aggregators are too many",
+            ),
+        ] {
+            let problem = endpoints(text).unwrap_err();
+            assert!(problem.contains(reason), "{text}: {problem}");
+        }
     }
 
     #[test]

@@ -88,10 +88,22 @@ impl Layers {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(truth) => truth.to_string(),
+                toml::Value::Array(parts) if setting.takes_several() => {
+                    let parts = parts.iter().map(|part| part.as_str());
+                    match parts.collect::<Option<Vec<_>>>() {
+                        Some(parts) => parts.join(", "),
+                        None => {
+                            let place = origin.place(setting.key);
+                            self.problem(format!("{place}: write each in quotes"));
+                            continue;
+                        }
+                    }
+                }
                 other => {
                     let (key, kind) = (setting.key, other.type_str());
+                    let article = if kind.starts_with('a') { "an" } else { "a" };
                     self.problem(format!(
-                        "{}: a {kind} cannot stand here; write a text in quotes",
+                        "{}: {article} {kind} cannot stand here; write a text in quotes",
                         origin.place(key)
                     ));
                     continue;

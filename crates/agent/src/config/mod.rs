@@ -10,12 +10,12 @@ mod settings;
 mod values;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rowcall_tls::load::Files;
 
-use crate::queue::Limits;
 pub use endpoint::Endpoint;
 use layers::Layers;
 pub use settings::{SETTINGS, Setting};
@@ -26,15 +26,12 @@ pub const DEFAULT_FILE: &str = "/etc/rowcall/agent.toml";
 /// Between two samples until an aggregator says otherwise for the first time.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Bounds the setting, so that a slip of a hand is not taken for a wish.
-const MOST_RECORDS: usize = 10_000_000;
-
 /// What the agent goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where the aggregator listens.
-    pub aggregator: Endpoint,
-    /// Name expected in its certificate, where that isn't the endpoint's host.
+    /// Where aggregators listen, one or several over the same database; tried in this order.
+    pub aggregators: Vec<Endpoint>,
+    /// Name expected in their certificates, where that isn't each endpoint's host.
     pub server_name: Option<String>,
     /// Certificate, key and authorities. Read again at each connect.
     pub files: Files,
@@ -42,8 +39,8 @@ pub struct Config {
     pub min_interval: Duration,
     /// Sample at whole intervals instead of spread by the host's name.
     pub align: bool,
-    /// Bounds of the queue.
-    pub queue: Limits,
+    /// Where what waits is kept, and how much of it.
+    pub spool: rowcall_spool::Settings,
     /// Longest first wait for a new connection; later ones double.
     pub backoff_min: Duration,
     /// Longest wait of all.
@@ -54,6 +51,8 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// Longest wait for acknowledgements on a stop.
     pub stop_wait: Duration,
+    /// Where metrics are read, on loopback; none unless asked for.
+    pub metrics_listen: Option<SocketAddr>,
     /// How to log.
     pub log: Log,
 }
@@ -85,7 +84,7 @@ impl Config {
     #[must_use]
     pub fn new(aggregator: Endpoint, files: Files) -> Self {
         let mut config = Self::read(&mut Layers::defaults());
-        config.aggregator = aggregator;
+        config.aggregators = vec![aggregator];
         config.files = files;
         config
     }
@@ -109,9 +108,9 @@ impl Config {
         }
         layers.environment(environment);
         layers.flags(flags);
-        let aggregator = layers.required("aggregator", Endpoint::parse);
+        let aggregators = layers.required("aggregator", endpoint::endpoints);
         let mut config = Self::read(&mut layers);
-        config.aggregator = aggregator.unwrap_or_default();
+        config.aggregators = aggregators.unwrap_or_default();
         if config.backoff_min > config.backoff_max {
             layers.problem(format!(
                 "backoff_min is {}, above backoff_max with {}; make it the smaller one",
@@ -124,10 +123,10 @@ impl Config {
         if problems.is_empty() { Ok((config, shown)) } else { Err(Problems(problems)) }
     }
 
-    /// Everything but the aggregator.
+    /// Everything but the aggregators.
     fn read(layers: &mut Layers) -> Self {
         Self {
-            aggregator: Endpoint::default(),
+            aggregators: Vec::new(),
             server_name: layers.optional("server_name", endpoint::server_name),
             files: Files {
                 certificate: layers.value("certificate", path),
@@ -136,15 +135,17 @@ impl Config {
             },
             min_interval: layers.value("min_interval", between("10ms", "1d")),
             align: layers.value("align", boolean),
-            queue: Limits {
-                records: layers.value("queue_records", records),
-                bytes: layers.value("queue_bytes", queue_bytes),
+            spool: rowcall_spool::Settings {
+                dir: layers.value("spool_dir", folder),
+                max_bytes: layers.value("spool_max_bytes", spool_bytes),
+                max_age: layers.value("spool_max_age", between("1h", "366d")),
             },
             backoff_min: layers.value("backoff_min", between("10ms", "1d")),
             backoff_max: layers.value("backoff_max", between("10ms", "1d")),
             refused_wait: layers.value("refused_wait", between("1s", "1d")),
             ack_timeout: layers.value("ack_timeout", between("1s", "1h")),
             stop_wait: layers.value("stop_wait", between("0s", "5m")),
+            metrics_listen: layers.value("metrics_listen", metrics_listen),
             log: Log {
                 format: layers.value("log_format", log_format),
                 level: layers.value("log_level", log_level),
@@ -175,6 +176,14 @@ fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match path(text) {
+        Ok(path) if path.is_absolute() => Ok(path),
+        Ok(_) => Err(format!("{text:?} depends on where the agent is started; begin it with /")),
+        Err(_) => Err(format!("{text:?} is no path; name a folder")),
+    }
+}
+
 /// Reads a duration within bounds. None is without an upper one: a clock cannot be asked for the
 /// end of time.
 fn between(least: &str, most: &str) -> impl Fn(&str) -> Result<Duration, String> {
@@ -194,19 +203,26 @@ fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
-fn records(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|records| (2..=MOST_RECORDS).contains(records)).ok_or_else(|| {
-        format!(
-            "{text:?} is no number of records; write a whole number between 2 and {MOST_RECORDS}"
-        )
-    })
+fn spool_bytes(text: &str) -> Result<u64, String> {
+    match values::bytes(text)? {
+        bytes if bytes < 1 << 20 => Err(format!("{text:?} is too little; the least is 1MiB")),
+        bytes if bytes > 64 << 30 => Err(format!("{text:?} is too much; the most is 64GiB")),
+        bytes => Ok(bytes),
+    }
 }
 
-fn queue_bytes(text: &str) -> Result<usize, String> {
-    match values::bytes(text)? {
-        bytes if bytes < 64 * 1024 => Err(format!("{text:?} is too little; the least is 64KiB")),
-        bytes if bytes > 1 << 30 => Err(format!("{text:?} is too much; the most is 1GiB")),
-        bytes => Ok(bytes),
+/// Nothing but loopback: who reads how a node does is decided by a proxy that knows its readers.
+fn metrics_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().to_canonical().is_loopback() => Ok(Some(address)),
+        Ok(_) => Err(format!(
+            "{text:?} is reachable from other machines, and this page asks nobody who they are; \
+             write 127.0.0.1:PORT, and put a proxy with TLS before it"
+        )),
+        Err(_) => Err(format!("{text:?} is no address; write off, or for example 127.0.0.1:7446")),
     }
 }
 

@@ -26,8 +26,13 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub const SETTINGS: [Setting; 16] = [
-    setting("aggregator", None, "URL", "Where the aggregator listens, https://HOST:7443"),
+pub const SETTINGS: [Setting; 18] = [
+    setting(
+        "aggregator",
+        None,
+        "URL",
+        "Where the aggregator listens, https://HOST:7443; several with commas, tried in this order",
+    ),
     setting(
         "server_name",
         None,
@@ -60,12 +65,23 @@ pub const SETTINGS: [Setting; 16] = [
         "Sample at whole intervals instead of spread by the host's name",
     ),
     setting(
-        "queue_records",
-        Some("2880"),
-        "NUMBER",
-        "Most records that wait or are kept for a refill, 2 to 10000000",
+        "spool_dir",
+        Some("/var/lib/rowcall-agent/spool"),
+        "DIR",
+        "Folder of what waits or is kept for a refill, on a disk of this machine",
     ),
-    setting("queue_bytes", Some("1MiB"), "SIZE", "Most memory that they take, 64KiB to 1GiB"),
+    setting(
+        "spool_max_bytes",
+        Some("64MiB"),
+        "SIZE",
+        "Most that it takes there, 1MiB to 64GiB; then the oldest goes first",
+    ),
+    setting(
+        "spool_max_age",
+        Some("7d"),
+        "DURATION",
+        "Longest that anything is kept there, 1h to 366d",
+    ),
     setting(
         "backoff_min",
         Some("1s"),
@@ -91,6 +107,12 @@ pub const SETTINGS: [Setting; 16] = [
         "DURATION",
         "On a stop, longest wait for outstanding acknowledgements, at most 5m",
     ),
+    setting(
+        "metrics_listen",
+        Some("off"),
+        "ADDRESS",
+        "Serve /metrics for Prometheus at this loopback address, for example 127.0.0.1:7446",
+    ),
     setting("log_format", Some("text"), "FORMAT", "text or json"),
     setting(
         "log_level",
@@ -105,6 +127,11 @@ impl Setting {
     #[must_use]
     pub fn find(key: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
+    /// Whether a list may stand in the file.
+    pub(super) fn takes_several(&self) -> bool {
+        self.key == "aggregator"
     }
 
     /// Its variable in the environment, `ROWCALL_MIN_INTERVAL`.

@@ -36,13 +36,13 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(config.ack_timeout, Duration::from_secs(30));
     assert!(config.align);
     assert_eq!(config.backoff_max, Duration::from_secs(120));
-    assert_eq!(config.aggregator, Endpoint { host: "a".into(), port: 1 });
+    assert_eq!(config.aggregators, [Endpoint { host: "a".into(), port: 1 }]);
 }
 
 #[test]
 fn every_problem_is_told_at_once_with_its_place() {
     let file = File::of(
-        "min_interval = '1ms'\nqueue_records = 1\nintervall = 5\nalign = 'maybe'\nca = 1.5\nbackoff_min = '5m'\n",
+        "min_interval = '1ms'\nspool_max_bytes = 1\nintervall = 5\nalign = 'maybe'\nca = 1.5\nbackoff_min = '5m'\n",
     );
     let environment = [("ROWCALL_LOG_FORMAT", "xml"), ("ROWCALL_OTHER_PROGRAM", "x")];
     let problems = load(&file, &environment, &[("ack_timeout", "10")]).unwrap_err();
@@ -51,7 +51,7 @@ fn every_problem_is_told_at_once_with_its_place() {
         "9 problems",
         "aggregator is not set",
         "agent.toml: min_interval: \"1ms\" is too short; the least is 10ms",
-        "agent.toml: queue_records: \"1\" is no number of records",
+        "agent.toml: spool_max_bytes: \"1\" is too little; the least is 1MiB",
         "agent.toml: unknown key \"intervall\"; remove it or write one of aggregator, ",
         "agent.toml: align: \"maybe\" is neither true nor false",
         "agent.toml: ca: a float cannot stand here",
@@ -77,7 +77,7 @@ fn the_environment_can_name_the_file() {
     let path = file.path().display().to_string();
     let look_up = |name: &str| (name == "ROWCALL_CONFIG").then(|| path.clone());
     let (config, _) = Config::load(None, look_up, &[]).unwrap();
-    assert_eq!(config.aggregator.host, "from-file");
+    assert_eq!(config.aggregators[0].host, "from-file");
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn what_is_printed_names_its_sources_and_reads_back_the_same() {
     let file = File::of(
         "aggregator = 'https://[::1]:7'\nserver_name = 'db1'\nalign = true\nlog_level = 'info,rowcall_agent=debug'\nlog_format = 'json'\nca = 'a\"b # c'",
     );
-    let look_up = |name: &str| (name == "ROWCALL_QUEUE_BYTES").then(|| "2MiB".to_owned());
+    let look_up = |name: &str| (name == "ROWCALL_SPOOL_MAX_BYTES").then(|| "2MiB".to_owned());
     let flags = [("min_interval", "1500ms".to_owned())];
     let (config, shown) = Config::load(Some(&file.path()), look_up, &flags).unwrap();
     assert_eq!(load(&File::of(&shown), &[], &[]).unwrap(), config);
     let path = file.path();
     for line in [
         format!("aggregator = \"https://[::1]:7\" # file {path:?}"),
-        "queue_bytes = \"2MiB\" # environment ROWCALL_QUEUE_BYTES".into(),
+        "spool_max_bytes = \"2MiB\" # environment ROWCALL_SPOOL_MAX_BYTES".into(),
         "min_interval = \"1500ms\" # flag --min-interval".into(),
         "ack_timeout = \"90s\" # default".into(),
     ] {
@@ -101,6 +101,29 @@ fn what_is_printed_names_its_sources_and_reads_back_the_same() {
     let (_, shown) =
         Config::load(Some(&File::of("aggregator = 'a'").path()), |_| None, &[]).unwrap();
     assert!(shown.contains("# server_name is not set\n"), "{shown}");
+}
+
+#[test]
+fn several_aggregators_are_a_list_in_the_file_or_a_text_with_commas() {
+    for text in ["aggregator = ['db1:1', 'https://db2']", "aggregator = 'db1:1,db2'"] {
+        let config = load(&File::of(text), &[], &[]).unwrap();
+        let shown: Vec<_> = config.aggregators.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["https://db1:1", "https://db2:7443"]);
+    }
+    let environment = [("ROWCALL_AGGREGATOR", "db3,db4")];
+    let config = load(&File::of("aggregator = 'db1'"), &environment, &[]).unwrap();
+    assert_eq!(config.aggregators.len(), 2);
+    for (text, said) in [
+        ("aggregator = []", "aggregator: \"\" names no host; write https://HOST:7443"),
+        ("aggregator = ['db1', 5]", "aggregator: write each in quotes"),
+        (
+            "aggregator = 'db1'\nca = ['x']",
+            "ca: an array cannot stand here; write a text in quotes",
+        ),
+    ] {
+        let problems = load(&File::of(text), &[], &[]).unwrap_err().to_string();
+        assert!(problems.contains(said), "{problems}");
+    }
 }
 
 #[test]
@@ -116,18 +139,41 @@ fn values_out_of_range_are_told_with_the_range() {
     let text = ["min_interval", "backoff_min", "backoff_max", "refused_wait", "ack_timeout"]
         .map(|key| format!("{key} = '{no_time}'\n"))
         .concat();
-    let rest =
-        "aggregator = 'a'\nstop_wait = '301s'\nqueue_records = 10000001\nqueue_bytes = '2GiB'";
+    let rest = "aggregator = 'a'\nstop_wait = '301s'\nspool_max_age = '59m'\nspool_max_bytes = '65GiB'\nspool_dir = 'spool'";
     let said = load(&File::of(&(text + rest)), &[], &[]).unwrap_err().to_string();
     for part in [
-        "8 problems",
+        "9 problems",
         "min_interval: \"18446744073709551615ms\" is too long; the most is 1d",
         "ack_timeout: \"18446744073709551615ms\" is too long; the most is 1h",
         "stop_wait: \"301s\" is too long; the most is 5m",
-        "queue_records: \"10000001\" is no number of records; write a whole number between 2 and",
-        "queue_bytes: \"2GiB\" is too much; the most is 1GiB",
+        "spool_max_age: \"59m\" is too short; the least is 1h",
+        "spool_max_bytes: \"65GiB\" is too much; the most is 64GiB",
+        "spool_dir: \"spool\" depends on where the agent is started; begin it with /",
     ] {
         assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn metrics_are_off_and_otherwise_on_loopback_only() {
+    let listen = |text: &str| {
+        let text = format!("aggregator = 'a'\nmetrics_listen = '{text}'");
+        load(&File::of(&text), &[], &[]).map(|config| config.metrics_listen)
+    };
+    assert_eq!(load(&File::of("aggregator = 'a'"), &[], &[]).unwrap().metrics_listen, None);
+    assert_eq!(listen("off"), Ok(None));
+    for loopback in ["127.0.0.1:7446", "127.1.2.3:1", "[::1]:7446", "[::ffff:127.0.0.1]:1"] {
+        assert_eq!(listen(loopback), Ok(Some(loopback.parse().unwrap())));
+    }
+    for (text, said) in [
+        ("0.0.0.0:7446", "reachable from other machines"),
+        ("[::]:7446", "reachable from other machines"),
+        ("10.0.0.1:7446", "write 127.0.0.1:PORT, and put a proxy with TLS before it"),
+        ("on", "is no address; write off, or for example 127.0.0.1:7446"),
+        ("7446", "is no address"),
+    ] {
+        let problems = listen(text).unwrap_err().to_string();
+        assert!(problems.contains(said), "{problems}");
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// "4MiB", "512KiB", "1048576" bytes.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let bytes_per_unit = match unit {
         "" | "B" => 1,
@@ -41,7 +41,7 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
             ));
         }
     };
-    number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes_per_unit)).ok_or_else(
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes_per_unit)).ok_or_else(
         || format!("{text:?} is no size; write a whole number and a unit, for example \"4MiB\""),
     )
 }

@@ -1,29 +1,21 @@
-//! The way to the aggregator, with the certificate as it is on disk at each connect.
+//! The way to an aggregator, with the certificate as it is on disk at each connect.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::HostName;
 use rowcall_core::proto::MAX_FRAME_BYTES;
 use rowcall_proto::v1::telemetry_service_client::TelemetryServiceClient;
-use rowcall_tls::config::client_config;
 use rowcall_tls::connect::{ConnectError, Connector};
-use rowcall_tls::identity::Role;
-use rowcall_tls::load::{Files, Material};
-use rustls::ClientConfig;
+use rowcall_tls::load::Files;
 use rustls::pki_types::ServerName;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 
-use super::journal::Journal;
+use super::material::{Expiry, Renewing};
 use crate::Error;
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// Flow-control windows of a client that receives nothing but acknowledgements.
 const WINDOW_BYTES: u32 = 64 * 1024;
@@ -34,36 +26,12 @@ const WAITING_CALLS: usize = 1;
 /// Time for name, TCP, TLS and the server's first bytes.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time to read the certificate again; then the one in use stays.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Dials the aggregator.
+/// Dials the aggregators that the settings name.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    endpoint: Endpoint,
+    endpoints: Vec<Endpoint>,
     connector: Connector,
-    tls: Arc<ArcSwap<ClientConfig>>,
-    files: Files,
-    name: HostName,
-    clock: SharedClock,
-    pub(super) reload_deadline: Duration,
-    reload: Mutex<Reload>,
-}
-
-/// Reading the files again, which hangs with their file system: never twice at a time.
-#[derive(Debug, Default)]
-struct Reload {
-    running: Option<JoinHandle<Result<Loaded, Error>>>,
-    journal: Journal,
-}
-
-/// What the files gave.
-#[derive(Debug)]
-struct Loaded {
-    name: HostName,
-    tls: ClientConfig,
-    /// What people should know and that stops nothing.
-    warnings: Vec<String>,
+    pub(super) material: Renewing,
 }
 
 /// Why there is no connection.
@@ -89,41 +57,48 @@ pub(crate) enum Remedy {
 impl Dialer {
     /// Loads the certificate, which must name an agent. Blocks for three small files.
     pub(crate) fn load(config: &Config, clock: SharedClock) -> Result<Self, Error> {
-        let Loaded { name, tls, warnings } = load(&config.files, &clock)?;
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let tls = Arc::new(ArcSwap::from_pointee(tls));
-        let mut connector = Connector::new(Arc::clone(&tls)).with_deadline(CONNECT_DEADLINE);
+        let material = Renewing::load(&config.files, clock)?;
+        let mut connector =
+            Connector::new(Arc::clone(&material.tls)).with_deadline(CONNECT_DEADLINE);
+        // Without it each aggregator's certificate must be for the host that it is dialled by.
         if let Some(server_name) = &config.server_name {
             let server_name = ServerName::try_from(server_name.clone())
                 .map_err(|_| Error::ServerName(server_name.clone()))?;
             connector = connector.with_server_name(server_name);
         }
-        let endpoint = Endpoint::from_shared(config.aggregator.to_string())
-            .and_then(|endpoint| {
-                endpoint.user_agent(concat!("rowcall-agent/", env!("CARGO_PKG_VERSION")))
-            })
-            .map_err(Error::Endpoint)?
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .buffer_size(WAITING_CALLS);
-        let (files, reload) = (config.files.clone(), Mutex::default());
-        let reload_deadline = RELOAD_DEADLINE;
-        Ok(Self { endpoint, connector, tls, files, name, clock, reload_deadline, reload })
+        let endpoints = config.aggregators.iter().map(endpoint).collect::<Result<_, _>>()?;
+        Ok(Self { endpoints, connector, material })
     }
 
     /// The host's name, as the certificate has it.
     pub(crate) fn name(&self) -> &HostName {
-        &self.name
+        &self.material.name
     }
 
-    /// Connects, with the certificate that is on disk now.
-    pub(crate) async fn connect(&self) -> Result<TelemetryServiceClient<Channel>, NotConnected> {
-        self.reload().await;
-        let connector = self.connector.clone();
-        match self.endpoint.connect_with_connector(connector).await {
-            Ok(channel) => Ok(TelemetryServiceClient::new(channel)
-                .max_decoding_message_size(MAX_FRAME_BYTES)
-                .max_encoding_message_size(MAX_FRAME_BYTES)),
+    /// When the certificate in use ends, kept up to date.
+    pub(crate) fn expiry(&self) -> Arc<Expiry> {
+        Arc::clone(&self.material.expiry)
+    }
+
+    /// Connects to the aggregator at this place of the settings, with the certificate that is on
+    /// disk now; with `gzip` what is sent there is compressed.
+    pub(crate) async fn connect(
+        &self,
+        place: usize,
+        gzip: bool,
+    ) -> Result<TelemetryServiceClient<Channel>, NotConnected> {
+        self.material.reload().await;
+        let Some(endpoint) = self.endpoints.get(place) else {
+            let reason = "no aggregator is configured".to_owned();
+            return Err(NotConnected { reason, remedy: Remedy::People });
+        };
+        match endpoint.connect_with_connector(self.connector.clone()).await {
+            Ok(channel) => {
+                let client = TelemetryServiceClient::new(channel)
+                    .max_decoding_message_size(MAX_FRAME_BYTES)
+                    .max_encoding_message_size(MAX_FRAME_BYTES);
+                Ok(if gzip { client.send_compressed(CompressionEncoding::Gzip) } else { client })
+            }
             Err(error) => Err(match ConnectError::find(&error) {
                 Some(found) => self.explain(found),
                 None => NotConnected { reason: chain(&error), remedy: Remedy::Time },
@@ -132,7 +107,7 @@ impl Dialer {
     }
 
     fn explain(&self, error: &ConnectError) -> NotConnected {
-        let Files { certificate, authorities, .. } = &self.files;
+        let Files { certificate, authorities, .. } = &self.material.files;
         let (remedy, reason) = match error {
             ConnectError::CertificateRefused(_) => (
                 Remedy::Acceptance,
@@ -149,45 +124,18 @@ impl Dialer {
         };
         NotConnected { reason, remedy }
     }
-
-    /// Keeps what it has when the files are unreadable or name another host.
-    async fn reload(&self) {
-        let mut reload = self.reload.lock().await;
-        let mut running = reload.running.take().unwrap_or_else(|| {
-            let (files, clock) = (self.files.clone(), Arc::clone(&self.clock));
-            tokio::task::spawn_blocking(move || load(&files, &clock))
-        });
-        let Ok(loaded) = timeout(self.reload_deadline, &mut running).await else {
-            reload.running = Some(running);
-            let path = self.files.certificate.display();
-            return reload.warn(format!(
-                "reading {path} and the files beside it again hangs, the certificate in use \
-                 stays; check that file system"
-            ));
-        };
-        match loaded {
-            Ok(Ok(Loaded { name, tls, warnings })) if name == self.name => {
-                self.tls.store(Arc::new(tls));
-                warnings.into_iter().for_each(|warning| reload.warn(warning));
-            }
-            Ok(Ok(Loaded { name, .. })) => reload.warn(format!(
-                "the certificate in {} now names host {name}, this agent runs as {}; restart it \
-                 to use that",
-                self.files.certificate.display(),
-                self.name
-            )),
-            Ok(Err(error)) => reload.warn(format!("the certificate in use stays: {error}")),
-            Err(error) => tracing::error!(%error, "reading the certificate failed"),
-        }
-    }
 }
 
-impl Reload {
-    fn warn(&mut self, text: String) {
-        if let Some(repeated) = self.journal.note(&text, Instant::now()) {
-            tracing::warn!("{text}{repeated}");
-        }
-    }
+fn endpoint(of: &config::Endpoint) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::from_shared(of.to_string())
+        .and_then(|endpoint| {
+            endpoint.user_agent(concat!("rowcall-agent/", env!("CARGO_PKG_VERSION")))
+        })
+        .map_err(Error::Endpoint)?;
+    Ok(endpoint
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .buffer_size(WAITING_CALLS))
 }
 
 /// An error and its causes in one line.
@@ -202,61 +150,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
-    let material = Material::load(files)?;
-    let identity = material.identity()?;
-    if identity.role != Role::Agent {
-        return Err(Error::Role { role: identity.role.as_str(), path: files.certificate.clone() });
-    }
-    let mut warnings = Vec::new();
-    if let Err(error) = material.check_dates(clock.wall()) {
-        warnings.push(format!("the certificate is not valid now: {error}"));
-    }
-    warnings.extend(open_to_all(&files.key));
-    Ok(Loaded { name: identity.name, tls: client_config(&material)?, warnings })
-}
-
-/// Warns of a key that every user of this machine may read or replace. It is no reason to fall
-/// silent: a node that stops being watched is the greater harm.
-fn open_to_all(key: &Path) -> Option<String> {
-    let mode = std::fs::metadata(key).ok()?.permissions().mode();
-    let may = match (mode & 0o004 != 0, mode & 0o002 != 0) {
-        (false, false) => return None,
-        (true, false) => "read",
-        (false, true) => "write to",
-        (true, true) => "read and write to",
-    };
-    let path = key.display();
-    Some(format!(
-        "every user of this machine may {may} the private key {path} (mode {:04o}) and so speak \
-         as this host; run `chmod o= {path}`, and issue a new certificate where users are not \
-         trusted",
-        mode & 0o7777
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_all_may_read_is_warned_of_and_one_for_a_group_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("agent-key.pem");
-        std::fs::write(&key, "").unwrap();
-        let warning = |mode| {
-            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
-            open_to_all(&key)
-        };
-        for good in [0o400, 0o440, 0o600, 0o640] {
-            assert_eq!(warning(good), None, "{good:o}");
-        }
-        for (bad, said) in [(0o644, "may read the"), (0o602, "may write to"), (0o666, "read and")] {
-            let warning = warning(bad).unwrap();
-            assert!(warning.contains(said) && warning.contains("chmod o= "), "{warning}");
-            assert!(warning.contains(&format!("mode {bad:04o}")), "{warning}");
-        }
-    }
 }

@@ -14,9 +14,14 @@ const MAX_TEXT_BYTES: usize = 1024;
 pub(super) enum End {
     /// We were told to stop.
     Stopped,
-    /// The aggregator asks us to come back within this span.
-    Drained(Duration),
-    /// Our queue was rolled back or copied: it goes on under a new epoch.
+    /// The aggregator asks us to come back.
+    Drained {
+        /// Within this span.
+        within: Duration,
+        /// It is about to stop: another one is better.
+        leaves: bool,
+    },
+    /// Our spool was rolled back or copied: it goes on under a new epoch.
     NewEpoch,
     /// The aggregator refuses us: only people can change the reason, and trying soon again only
     /// burdens it.

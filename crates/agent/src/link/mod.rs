@@ -1,20 +1,31 @@
-//! The link: one stream after another to the aggregator, for as long as the agent runs.
+//! The link: one stream after another to an aggregator, for as long as the agent runs.
 //!
-//! - After a failure it waits with full jitter, longer each time; only an acknowledgement starts
-//!   over. After a refusal that only people can change it waits minutes. After a clean Drain it
-//!   comes back at a random moment within the span it was given, or within two seconds where that
-//!   is shorter: an aggregator that drains each stream must not keep it busy.
+//! - When an aggregator fails the next of the settings is tried at once, see [`turns`]; after a
+//!   whole round it waits with full jitter, longer each time; only an acknowledgement starts over.
+//!   After a refusal that only people can change it leaves that aggregator alone for minutes. After
+//!   a clean Drain it comes back at a random moment within the span it was given, or within two
+//!   seconds where that is shorter: an aggregator that drains each stream must not keep it busy.
+//!   To one that stops it comes back only where there is no other.
 //! - Each reason for having no stream is logged at once and then every ten minutes; one that only
 //!   people can change as a warning.
 //! - Nothing is released but by an acknowledgement on the present stream, see
 //!   [`rowcall_core::session`].
+//! - What waits goes oldest first, in batches; a sample read meanwhile goes after it, since within
+//!   a host the order is that of the sequences. No other host waits for that: the aggregator takes
+//!   hosts in turn. A mark that is lower than what was acknowledged makes it send again from there,
+//!   each time that it is; where that makes no progress the waits between streams grow, whatever is
+//!   acknowledged.
 
+mod batch;
 mod dial;
 mod end;
 mod journal;
+mod material;
+mod open;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +33,15 @@ use std::time::Duration;
 use rowcall_core::backoff::{Backoff, jitter};
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{Epoch, RunId};
+use rowcall_core::record::EpochOrigin;
+use rowcall_core::session::agent::Holdings as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::config::Config;
-use crate::queue::{Queue, Spool};
+use crate::queue::Queue;
 use crate::random;
 use crate::sample::host_facts::MachineIds;
 use crate::sampler::Facts;
@@ -36,7 +49,10 @@ use crate::service::{Health, LinkState};
 
 pub(crate) use dial::Dialer;
 use end::End;
-pub(crate) use journal::Journal;
+use journal::Journal;
+pub(crate) use material::Expiry;
+pub(crate) use turns::Turns;
+use turns::When;
 
 /// An aggregator can't send agents away for longer than this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(300);
@@ -46,23 +62,47 @@ const SHORTEST_DRAIN: Duration = Duration::from_secs(2);
 
 /// What the link works with.
 #[derive(Debug)]
-pub(crate) struct Link<S> {
+pub(crate) struct Link {
     pub(crate) config: Config,
     pub(crate) dialer: Dialer,
-    pub(crate) queue: Arc<Queue<S>>,
-    pub(crate) facts: Arc<Facts<S>>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) facts: Arc<Facts>,
     pub(crate) clock: SharedClock,
     pub(crate) interval: watch::Sender<Duration>,
     pub(crate) machine: MachineIds,
     pub(crate) run: RunId,
     pub(crate) backoff: Backoff,
-    /// A new epoch was begun since the last acknowledgement.
-    pub(crate) renewed: bool,
+    pub(crate) turns: Turns,
     pub(crate) health: Arc<Health>,
-    pub(crate) journal: Journal,
+    pub(crate) course: Course,
 }
 
-impl<S: Spool> Link<S> {
+/// What happened on the streams before this one.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// A new epoch was begun since the last acknowledgement.
+    renewed: bool,
+    refill: Option<Refill>,
+    journal: Journal,
+}
+
+/// A mark that was lower than what was acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Refill {
+    /// The highest one since the last that was not.
+    mark: u64,
+    /// How often it got no higher.
+    times: u32,
+}
+
+impl Refill {
+    /// Sent again and again, it leads nowhere.
+    fn is_stuck(self) -> bool {
+        self.times > 1
+    }
+}
+
+impl Link {
     /// Runs until `stop` is cancelled, then says Bye and waits for outstanding acknowledgements,
     /// at most [`Config::stop_wait`].
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -71,75 +111,101 @@ impl<S: Spool> Link<S> {
             if stop.is_cancelled() {
                 break;
             }
-            let wait = self.wait_after(end);
+            let wait = self.wait_after(end).await;
             self.health.link.back_within(wait);
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 break;
             }
         }
-        let left = self.queue.with(|spool| spool.status().unacknowledged_records);
-        tracing::info!(unacknowledged_records = left, "stopped");
     }
 
-    fn wait_after(&mut self, end: End) -> Duration {
+    async fn wait_after(&mut self, end: End) -> Duration {
+        let now = Instant::now();
+        let from = self.aggregator();
         match end {
             End::Stopped => Duration::ZERO,
-            End::NewEpoch => {
-                let epoch = Epoch::from_random(random::bits());
-                let before = self.queue.with(|spool| {
-                    let before = spool.epoch();
-                    spool.new_epoch(epoch);
-                    before
-                });
-                tracing::warn!(
-                    %before, %epoch,
-                    "the aggregator knows other records under our epoch, as after a rolled back or \
-                     copied disk: what is unacknowledged is sent under a new epoch"
-                );
-                // At once the first time; a peer that says so again and again has to wait.
-                if std::mem::replace(&mut self.renewed, true) {
-                    self.backoff.next(random::share())
-                } else {
-                    Duration::ZERO
+            End::NewEpoch => self.new_epoch().await,
+            End::Drained { within, leaves } => {
+                if leaves {
+                    self.turns.leaves(now);
                 }
-            }
-            End::Drained(within) => {
-                let wait = jitter(within.clamp(SHORTEST_DRAIN, LONGEST_DRAIN), random::share());
-                self.tell(Level::INFO, "the aggregator asked to come back later", wait);
+                let mut wait = jitter(within.clamp(SHORTEST_DRAIN, LONGEST_DRAIN), random::share());
+                if self.course.refill.is_some_and(Refill::is_stuck) {
+                    wait = wait.max(self.backoff.next(random::share()));
+                }
+                self.tell(Level::INFO, &from, "the aggregator asked to come back later", wait);
                 wait
             }
             End::Refused(reason) => {
                 let least = self.config.refused_wait / 5;
-                let wait = least + jitter(self.config.refused_wait - least, random::share());
-                self.tell(
-                    Level::WARN,
-                    &format!("the aggregator refuses this agent: {reason}"),
-                    wait,
-                );
+                let rest = least + jitter(self.config.refused_wait - least, random::share());
+                let wait = self.wait_until_turn(now, Some(rest));
+                let reason = format!("the aggregator refuses this agent: {reason}");
+                self.tell(Level::WARN, &from, &reason, wait);
                 wait
             }
             End::NeedsPeople(reason) => {
-                let wait = self.backoff.next(random::share());
-                self.tell(Level::WARN, &format!("no connection: {reason}"), wait);
+                let wait = self.wait_until_turn(now, None);
+                self.tell(Level::WARN, &from, &format!("no connection: {reason}"), wait);
                 wait
             }
             End::Failed(reason) => {
-                let wait = self.backoff.next(random::share());
-                self.tell(Level::INFO, &format!("no connection: {reason}"), wait);
+                let wait = self.wait_until_turn(now, None);
+                self.tell(Level::INFO, &from, &format!("no connection: {reason}"), wait);
                 wait
             }
         }
     }
 
+    fn wait_until_turn(&mut self, now: Instant, rest: Option<Duration>) -> Duration {
+        match self.turns.failed(now, rest) {
+            When::AtOnce => Duration::ZERO,
+            When::AfterBackoff => self.backoff.next(random::share()),
+            When::After(wait) => wait,
+        }
+    }
+
+    /// What is unacknowledged goes on under a new epoch.
+    async fn new_epoch(&mut self) -> Duration {
+        let (before, epoch) = (self.queue.spool.epoch(), Epoch::from_random(random::bits()));
+        let spool = self.queue.spool.clone();
+        // It waits for the disk.
+        let begun = tokio::task::spawn_blocking(move || {
+            spool.new_epoch(epoch, EpochOrigin::RolledBack);
+        });
+        if begun.await.is_err() {
+            tracing::error!("the new epoch could not be begun; this is a bug");
+        }
+        tracing::warn!(
+            %before, %epoch,
+            "the aggregator knows other records under our epoch, as after a rolled back or copied \
+             disk: what is unacknowledged is sent under a new epoch"
+        );
+        self.course.refill = None;
+        // At once the first time; a peer that says so again and again has to wait.
+        if std::mem::replace(&mut self.course.renewed, true) {
+            self.backoff.next(random::share())
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// The one whose turn it is, as messages name it.
+    fn aggregator(&self) -> String {
+        self.config.aggregators.get(self.turns.place()).map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Tells why there is no stream. What goes on for long is worth a warning whatever it is.
-    fn tell(&mut self, level: Level, text: &str, wait: Duration) {
+    fn tell(&mut self, level: Level, aggregator: &str, text: &str, wait: Duration) {
         let reason = text.strip_prefix("no connection: ").unwrap_or(text);
-        self.health.link_is(LinkState::NotConnected(reason.to_owned()));
-        let Some(repeated) = self.journal.note(text, Instant::now()) else {
-            tracing::debug!("{text}");
+        self.health.link_is(LinkState::NotConnected(aggregator.to_owned(), reason.to_owned()));
+        // The same reason at two of them is two things; digits alone would not tell them apart.
+        let place = self.config.aggregators.iter().position(|a| a.to_string() == aggregator);
+        let key = format!("{}{text}", ".".repeat(place.unwrap_or(0)));
+        let Some(repeated) = self.course.journal.note(&key, Instant::now()) else {
+            tracing::debug!(%aggregator, "{text}");
             return;
         };
-        let aggregator = &self.config.aggregator;
         let next_try_s = wait.as_millis().div_ceil(1000);
         if level == Level::WARN || repeated.goes_on() {
             tracing::warn!(%aggregator, next_try_s, "{text}{repeated}");

@@ -1,9 +1,9 @@
-//! What the tasks tell about themselves, for the service manager.
+//! What the tasks tell about themselves, for the service manager and for metrics.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rowcall_core::id::UnixMicros;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -42,10 +42,23 @@ impl Pulse {
 pub(crate) enum LinkState {
     /// On its way for the first time.
     Connecting,
-    /// A stream is welcomed.
-    Connected,
-    /// In words, and what is not there.
-    NotConnected(String),
+    /// A stream to this aggregator is welcomed.
+    Connected(String),
+    /// To this aggregator, and in words why not.
+    NotConnected(String, String),
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Samples read.
+    pub(crate) samples: u64,
+    /// Due ticks at which nothing was read, those before the start included.
+    pub(crate) missed_ticks: u64,
+    /// Streams opened.
+    pub(crate) streams: u64,
+    /// Streams on which an aggregator's mark was lower than what it had acknowledged.
+    pub(crate) refills: u64,
 }
 
 /// Shared by the tasks of one agent.
@@ -57,7 +70,11 @@ pub(crate) struct Health {
     pub(crate) link: Pulse,
     started: watch::Sender<bool>,
     state: watch::Sender<LinkState>,
-    acknowledged: Mutex<Option<UnixMicros>>,
+    acknowledged: AtomicBool,
+    samples: AtomicU64,
+    missed_ticks: AtomicU64,
+    streams: AtomicU64,
+    refills: AtomicU64,
 }
 
 impl Default for Health {
@@ -67,7 +84,11 @@ impl Default for Health {
             link: Pulse::default(),
             started: watch::Sender::new(false),
             state: watch::Sender::new(LinkState::Connecting),
-            acknowledged: Mutex::new(None),
+            acknowledged: AtomicBool::new(false),
+            samples: AtomicU64::new(0),
+            missed_ticks: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
         }
     }
 }
@@ -87,11 +108,42 @@ impl Health {
         });
     }
 
-    /// Something was acknowledged at this time.
-    pub(crate) fn acknowledged(&self, at: UnixMicros) {
-        // The first one is news.
-        if lock(&self.acknowledged).replace(at).is_none() {
+    /// Something was acknowledged.
+    pub(crate) fn acknowledged(&self) {
+        // The first time is news.
+        if !self.acknowledged.swap(true, Ordering::Relaxed) {
             self.state.send_modify(|_| ());
+        }
+    }
+
+    /// A sample was read.
+    pub(crate) fn sampled(&self) {
+        self.samples.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many ticks were missed.
+    pub(crate) fn missed(&self, ticks: i64) {
+        self.missed_ticks.fetch_add(u64::try_from(ticks).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// A stream was opened.
+    pub(crate) fn streaming(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An aggregator lost what it had acknowledged.
+    pub(crate) fn refilling(&self) {
+        self.refills.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            samples: read(&self.samples),
+            missed_ticks: read(&self.missed_ticks),
+            streams: read(&self.streams),
+            refills: read(&self.refills),
         }
     }
 
@@ -101,10 +153,6 @@ impl Health {
 
     pub(crate) fn state(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
-    }
-
-    pub(crate) fn last_acknowledged(&self) -> Option<UnixMicros> {
-        *lock(&self.acknowledged)
     }
 
     /// The task that hangs, if one does.

@@ -13,14 +13,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcall_core::id::UnixMicros;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use health::{Health, LinkState};
 pub(crate) use notifier::Notifier;
 
-use crate::queue::{Queue, Spool};
+use crate::queue::Queue;
+use crate::utc::Utc;
 
 /// At most this often, unless the link's state changes.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
@@ -33,15 +33,15 @@ const MAX_STATUS_BYTES: usize = 400;
 
 /// Tells the service manager how this agent is.
 #[derive(Debug)]
-pub(crate) struct Service<S> {
+pub(crate) struct Service {
     pub(crate) notifier: Notifier,
     pub(crate) health: Arc<Health>,
-    pub(crate) queue: Arc<Queue<S>>,
-    /// As the status names it.
+    pub(crate) queue: Arc<Queue>,
+    /// The one that is tried first, as the status names it.
     pub(crate) aggregator: String,
 }
 
-impl<S: Spool> Service<S> {
+impl Service {
     /// Never ends by itself.
     pub(crate) async fn run(self, stop: CancellationToken) -> Infallible {
         let mut state = self.health.state();
@@ -87,27 +87,39 @@ impl<S: Spool> Service<S> {
     }
 
     fn status(&self, link: &LinkState, is_stopping: bool) -> String {
-        let acknowledged = match self.health.last_acknowledged() {
+        let status = self.queue.spool.status();
+        // From earlier processes, too.
+        let acknowledged = match status.acknowledged {
             None => "nothing acknowledged yet".to_owned(),
-            Some(at) => format!("last acknowledged {}", Utc(at)),
+            Some((_, at)) => format!("last acknowledged {}", Utc(at)),
         };
-        let waiting = match self.queue.with(|spool| spool.status().unacknowledged_records) {
+        let mut holds = match status.unacknowledged_records {
             1 => "1 record waiting".to_owned(),
             records => format!("{records} records waiting"),
         };
-        let link = match link {
-            _ if is_stopping => "stopping".to_owned(),
-            LinkState::Connecting => format!("connecting to {}", self.aggregator),
-            LinkState::Connected => format!("connected to {}", self.aggregator),
-            LinkState::NotConnected(reason) => {
+        if let Some(fault) = status.fault {
+            holds = format!("{holds}, not safe from a crash: {}", crate::spool::in_words(fault));
+        }
+        match self.health.counts().refills {
+            0 => {}
+            refills => holds = format!("{holds}; sent again what was lost there {refills} times"),
+        }
+        match link {
+            _ if is_stopping => format!("stopping; {acknowledged}; {holds}"),
+            LinkState::Connecting => {
+                format!("connecting to {}; {acknowledged}; {holds}", self.aggregator)
+            }
+            LinkState::Connected(aggregator) => {
+                format!("connected to {aggregator}; {acknowledged}; {holds}")
+            }
+            LinkState::NotConnected(aggregator, reason) => {
                 // A line break would begin another message to the service manager.
                 let clean = |c: char| if c.is_control() { ' ' } else { c };
                 let mut reason: String = reason.chars().map(clean).collect();
                 reason.truncate(reason.floor_char_boundary(MAX_STATUS_BYTES));
-                return format!("not connected; {waiting}; {acknowledged}; {reason}");
+                format!("not connected to {aggregator}; {holds}; {acknowledged}; {reason}")
             }
-        };
-        format!("{link}; {acknowledged}; {waiting}")
+        }
     }
 
     /// What gets lost now is told again soon.
@@ -125,33 +137,6 @@ impl<S: Spool> Service<S> {
             }
             sleep(AGAIN).await;
         }
-    }
-}
-
-/// An instant to the second, in UTC.
-struct Utc(UnixMicros);
-
-impl std::fmt::Display for Utc {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let seconds = self.0.0.div_euclid(1_000_000);
-        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // Years that begin in March put the odd day at their end; 400 of them have 146,097 days.
-        let day_of_era = (days + 719_468).rem_euclid(146_097);
-        let era = (days + 719_468).div_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        let year = era * 400 + year_of_era + i64::from(month <= 2);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
     }
 }
 

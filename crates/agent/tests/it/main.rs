@@ -5,6 +5,7 @@
 mod files;
 mod process;
 mod service;
+mod spool;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -41,8 +42,12 @@ pub(crate) fn configured(folder: &Path, port: u16) -> std::path::PathBuf {
     std::fs::set_permissions(&paths.key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let file = folder.join("agent.toml");
     let text = format!(
-        "aggregator = \"127.0.0.1:{port}\"\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n",
-        paths.certificate, paths.key, paths.authorities
+        "aggregator = \"127.0.0.1:{port}\"\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n\
+         spool_dir = {:?}\n",
+        paths.certificate,
+        paths.key,
+        paths.authorities,
+        folder.join("spool")
     );
     std::fs::write(&file, text).unwrap();
     file

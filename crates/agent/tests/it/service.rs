@@ -48,7 +48,7 @@ async fn an_agent_without_aggregator_is_ready_alive_and_says_why_it_is_not_conne
     command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000");
     let agent = Process::start("agent", &mut command).unwrap();
     manager.line("READY=1").await;
-    let status = manager.line("STATUS=not connected; ").await;
+    let status = manager.line("STATUS=not connected to https://127.0.0.1:").await;
     let reason = "records waiting; nothing acknowledged yet; the server closed";
     assert!(status.contains(reason), "{status}");
     for _ in 0..5 {

@@ -6,7 +6,7 @@ use super::*;
 #[tokio::test]
 async fn an_acknowledgement_beyond_what_was_sent_releases_nothing_and_ends_the_stream() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 2).await;
+    let agent = Agent::start(peer.config(), 2).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
     call.ack(&hello, 3).await;
@@ -21,7 +21,7 @@ async fn an_acknowledgement_beyond_what_was_sent_releases_nothing_and_ends_the_s
 #[tokio::test]
 async fn a_peer_that_does_not_welcome_is_left_and_tried_again() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 1).await;
+    let agent = Agent::start(peer.config(), 1).await;
     let wrong_protocol = pb::Welcome { protocol: 9, ..welcome(None) };
     let no_interval = pb::Welcome { interval_ms: 0, ..welcome(None) };
     for first in [
@@ -45,7 +45,7 @@ async fn a_peer_that_does_not_welcome_is_left_and_tried_again() {
 #[tokio::test]
 async fn after_drain_nothing_more_is_sent_and_the_rest_comes_on_the_next_stream() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 2).await;
+    let agent = Agent::start(peer.config(), 2).await;
     let (mut call, hello) = peer.welcomed(None).await;
     assert_eq!(sequences(&call.batch().await), [1, 2]);
     call.send(Response::Drain(pb::Drain { reconnect_within_ms: 1, reason: 1 })).await;
@@ -67,7 +67,7 @@ async fn after_drain_nothing_more_is_sent_and_the_rest_comes_on_the_next_stream(
 async fn a_stream_without_acknowledgements_is_left() {
     let mut peer = Peer::start().await;
     let config = Config { ack_timeout: Duration::from_millis(50), ..peer.config() };
-    let agent = Agent::start(config, 100, 1).await;
+    let agent = Agent::start(config, 1).await;
     let (mut call, _) = peer.welcomed(None).await;
     call.batch().await;
     let (mut call, _) = peer.welcomed(None).await;
@@ -82,8 +82,8 @@ async fn a_certificate_of_another_authority_is_a_refusal() {
     let agent = ours.issue(&Leaf::client(AGENT)).unwrap();
     agent.write(folder.path(), "agent", theirs.root_pem()).unwrap();
     let peer = Peer::with_authority(folder, &theirs).await;
-    let link = link(peer.config(), 10).await;
-    let refused = link.dialer.connect().await.unwrap_err();
+    let (link, _folder) = link(peer.config()).await;
+    let refused = link.dialer.connect(0, false).await.unwrap_err();
     assert_eq!(refused.remedy, Remedy::Acceptance, "{}", refused.reason);
     assert!(refused.reason.contains("unknown_ca"), "{}", refused.reason);
     assert!(refused.reason.contains("agent.pem)"), "which file: {}", refused.reason);
@@ -103,7 +103,7 @@ async fn a_certificate_of_another_role_does_not_start() {
 #[tokio::test]
 async fn a_renewed_certificate_is_used_at_the_next_connect_and_a_broken_one_is_not() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 1).await;
+    let agent = Agent::start(peer.config(), 1).await;
     let (call, _) = peer.welcomed(None).await;
     std::fs::write(peer.folder.path().join("agent.pem"), "cut off").unwrap();
     drop(call);
@@ -112,33 +112,79 @@ async fn a_renewed_certificate_is_used_at_the_next_connect_and_a_broken_one_is_n
     agent.stopped().await;
 }
 
+/// An agent that knows both peers, the first one first.
+fn with_both(first: &Peer, second: &Peer) -> Config {
+    let aggregators = vec![first.endpoint.clone(), second.endpoint.clone()];
+    Config { aggregators, backoff_min: LONG, backoff_max: LONG, ..second.config() }
+}
+
+#[tokio::test]
+async fn when_one_aggregator_fails_the_next_is_tried_at_once() {
+    let (gone, mut peer) = (Peer::start().await, Peer::start().await);
+    let config = with_both(&gone, &peer);
+    // Its authority is another one: as good as gone.
+    let (lines, _guard) = Lines::of_this_thread();
+    let agent = Agent::start(config, 1).await;
+    let (mut call, hello) = peer.welcomed(None).await;
+    call.batch().await;
+    call.ack(&hello, 1).await;
+    agent.unacknowledged(0).await;
+    assert!(lines.text().contains(&format!("aggregator={}", gone.endpoint)), "{}", lines.text());
+    let state = agent.health.state().borrow().clone();
+    assert_eq!(state, LinkState::Connected(peer.endpoint.to_string()));
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn an_aggregator_that_stops_is_left_for_another_one_and_one_that_refills_is_not() {
+    let ca = TestCa::root("test").unwrap();
+    let (mut first, mut second) = (Peer::of(&ca).await, Peer::of(&ca).await);
+    let agent = Agent::start(with_both(&first, &second), 1).await;
+    let drain = |reason: pb::DrainReason| {
+        Response::Drain(pb::Drain { reconnect_within_ms: 1, reason: reason.into() })
+    };
+    let (mut call, _) = first.welcomed(None).await;
+    call.send(drain(pb::DrainReason::Refill)).await;
+    drop(call);
+    (call, _) = first.welcomed(None).await;
+    call.send(drain(pb::DrainReason::Shutdown)).await;
+    drop(call);
+    let (mut call, _) = second.welcomed(None).await;
+    assert_eq!(sequences(&call.batch().await), [1]);
+    agent.stopped().await;
+}
+
+fn drain(within: Duration) -> End {
+    End::Drained { within, leaves: false }
+}
+
 #[tokio::test]
 async fn waits_fit_what_happened() {
     let peer = Peer::start().await;
     let config = Config { backoff_max: Duration::from_secs(9), ..peer.config() };
-    let mut link = link(config, 10).await;
+    let (mut link, _folder) = link(config).await;
     let mut drained_at_once = Duration::ZERO;
     for _ in 0..50 {
-        let refused = link.wait_after(Status::already_exists("another runs").into());
+        let refused = link.wait_after(Status::already_exists("another runs").into()).await;
         assert!((60..=300).contains(&refused.as_secs()), "{refused:?}");
-        let drained = link.wait_after(End::Drained(Duration::from_secs(36_000)));
+        let drained = link.wait_after(drain(Duration::from_secs(36_000))).await;
         assert!(drained <= LONGEST_DRAIN);
-        let at_once = link.wait_after(End::Drained(Duration::ZERO));
+        let at_once = link.wait_after(drain(Duration::ZERO)).await;
         assert!(at_once <= SHORTEST_DRAIN);
         drained_at_once += at_once;
-        assert!(link.wait_after(End::Failed("x".into())) <= Duration::from_secs(9));
+        assert!(link.wait_after(End::Failed("x".into())).await <= Duration::from_secs(9));
     }
     // The mean of 50 is 1 s; half of that is 6 standard deviations away.
     assert!(drained_at_once >= Duration::from_secs(25), "a busy loop: {drained_at_once:?}");
-    assert_eq!(link.wait_after(End::NewEpoch), Duration::ZERO);
-    let epoch = link.queue.with(|spool| rowcall_core::session::agent::Holdings::epoch(spool));
-    assert_ne!(epoch.as_u64(), 77);
+    assert_eq!(link.wait_after(End::NewEpoch).await, Duration::ZERO);
+    assert_ne!(link.queue.spool.epoch().as_u64(), 77);
 }
 
 #[tokio::test]
 async fn the_whole_agent_samples_and_streams() {
     let mut peer = Peer::start().await;
-    let config = Config { min_interval: Duration::from_millis(10), ..peer.config() };
+    let min_interval = Duration::from_millis(10);
+    let config = Config { min_interval, stop_wait: LONG, ..peer.config() };
     let stop = CancellationToken::new();
     let agent = crate::spawn_thread(config, SystemClock::shared(), stop.clone()).unwrap();
     let (mut call, hello) = peer.call().await;
@@ -150,7 +196,8 @@ async fn the_whole_agent_samples_and_streams() {
     assert!(sample.elapsed_us.unwrap() >= 1_000_000, "the first spans a second");
     assert!(sample.cpu_idle_percent.is_some() && sample.memory_free_kib.is_some());
     let second = call.batch().await;
-    assert_eq!(second.records[0].sequence, Sequence::FIRST.next().as_u64());
+    let next = first.records.last().unwrap().sequence + 1;
+    assert_eq!(second.records[0].sequence, next);
     call.ack(&hello, 1).await;
     stop.cancel();
     while let Some(frame) = call.next().await {
@@ -160,6 +207,9 @@ async fn the_whole_agent_samples_and_streams() {
     }
     drop(call);
     tokio::task::spawn_blocking(move || agent.join().unwrap().unwrap()).await.unwrap();
+    let left = rowcall_spool::inspect(&peer.folder.path().join("spool")).unwrap();
+    assert_eq!((left.held_by, left.status.epoch.as_u64()), (None, hello.spool_epoch));
+    assert!(left.status.acknowledged.is_some_and(|(through, _)| through.as_u64() > next));
 }
 
 #[tokio::test]
@@ -168,8 +218,8 @@ async fn a_server_of_another_authority_needs_people_and_the_reason_names_the_ca_
     let (ours, theirs) = (TestCa::root("ours").unwrap(), TestCa::root("theirs").unwrap());
     ours.write(folder.path(), "agent", &Leaf::client(AGENT)).unwrap();
     let peer = Peer::with_authority(folder, &theirs).await;
-    let link = link(peer.config(), 10).await;
-    let untrusted = link.dialer.connect().await.unwrap_err();
+    let (link, _folder) = link(peer.config()).await;
+    let untrusted = link.dialer.connect(0, false).await.unwrap_err();
     assert_eq!(untrusted.remedy, Remedy::People, "{}", untrusted.reason);
     for part in ["the server's certificate is not accepted", "agent-ca.pem)", "; give the CA"] {
         assert!(untrusted.reason.contains(part), "{}", untrusted.reason);
@@ -180,7 +230,7 @@ async fn a_server_of_another_authority_needs_people_and_the_reason_names_the_ca_
 async fn a_server_under_another_name_needs_people_and_its_names_are_told_plainly() {
     let peer = Peer::start().await;
     let config = Config { server_name: Some("db7.example".into()), ..peer.config() };
-    let misnamed = link(config, 10).await.dialer.connect().await.unwrap_err();
+    let misnamed = link(config).await.0.dialer.connect(0, false).await.unwrap_err();
     assert_eq!(misnamed.remedy, Remedy::People, "{}", misnamed.reason);
     let names = "it is not for \"db7.example\" but for localhost, 127.0.0.1, ";
     assert!(misnamed.reason.contains(names), "{}", misnamed.reason);
@@ -213,10 +263,11 @@ fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
     let test = async {
         let mut peer = Peer::start().await;
         let by_name = Endpoint { host: "localhost".into(), ..peer.endpoint.clone() };
-        let mut link = link(Config { aggregator: by_name, ..peer.config() }, 100).await;
-        link.dialer.reload_deadline = Duration::from_millis(10);
+        let config = Config { aggregators: vec![by_name], ..peer.config() };
+        let (mut link, folder) = link(config).await;
+        link.dialer.material.reload_deadline = Duration::from_millis(10);
         let _hanging = Hanging::in_place_of(peer.folder.path().join("agent.pem"));
-        let agent = Agent::running(link);
+        let agent = Agent::running(link, folder);
         // More often than there are threads for what blocks.
         for _ in 0..4 {
             drop(peer.welcomed(None).await);
@@ -230,7 +281,7 @@ fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
 #[tokio::test]
 async fn connections_cut_anywhere_lose_nothing_and_the_queue_drains() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 0).await;
+    let agent = Agent::start(peer.config(), 0).await;
     // Cut before Welcome, after it, with a batch unacknowledged, and with an Ack just sent.
     for (time, cut) in (1..=8).zip([0, 1, 2, 3, 0, 1, 2, 3]) {
         agent.sample(time);
@@ -257,32 +308,32 @@ async fn connections_cut_anywhere_lose_nothing_and_the_queue_drains() {
 #[tokio::test]
 async fn a_service_manager_learns_how_the_link_stands() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 1).await;
+    let agent = Agent::start(peer.config(), 1).await;
     let mut state = agent.health.state();
     let mut until = async |wanted: fn(&LinkState) -> bool| {
         timeout(LONG, state.wait_for(wanted)).await.unwrap().unwrap().clone()
     };
     let (mut call, hello) = peer.welcomed(None).await;
-    until(|state| *state == LinkState::Connected).await;
+    let state_now = until(|state| matches!(state, LinkState::Connected(_))).await;
+    assert_eq!(state_now, LinkState::Connected(peer.endpoint.to_string()), "which one it is");
     call.batch().await;
-    assert_eq!(agent.health.last_acknowledged(), None);
     call.ack(&hello, 1).await;
     agent.unacknowledged(0).await;
-    assert!(agent.health.last_acknowledged().is_some());
     let ended = Status::permission_denied("Hello says host a, but the certificate names b");
     call.outbox.send(Err(ended)).await.unwrap();
-    let state = until(|state| matches!(state, LinkState::NotConnected(_))).await;
-    let LinkState::NotConnected(reason) = state else { panic!("connected") };
+    let state = until(|state| matches!(state, LinkState::NotConnected(..))).await;
+    let LinkState::NotConnected(aggregator, reason) = state else { panic!("connected") };
     for part in ["refuses this agent: Hello says host a, but", "; give this agent a certificate"] {
         assert!(reason.contains(part), "{reason}");
     }
+    assert_eq!(aggregator, peer.endpoint.to_string());
     agent.stopped().await;
 }
 
 /// What is logged on this thread, level first.
-fn logged(f: impl FnOnce()) -> Vec<String> {
+async fn logged(f: impl Future<Output = Duration>) -> Vec<String> {
     let (lines, guard) = Lines::of_this_thread();
-    f();
+    f.await;
     drop(guard);
     lines.text().lines().map(|line| line.trim().to_owned()).collect()
 }
@@ -290,11 +341,10 @@ fn logged(f: impl FnOnce()) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_at_once_then_every_ten_minutes_and_each_new_reason_at_once() {
     let peer = Peer::start().await;
-    let mut link = link(peer.config(), 10).await;
+    let (mut link, _folder) = link(peer.config()).await;
     for minute in 0..21 {
-        let lines = logged(|| {
-            link.wait_after(End::Failed("10.0.0.1:7443 refuses connections".into()));
-        });
+        let failed = End::Failed("10.0.0.1:7443 refuses connections".into());
+        let lines = logged(link.wait_after(failed)).await;
         let expected = match minute {
             0 => "INFO rowcall_agent::link: no connection: 10.0.0.1:7443 refuses connections a",
             10 => {
@@ -317,9 +367,7 @@ async fn an_outage_is_logged_at_once_then_every_ten_minutes_and_each_new_reason_
         ),
         (End::Failed("c".into()), "INFO rowcall_agent::link: no connection: c "),
     ] {
-        let lines = logged(|| {
-            link.wait_after(end);
-        });
+        let lines = logged(link.wait_after(end)).await;
         assert!(lines.len() == 1 && lines.concat().starts_with(said), "{lines:?}");
     }
 }

@@ -6,8 +6,8 @@ mod streaming;
 use std::path::Path;
 
 use prost::Message as _;
-use rowcall_core::clock::SystemClock;
-use rowcall_core::id::{Sequence, UnixMicros};
+use rowcall_core::clock::{Clock as _, SystemClock};
+use rowcall_core::id::Sequence;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::stream_request::Frame as Request;
 use rowcall_core::proto::v1::stream_response::Frame as Response;
@@ -27,11 +27,14 @@ use tonic::{Status, Streaming, async_trait};
 
 use super::*;
 use crate::config::Endpoint;
-use crate::queue::{Limits, MemoryQueue};
 use crate::sample::Reader;
+use crate::testing::{at, queue};
 
 /// Only reached when a test fails.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Of a test's spool.
+const MAX_BYTES: u64 = 8 << 20;
 
 const AGENT: &str = "spiffe://example.org/agent/node1";
 
@@ -45,6 +48,8 @@ struct Peer {
 
 /// One stream as the peer has it.
 struct Call {
+    /// How what the agent sends is compressed.
+    encoding: Option<String>,
     inbox: Streaming<pb::StreamRequest>,
     outbox: mpsc::Sender<Result<pb::StreamResponse, Status>>,
 }
@@ -60,7 +65,9 @@ impl TelemetryService for Service {
         request: tonic::Request<Streaming<pb::StreamRequest>>,
     ) -> Result<tonic::Response<Self::StreamStream>, Status> {
         let (outbox, frames) = mpsc::channel(64);
-        let call = Call { inbox: request.into_inner(), outbox };
+        let encoding = request.metadata().get("grpc-encoding");
+        let encoding = encoding.map(|encoding| encoding.to_str().unwrap().to_owned());
+        let call = Call { encoding, inbox: request.into_inner(), outbox };
         self.0.send(call).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(tonic::Response::new(ReceiverStream::new(frames)))
     }
@@ -72,10 +79,14 @@ fn files(paths: Paths) -> Files {
 
 impl Peer {
     async fn start() -> Self {
-        let ca = TestCa::root("test").unwrap();
+        Self::of(&TestCa::root("test").unwrap()).await
+    }
+
+    /// With certificates of this authority, an agent's too.
+    async fn of(ca: &TestCa) -> Self {
         let folder = tempfile::tempdir().unwrap();
         ca.write(folder.path(), "agent", &Leaf::client(AGENT)).unwrap();
-        Self::with_authority(folder, &ca).await
+        Self::with_authority(folder, ca).await
     }
 
     async fn with_authority(folder: tempfile::TempDir, ca: &TestCa) -> Self {
@@ -89,7 +100,10 @@ impl Peer {
         let incoming = Acceptor::new(listener, tls, domain).start(&stop);
         let (sender, calls) = mpsc::channel(8);
         let server = tonic::transport::Server::builder()
-            .add_service(TelemetryServiceServer::new(Service(sender)))
+            .add_service(
+                TelemetryServiceServer::new(Service(sender))
+                    .accept_compressed(tonic::codec::CompressionEncoding::Gzip),
+            )
             .serve_with_incoming(incoming);
         tokio::spawn(server);
         Self { folder, endpoint: Endpoint { host: "127.0.0.1".into(), port }, calls, stop }
@@ -102,11 +116,13 @@ impl Peer {
             key: path("agent-key.pem"),
             authorities: path("agent-ca.pem"),
         };
+        let mut config = Config::new(self.endpoint.clone(), files);
+        config.spool.dir = path("spool");
         Config {
             backoff_min: Duration::from_millis(1),
             backoff_max: Duration::from_millis(20),
             stop_wait: Duration::from_millis(20),
-            ..Config::new(self.endpoint.clone(), files)
+            ..config
         }
     }
 
@@ -159,15 +175,16 @@ impl Call {
     }
 }
 
+/// With a mark at this sequence, whose sample was the one of this time.
 fn welcome(mark: Option<(u64, i64)>) -> pb::Welcome {
     pb::Welcome {
         protocol: 1,
         host_id: 1,
         interval_ms: 60_000,
-        mark: mark.map(|(through_sequence, time_unix_us)| pb::Mark {
+        mark: mark.map(|(through_sequence, time)| pb::Mark {
             through_sequence,
-            time_unix_us,
-            due_ticks: 0,
+            time_unix_us: at(time).0,
+            due_ticks: through_sequence,
         }),
         max_in_flight_bytes: 1 << 20,
         ..Default::default()
@@ -178,22 +195,23 @@ fn sequences(batch: &pb::Batch) -> Vec<u64> {
     batch.records.iter().map(|record| record.sequence).collect()
 }
 
-/// A link with a queue that the test fills.
+/// A link with a spool that the test fills.
 struct Agent {
     queue: Arc<Queue>,
     interval: watch::Receiver<Duration>,
     health: Arc<Health>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    _folder: tempfile::TempDir,
 }
 
-async fn link(config: Config, limit: usize) -> Link<MemoryQueue> {
+async fn link(config: Config) -> (Link, tempfile::TempDir) {
     let clock = SystemClock::shared();
-    let limits = Limits { records: limit, bytes: 1 << 22 };
-    let queue = Arc::new(Queue::new(MemoryQueue::new(Epoch::from_random(77 << 1), limits)));
+    let (queue, folder) = queue(Arc::clone(&clock), MAX_BYTES);
     let reader = Reader::start("/", Arc::clone(&clock)).unwrap();
     let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock)).await;
-    Link {
+    let link = Link {
+        turns: Turns::new(config.aggregators.len()),
         dialer: Dialer::load(&config, Arc::clone(&clock)).unwrap(),
         backoff: Backoff::new(config.backoff_min, config.backoff_max).unwrap(),
         config,
@@ -203,43 +221,38 @@ async fn link(config: Config, limit: usize) -> Link<MemoryQueue> {
         interval: watch::Sender::new(Duration::from_secs(60)),
         machine: MachineIds::read(Path::new("/")),
         run: RunId::from_random(9 << 1),
-        renewed: false,
         health: Arc::default(),
-        journal: Journal::default(),
-    }
+        course: Course::default(),
+    };
+    (link, folder)
 }
 
 impl Agent {
-    async fn start(config: Config, limit: usize, samples: i64) -> Self {
-        let agent = Self::running(link(config, limit).await);
-        for time in 1..=samples {
-            agent.sample(time);
-        }
-        agent
+    async fn start(config: Config, samples: i64) -> Self {
+        let (link, folder) = link(config).await;
+        fill(&link.queue, 1..=samples);
+        // Or the first batch might hold a part of them.
+        let spool = link.queue.spool.clone();
+        assert!(tokio::task::spawn_blocking(move || spool.flush(LONG)).await.unwrap());
+        Self::running(link, folder)
     }
 
-    fn running(link: Link<MemoryQueue>) -> Self {
+    fn running(link: Link, folder: tempfile::TempDir) -> Self {
         let stop = CancellationToken::new();
         let queue = Arc::clone(&link.queue);
         let interval = link.interval.subscribe();
         let health = Arc::clone(&link.health);
-        Self { queue, interval, health, stop: stop.clone(), task: tokio::spawn(link.run(stop)) }
+        let task = tokio::spawn(link.run(stop.clone()));
+        Self { queue, interval, health, stop, task, _folder: folder }
     }
 
     fn sample(&self, time: i64) {
-        let sample = Sample {
-            elapsed_us: Some(60_000_000),
-            uptime_us: Some(86_400_000_000),
-            memory_free_kib: Some(16 << 20),
-            cpu_idle_percent: Some(97.5),
-            ..Sample::default()
-        };
-        self.queue.append(UnixMicros(time), Body::Sample(sample));
+        fill(&self.queue, time..=time);
     }
 
     async fn unacknowledged(&self, records: u64) {
         let look = async || {
-            let held = self.queue.with(|spool| spool.status().unacknowledged_records);
+            let held = self.queue.spool.status().unacknowledged_records;
             (held == records).then_some(())
         };
         rowcall_testkit::poll::wait_for(format!("{records} records"), LONG, look).await;
@@ -248,6 +261,21 @@ impl Agent {
     async fn stopped(self) {
         self.stop.cancel();
         timeout(LONG, self.task).await.unwrap().unwrap();
+    }
+}
+
+/// A sample of each of these times.
+fn fill(queue: &Queue, times: std::ops::RangeInclusive<i64>) {
+    for time in times {
+        let sample = Sample {
+            elapsed_us: Some(60_000_000),
+            uptime_us: Some(86_400_000_000),
+            memory_free_kib: Some(16 << 20),
+            cpu_idle_percent: Some(97.5),
+            ..Sample::default()
+        };
+        let since_boot = SystemClock.since_boot();
+        queue.spool.append(at(time), since_boot, Body::Sample(sample));
     }
 }
 

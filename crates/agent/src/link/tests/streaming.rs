@@ -6,14 +6,18 @@ use super::*;
 #[tokio::test]
 async fn what_waits_goes_in_one_batch_and_live_samples_one_by_one() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 3).await;
+    let agent = Agent::start(peer.config(), 3).await;
     let (mut call, hello) = peer.welcomed(None).await;
     assert_eq!((hello.host_name.as_str(), hello.spool_epoch, hello.run_id), ("node1", 77, 9));
     assert_eq!((hello.oldest_sequence, hello.next_sequence), (1, 4));
+    assert_eq!(hello.epoch_origin(), pb::EpochOrigin::New);
     assert!(hello.host_info.as_ref().unwrap().total_mem_kib.is_some());
     let first = call.batch().await;
     assert_eq!(sequences(&first), [1, 2, 3]);
-    assert_eq!(first.spool.unwrap().unacknowledged_records, 3);
+    let status = first.spool.unwrap();
+    assert_eq!((status.unacknowledged_records, status.due_ticks), (3, 3));
+    assert_eq!((status.dropped_records, status.damaged_records), (0, 0));
+    assert!(status.clock_unix_us > 0 && status.size_bytes > 0, "{status:?}");
     call.ack(&hello, 2).await;
     agent.unacknowledged(1).await;
     for time in 4..=6 {
@@ -21,39 +25,119 @@ async fn what_waits_goes_in_one_batch_and_live_samples_one_by_one() {
         let live = call.batch().await;
         assert_eq!(sequences(&live), [u64::try_from(time).unwrap()]);
         assert_eq!(live.spool, None, "at most once a minute");
+        assert_eq!(live.records[0].due_ticks, live.records[0].sequence);
     }
+    assert_eq!(call.encoding, None, "a few records are not worth it");
     call.ack(&hello, 6).await;
     agent.unacknowledged(0).await;
     agent.stopped().await;
 }
 
 #[tokio::test]
-async fn a_lower_mark_makes_it_send_again_and_what_is_gone_is_told() {
+async fn a_lower_mark_makes_it_send_again_and_is_told_with_both_numbers() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 4, 4).await;
+    let (lines, _guard) = Lines::of_this_thread();
+    let agent = Agent::start(peer.config(), 4).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
     call.ack(&hello, 4).await;
     agent.unacknowledged(0).await;
-    agent.sample(5);
     drop(call);
-    // The database lost all but the first record, and the queue has dropped it since.
+    // The database lost all but the first record.
+    let (mut call, _) = peer.welcomed(Some((1, 1))).await;
+    assert_eq!(sequences(&call.batch().await), [2, 3, 4]);
+    let text = lines.text();
+    let said = "WARN rowcall_agent::link::open: the aggregator's mark is 1, below 4 that was \
+                acknowledged: its database lost rows, as after a restored backup; sending again \
+                from 2";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(agent.health.counts().refills, 1);
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn a_database_that_loses_the_same_rows_again_and_again_is_filled_less_and_less_often() {
+    let mut peer = Peer::start().await;
+    let agent = Agent::start(peer.config(), 2).await;
+    let mut refills = 0;
+    for (mark, stuck) in [(None, 0), (None, 1), (None, 2), (None, 3), (Some((1, 1)), 1)] {
+        let (mut call, hello) = peer.welcomed(mark).await;
+        let first = mark.map_or(1, |(through, _)| through + 1);
+        let expected: Vec<_> = (first..=2).collect();
+        assert_eq!(sequences(&call.batch().await), expected);
+        call.ack(&hello, 2).await;
+        refills += u64::from(stuck > 0);
+        assert_eq!(agent.health.counts().refills, refills);
+    }
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn only_progress_makes_a_refill_start_over() {
+    let peer = Peer::start().await;
+    let (mut link, _folder) = link(peer.config()).await;
+    fill(&link.queue, 1..=9);
+    assert!(link.queue.spool.flush(LONG));
+    link.queue.spool.release(Sequence::new(9).unwrap());
+    let mut found = Vec::new();
+    for mark in [None, None, Some((3, 3)), Some((5, 5)), Some((5, 5)), Some((9, 9)), Some((4, 4))] {
+        let mark = welcome(mark).mark;
+        link.compare(mark.as_ref(), Sequence::FIRST);
+        found.push(link.course.refill.map(|refill| refill.times));
+    }
+    assert_eq!(found, [Some(1), Some(2), Some(1), Some(1), Some(2), None, Some(1)]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_for_another_epoch_is_ignored_and_said() {
+    let mut peer = Peer::start().await;
+    let (lines, _guard) = Lines::of_this_thread();
+    let agent = Agent::start(peer.config(), 2).await;
     let (mut call, hello) = peer.welcomed(None).await;
-    assert_eq!((hello.oldest_sequence, hello.next_sequence), (2, 6));
+    call.batch().await;
+    call.send(Response::Ack(pb::Ack { spool_epoch: 78, through_sequence: 2 })).await;
+    call.ack(&hello, 1).await;
+    agent.unacknowledged(1).await;
+    assert!(lines.text().contains("acknowledged 2 of epoch 78, which is not ours: ignored"));
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn what_the_spool_no_longer_holds_is_told_with_its_ticks() {
+    let mut peer = Peer::start().await;
+    let (link, folder) = link(peer.config()).await;
+    let spool = link.queue.spool.clone();
+    // More than fits, and all of it acknowledged: the oldest go without a word.
+    let mut next = 1;
+    while spool.oldest() == Sequence::FIRST {
+        fill(&link.queue, next..=next + 999);
+        next += 1000;
+        let held = spool.clone();
+        assert!(tokio::task::spawn_blocking(move || held.flush(LONG)).await.unwrap());
+        spool.release(Sequence::new(u64::try_from(next - 1).unwrap()).unwrap());
+    }
+    let oldest = spool.oldest().as_u64();
+    let agent = Agent::running(link, folder);
+    // The database lost all but the first 100 records.
+    let (mut call, hello) = peer.welcomed(Some((100, 100))).await;
+    assert_eq!(hello.oldest_sequence, oldest);
     let batch = call.batch().await;
-    assert_eq!(sequences(&batch), [1, 2, 3, 4, 5]);
+    assert_eq!(sequences(&batch)[..2], [101, oldest]);
     let Some(pb::record::Body::Gap(gap)) = &batch.records[0].body else { panic!("no gap") };
-    assert_eq!((gap.through_sequence, gap.state()), (1, pb::GapState::Forgotten));
+    assert_eq!((gap.through_sequence, gap.state()), (oldest - 1, pb::GapState::Forgotten));
+    assert_eq!((gap.ticks, batch.records[0].due_ticks), (oldest - 101, oldest - 1));
+    assert_eq!(batch.records[1].due_ticks, oldest);
     agent.stopped().await;
 }
 
 #[tokio::test]
 async fn a_mark_that_knows_more_than_the_queue_starts_a_new_epoch() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 100, 2).await;
+    let agent = Agent::start(peer.config(), 2).await;
     let (_call, hello) = peer.welcomed(Some((2, 999))).await;
     let (mut call, renewed) = peer.welcomed(None).await;
     assert_ne!(renewed.spool_epoch, hello.spool_epoch);
+    assert_eq!(renewed.epoch_origin(), pb::EpochOrigin::RolledBack);
     assert_eq!(sequences(&call.batch().await), [1, 2]);
     call.ack(&renewed, 2).await;
     agent.unacknowledged(0).await;
@@ -63,11 +147,12 @@ async fn a_mark_that_knows_more_than_the_queue_starts_a_new_epoch() {
 #[tokio::test]
 async fn the_window_holds_a_backlog_back() {
     let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 5000, 3000).await;
+    let agent = Agent::start(peer.config(), 3000).await;
     let (mut call, hello) = peer.call().await;
     let window = 10_000;
     let narrow = pb::Welcome { max_in_flight_bytes: window, ..welcome(None) };
     call.send(Response::Welcome(narrow)).await;
+    assert_eq!(call.encoding.as_deref(), Some("gzip"), "a backlog is");
     let (mut in_flight, mut through, mut batches) = (0, 0, 0);
     while through < 3000 {
         // Take what comes; acknowledge only when no more can come.
@@ -99,13 +184,13 @@ async fn the_window_holds_a_backlog_back() {
 async fn a_stop_sends_what_is_left_then_bye_and_waits_for_the_acknowledgement() {
     let mut peer = Peer::start().await;
     let config = Config { stop_wait: LONG, ..peer.config() };
-    let agent = Agent::start(config, 100, 1).await;
+    let agent = Agent::start(config, 1).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
     call.ack(&hello, 1).await;
     agent.unacknowledged(0).await;
     let queue = Arc::clone(&agent.queue);
-    queue.append(UnixMicros(2), Body::Sample(Sample::default()));
+    fill(&queue, 2..=2);
     let stopped = tokio::spawn(agent.stopped());
     assert_eq!(sequences(&call.batch().await), [2]);
     let Some(Request::Bye(bye)) = call.next().await else { panic!("no Bye") };
@@ -113,20 +198,20 @@ async fn a_stop_sends_what_is_left_then_bye_and_waits_for_the_acknowledgement() 
     assert_eq!(call.next().await, None, "Bye is the last frame");
     assert!(!stopped.is_finished());
     call.ack(&hello, 2).await;
-    let released = || queue.with(|spool| spool.status().unacknowledged_records) == 0;
+    let released = || queue.spool.status().unacknowledged_records == 0;
     rowcall_testkit::poll::wait_for("the release", LONG, || async { released().then_some(()) })
         .await;
     assert!(!stopped.is_finished(), "Bye is on its way until the aggregator ends the stream");
     drop(call);
     stopped.await.unwrap();
-    assert_eq!(queue.with(|spool| spool.status().unacknowledged_records), 0);
+    assert_eq!(queue.spool.status().unacknowledged_records, 0);
 }
 
 #[tokio::test]
 async fn a_stop_does_not_wait_forever_for_a_silent_peer() {
     let mut peer = Peer::start().await;
     let config = Config { stop_wait: Duration::from_millis(20), ..peer.config() };
-    let agent = Agent::start(config, 100, 1).await;
+    let agent = Agent::start(config, 1).await;
     let (mut call, _) = peer.welcomed(None).await;
     call.batch().await;
     agent.stopped().await;
@@ -136,7 +221,7 @@ async fn a_stop_does_not_wait_forever_for_a_silent_peer() {
 async fn an_interval_below_the_agents_minimum_is_raised() {
     let mut peer = Peer::start().await;
     let config = Config { min_interval: Duration::from_secs(5), ..peer.config() };
-    let mut agent = Agent::start(config, 100, 0).await;
+    let mut agent = Agent::start(config, 0).await;
     let (call, _) = peer.call().await;
     call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
     timeout(LONG, agent.interval.changed()).await.unwrap().unwrap();
@@ -148,7 +233,7 @@ async fn an_interval_below_the_agents_minimum_is_raised() {
 async fn an_agent_slower_than_asked_shows_that_it_is_there() {
     let mut peer = Peer::start().await;
     let config = Config { min_interval: Duration::from_millis(50), ..peer.config() };
-    let agent = Agent::start(config, 100, 0).await;
+    let agent = Agent::start(config, 0).await;
     let (mut call, _) = peer.call().await;
     call.send(Response::Welcome(pb::Welcome { interval_ms: 10, ..welcome(None) })).await;
     for _ in 0..3 {
@@ -178,7 +263,7 @@ fn an_aggregator_that_asks_for_signs_of_life_too_often_gets_no_flood() {
 async fn what_an_aggregator_says_of_itself_fills_no_log() {
     let mut peer = Peer::start().await;
     let (lines, _guard) = Lines::of_this_thread();
-    let mut agent = Agent::start(peer.config(), 100, 0).await;
+    let mut agent = Agent::start(peer.config(), 0).await;
     let aggregator_version = format!("9.9\n{}", "x".repeat(100_000));
     let (call, _) = peer.call().await;
     let welcome = pb::Welcome { aggregator_version, interval_ms: 90_000, ..welcome(None) };

@@ -1,0 +1,52 @@
+//! The spool as the tasks of one agent share it: who waits for more to send, and what time it is
+//! where this machine's own clock does not know.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rowcall_core::clock::NOT_SET_BEFORE;
+use rowcall_core::id::UnixMicros;
+use rowcall_spool::Spool;
+use tokio::sync::Notify;
+
+/// A spool that sampling fills while the link empties it.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Everything else that it can do.
+    pub(crate) spool: Spool,
+    sendable: Arc<Notify>,
+    /// A wall clock that is set, at a time since boot.
+    clock: Mutex<Option<(UnixMicros, Duration)>>,
+}
+
+impl Queue {
+    /// Shares a spool.
+    pub(crate) fn new(spool: Spool) -> Self {
+        let sendable = Arc::new(Notify::new());
+        let waker = Arc::clone(&sendable);
+        spool.on_sendable(Box::new(move || waker.notify_one()));
+        Self { spool, sendable, clock: Mutex::new(None) }
+    }
+
+    /// Waits until there is more to send, or returns at once if there was since the last wait. For
+    /// one waiter.
+    pub(crate) async fn sendable(&self) {
+        self.sendable.notified().await;
+    }
+
+    /// A wall clock, ours or the aggregator's, at this time since boot. One that was never set
+    /// says nothing.
+    pub(crate) fn clock_is(&self, wall: UnixMicros, since_boot: Duration) {
+        if wall >= NOT_SET_BEFORE {
+            *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((wall, since_boot));
+            self.spool.clock_is(wall, since_boot);
+        }
+    }
+
+    /// What a clock that is set read, or would have read, at a time since boot.
+    pub(crate) fn wall_at(&self, since_boot: Duration) -> Option<UnixMicros> {
+        let (wall, then) = (*self.clock.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        Some(wall.plus_micros(micros(since_boot).saturating_sub(micros(then))))
+    }
+}

@@ -1,0 +1,127 @@
+//! `rowcall-agent status`: what this machine's agent is, holds and has told, read from its settings,
+//! its certificate and its spool. It asks no process and changes nothing, so it answers whether an
+//! agent runs or not.
+
+mod json;
+mod text;
+
+use std::path::PathBuf;
+
+use rowcall_core::id::UnixMicros;
+use rowcall_spool::Fault;
+use rowcall_tls::load::Material;
+
+use crate::config::Config;
+
+pub(crate) use json::json;
+pub(crate) use text::text;
+
+/// All that can be told.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) now: UnixMicros,
+    pub(crate) aggregators: Vec<String>,
+    /// Or why it cannot be used.
+    pub(crate) certificate: Result<Certificate, String>,
+    pub(crate) spool_dir: PathBuf,
+    pub(crate) spool_max_bytes: u64,
+    /// Or why it cannot be read; nothing where there is none yet.
+    pub(crate) spool: Result<Option<Spool>, String>,
+}
+
+/// Who this agent is.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    pub(crate) path: PathBuf,
+    /// Role and name.
+    pub(crate) role: &'static str,
+    pub(crate) host: String,
+    pub(crate) not_after: UnixMicros,
+}
+
+/// What a spool holds.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    /// Of the agent that runs on it.
+    pub(crate) pid: Option<u32>,
+    pub(crate) status: rowcall_spool::Status,
+}
+
+/// What it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// An agent runs, and nothing is wrong that can be seen from here.
+    Runs,
+    /// No agent runs.
+    Stopped,
+    /// An agent runs, and something is wrong with its certificate or its spool.
+    Unwell,
+    /// The spool cannot be read.
+    Unknown,
+}
+
+impl Verdict {
+    /// What the process ends with.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Runs => 0,
+            Self::Unknown => 1,
+            Self::Stopped => 3,
+            Self::Unwell => 4,
+        }
+    }
+}
+
+impl Report {
+    /// Looks at everything.
+    pub(crate) fn gather(config: &Config, now: UnixMicros) -> Self {
+        Self {
+            now,
+            aggregators: config.aggregators.iter().map(ToString::to_string).collect(),
+            certificate: certificate(config),
+            spool_dir: config.spool.dir.clone(),
+            spool_max_bytes: config.spool.max_bytes,
+            spool: match rowcall_spool::inspect(&config.spool.dir) {
+                Ok(found) => Ok(Some(Spool { pid: found.held_by, status: found.status })),
+                Err(rowcall_spool::InspectError::Missing { .. }) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        let spool = match &self.spool {
+            Err(_) => return Verdict::Unknown,
+            Ok(Some(spool)) if spool.pid.is_some() => spool,
+            Ok(_) => return Verdict::Stopped,
+        };
+        let expired = match &self.certificate {
+            Ok(certificate) => certificate.role != "agent" || certificate.not_after <= self.now,
+            Err(_) => true,
+        };
+        if expired || spool.status.fault.is_some() { Verdict::Unwell } else { Verdict::Runs }
+    }
+}
+
+fn certificate(config: &Config) -> Result<Certificate, String> {
+    let material = Material::load(&config.files).map_err(|error| error.to_string())?;
+    let identity = material.identity().map_err(|error| error.to_string())?;
+    Ok(Certificate {
+        path: config.files.certificate.clone(),
+        role: identity.role.as_str(),
+        host: identity.name.to_string(),
+        not_after: material.validity().not_after,
+    })
+}
+
+/// A fault as a word.
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::NotDurable => "not_durable",
+        Fault::NoSpace => "no_space",
+        Fault::Io => "io",
+    }
+}
+
+#[cfg(test)]
+mod tests;

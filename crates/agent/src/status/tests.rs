@@ -1,0 +1,115 @@
+use std::time::Duration;
+
+use rowcall_core::id::{Epoch, Sequence};
+use rowcall_core::record::EpochOrigin;
+
+use super::*;
+
+const NOW: UnixMicros = UnixMicros(1_795_365_212_000_000);
+
+fn report() -> Report {
+    let certificate = Certificate {
+        path: "/etc/rowcall/agent.pem".into(),
+        role: "agent",
+        host: "node1.example.com".into(),
+        not_after: NOW.plus_micros(40 * 86_400_000_000),
+    };
+    let status = rowcall_spool::Status {
+        epoch: Epoch::new(4711).unwrap(),
+        origin: EpochOrigin::New,
+        oldest: Sequence::new(41).unwrap(),
+        next: Sequence::new(1481).unwrap(),
+        unacknowledged_records: 3,
+        size_bytes: 200_000,
+        oldest_unacknowledged_age: Some(Duration::from_secs(125)),
+        dropped_records: 0,
+        damaged_records: 0,
+        due_ticks: 1480,
+        fault: None,
+        write_failures: 0,
+        acknowledged: Some((Sequence::new(1477).unwrap(), NOW.plus_micros(-130_000_000))),
+    };
+    Report {
+        now: NOW,
+        aggregators: vec!["https://db1:7443".into(), "https://db2:7443".into()],
+        certificate: Ok(certificate),
+        spool_dir: "/var/lib/rowcall-agent/spool".into(),
+        spool_max_bytes: 64 << 20,
+        spool: Ok(Some(Spool { pid: Some(123), status })),
+    }
+}
+
+fn spool(report: &mut Report) -> &mut Spool {
+    report.spool.as_mut().unwrap().as_mut().unwrap()
+}
+
+#[test]
+fn everything_is_shown_on_a_line_of_its_own() {
+    let expected = "\
+agent         runs, pid 123
+host          node1.example.com
+certificate   expires 2027-01-01T16:33:32Z, in 40 d (/etc/rowcall/agent.pem)
+aggregators   https://db1:7443, https://db2:7443
+spool         /var/lib/rowcall-agent/spool
+epoch         4711, new
+records       41 to 1480
+size          195.3 KiB of 64 MiB
+unsent        3 not acknowledged, the oldest 2 min 5 s old
+acknowledged  up to 1477, 2 min 10 s ago (2026-11-22T16:31:22Z)
+dropped       0
+damaged       0
+fault         none
+";
+    assert_eq!(text(&report()), expected);
+    assert_eq!(report().verdict(), Verdict::Runs);
+}
+
+#[test]
+fn what_is_wrong_is_said_and_told_by_the_exit_code() {
+    let mut stopped = report();
+    spool(&mut stopped).pid = None;
+    let mut never = report();
+    never.spool = Ok(None);
+    let mut expired = report();
+    expired.certificate.as_mut().unwrap().not_after = NOW.plus_micros(-3_600_000_000);
+    let mut unloadable = report();
+    unloadable.certificate = Err("cannot read certificate file x".into());
+    let mut viewer = report();
+    viewer.certificate.as_mut().unwrap().role = "viewer";
+    let mut full = report();
+    spool(&mut full).status.fault = Some(Fault::NoSpace);
+    spool(&mut full).status.write_failures = 5;
+    let mut closed = report();
+    closed.spool = Err("cannot read the spool: Permission denied".into());
+    for (report, code, said) in [
+        (&stopped, 3, "agent         does not run\n"),
+        (&never, 3, "empty: no agent has run on it yet\n"),
+        (&expired, 4, "EXPIRED 2026-11-22T15:33:32Z, 1 h ago: issue a new one"),
+        (&unloadable, 4, "certificate   cannot read certificate file x\n"),
+        (&viewer, 4, "of role viewer, not agent; expires"),
+        (&full, 4, "not written   5 times\nfault         no room on its disk: free some"),
+        (&closed, 1, "              cannot read the spool: Permission denied\n"),
+    ] {
+        let shown = text(report);
+        assert!(shown.contains(said), "{said:?} is missing in\n{shown}");
+        assert_eq!(report.verdict().exit_code(), code, "{shown}");
+    }
+}
+
+#[test]
+fn json_has_every_key_whatever_is_known() {
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let all = json(&report());
+    assert_eq!(all["pid"], 123);
+    assert_eq!(all["spool"]["unacknowledged_records"], 3);
+    assert_eq!(all["spool"]["epoch_origin"], "new");
+    let nothing = Report { certificate: Err("x".into()), spool: Err("y".into()), ..report() };
+    let nothing = json(&nothing);
+    assert_eq!(nothing["running"], serde_json::Value::Null);
+    for part in ["certificate", "spool"] {
+        assert_eq!(keys(&all[part]), keys(&nothing[part]));
+    }
+    assert_eq!(keys(&all), keys(&nothing));
+}
