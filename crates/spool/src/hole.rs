@@ -57,9 +57,13 @@ impl Hole {
             cause,
         });
         let odd = dropped.ticks.saturating_sub(width(dropped.first, dropped.through));
-        if odd != 0 {
-            hole.odd.insert(dropped.first, odd);
-        }
+        // Of a damaged stretch only the sum is known: as in `Lost::due_at`, too many stand at its
+        // end, and where there are too few its beginning has none.
+        match odd {
+            0 => None,
+            1.. => hole.odd.insert(dropped.through, odd),
+            _ => hole.odd.insert(dropped.first, odd),
+        };
         hole.through = dropped.through;
         hole.to = dropped.to.max(hole.from);
         hole.time = dropped.time;

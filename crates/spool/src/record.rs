@@ -8,7 +8,7 @@ use rowcall_core::record::{Body, Gap, GapCause, GapState, Record};
 
 use crate::bytes::Take;
 use crate::format::{HEAD_BYTES, Head, Kind, MAX_RECORD_BYTES};
-use crate::hole::{Dropped, Hole};
+use crate::hole::{Dropped, Hole, width};
 use crate::positions::Positions;
 
 /// What a record adds to an encoded Batch, in bytes.
@@ -149,15 +149,15 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// Ticks due up to a number inside: which of them stood for how many is lost, so it is one
-    /// each, and the rest at the end.
+    /// Ticks due up to a number inside. Which of them stood for how many is lost: it is one each,
+    /// with what is too many at the end, and none at the beginning where there are too few.
     pub(crate) fn due_at(&self, number: u64) -> i64 {
         if number >= self.through {
             return self.due_through;
         }
         let ticks = self.due_through.saturating_sub(self.due_before);
-        let before = crate::hole::width(self.first, number).max(0);
-        self.due_before.saturating_add(ticks.min(before))
+        let too_few = width(self.first, self.through).saturating_sub(ticks).max(0);
+        self.due_before.saturating_add((width(self.first, number) - too_few).max(0))
     }
 
     /// The part from a number on, as it is sent. Its time is that of the record before, which

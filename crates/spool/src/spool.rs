@@ -219,8 +219,8 @@ impl Spool {
     }
 
     #[cfg(test)]
-    pub(crate) fn state(&self) -> String {
-        format!("{:?}", self.0.shared.lock())
+    pub(crate) fn tail_bytes(&self) -> usize {
+        self.0.shared.lock().tail_bytes
     }
 
     /// What it holds.

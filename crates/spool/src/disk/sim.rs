@@ -146,6 +146,13 @@ impl SimDisk {
         content.safe = content.now.clone();
     }
 
+    /// Turns one bit of a file.
+    pub(crate) fn damage_bit(&self, name: &str, bit: usize) {
+        let mut folder = self.folder();
+        let id = folder.names[name];
+        folder.files.get_mut(&id).unwrap().now[bit / 8] ^= 1 << (bit % 8);
+    }
+
     /// What is in a file.
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         let folder = self.folder();
