@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::Epoch;
-use rowcall_spool::{Fault, Opened, Settings, Spool};
+use rowcall_spool::{Fault, OpenError, Opened, Settings, Spool};
 
 use crate::{Error, random};
 
@@ -27,11 +27,11 @@ pub(crate) async fn open(
     Ok((spool, opened))
 }
 
-/// Whether it could be used, without changing anything. That an agent runs on it is nothing wrong:
-/// settings are checked before a restart.
+/// Whether it could be used, without changing anything. Settings are checked before a restart, and
+/// by root: that an agent runs on it, as a user of its own, is nothing wrong.
 pub(crate) fn check(dir: &Path) -> Result<(), Error> {
     match rowcall_spool::check(dir) {
-        Ok(None) | Err(rowcall_spool::OpenError::InUse { .. }) => Ok(()),
+        Ok(None) | Err(OpenError::InUse { .. } | OpenError::OtherOwner { .. }) => Ok(()),
         Ok(Some(fault)) => {
             tracing::warn!("spool_dir {}: {}", dir.display(), in_words(fault));
             Ok(())

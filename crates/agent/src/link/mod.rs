@@ -165,6 +165,16 @@ impl Link {
         }
     }
 
+    /// Something was acknowledged: what failed before is over. But a database that loses the same
+    /// rows again and again gets them less and less often.
+    fn progressed(&mut self) {
+        if !self.course.refill.is_some_and(Refill::is_stuck) {
+            self.backoff.reset();
+        }
+        self.turns.works();
+        self.course.renewed = false;
+    }
+
     /// What is unacknowledged goes on under a new epoch.
     async fn new_epoch(&mut self) -> Duration {
         let (before, epoch) = (self.queue.spool.epoch(), Epoch::from_random(random::bits()));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::batch::status;
-use super::{End, Link, Refill};
+use super::{End, Link};
 
 /// Empty batches that only show that we are there go no more often than this, or than
 /// `min_interval` where that is shorter, whatever the aggregator asks for.
@@ -257,12 +257,7 @@ impl Stream {
 
     fn acknowledged(&self, link: &mut Link, through: Sequence) {
         link.queue.spool.release(through);
-        // A database that loses the same rows again and again gets them less and less often.
-        if !link.course.refill.is_some_and(Refill::is_stuck) {
-            link.backoff.reset();
-        }
-        link.turns.works();
-        link.course.renewed = false;
+        link.progressed();
         link.health.acknowledged();
         if self.opened.elapsed() >= HEALTHY_AFTER {
             link.course.journal.forget();

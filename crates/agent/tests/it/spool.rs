@@ -237,6 +237,24 @@ fn a_folder_that_the_agents_user_cannot_write_is_refused() {
     }
 }
 
+#[test]
+fn root_checks_the_settings_of_another_user_but_does_not_run_on_its_spool() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    fs::create_dir(node.path("spool")).unwrap();
+    std::os::unix::fs::chown(node.path("spool"), Some(65534), Some(65534)).unwrap();
+    let (code, _, said) = output(node.command("run").arg("--check-config"));
+    assert_eq!(code, Some(0), "{said}");
+    let (code, _, said) = output(&mut node.command("run"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("belongs to user 65534, and this process runs as root; run it"),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn a_folder_that_is_deleted_while_it_runs_stops_nothing() {
     let node = Node::with_spool();

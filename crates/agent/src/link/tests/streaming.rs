@@ -1,5 +1,8 @@
 //! What goes over a stream, in which order, and when it ends.
 
+use rowcall_core::clock::TestClock;
+use rowcall_core::id::UnixMicros;
+
 use super::super::stream::beat_every;
 use super::*;
 
@@ -57,19 +60,22 @@ async fn a_lower_mark_makes_it_send_again_and_is_told_with_both_numbers() {
 
 #[tokio::test]
 async fn a_database_that_loses_the_same_rows_again_and_again_is_filled_less_and_less_often() {
-    let mut peer = Peer::start().await;
-    let agent = Agent::start(peer.config(), 2).await;
-    let mut refills = 0;
-    for (mark, stuck) in [(None, 0), (None, 1), (None, 2), (None, 3), (Some((1, 1)), 1)] {
-        let (mut call, hello) = peer.welcomed(mark).await;
-        let first = mark.map_or(1, |(through, _)| through + 1);
-        let expected: Vec<_> = (first..=2).collect();
-        assert_eq!(sequences(&call.batch().await), expected);
-        call.ack(&hello, 2).await;
-        refills += u64::from(stuck > 0);
-        assert_eq!(agent.health.counts().refills, refills);
+    let peer = Peer::start().await;
+    let (mut link, _folder) = link(peer.config()).await;
+    fill(&link.queue, 1..=2);
+    assert!(link.queue.spool.flush(LONG));
+    link.queue.spool.release(Sequence::new(2).unwrap());
+    link.backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(100)).unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        link.compare(None, Sequence::FIRST);
+        link.progressed();
+        waits.push(link.backoff.next(1.0).as_secs());
     }
-    agent.stopped().await;
+    assert_eq!(waits, [1, 2, 4, 8, 16], "though everything is acknowledged each time");
+    link.compare(welcome(Some((2, 2))).mark.as_ref(), Sequence::FIRST);
+    link.progressed();
+    assert_eq!(link.backoff.next(1.0).as_secs(), 1, "it keeps what it has now");
 }
 
 #[tokio::test]
@@ -275,5 +281,26 @@ async fn what_an_aggregator_says_of_itself_fills_no_log() {
     .await;
     let text = lines.text();
     assert!(text.contains("9.9 xxx") && text.len() < 2_000, "{text}");
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_clock_was_set_gets_its_time_by_the_aggregators() {
+    let mut peer = Peer::start().await;
+    let (mut link, folder) = link(peer.config()).await;
+    // An hour after boot.
+    link.clock = Arc::new(TestClock::at(UnixMicros(0)));
+    let sample = Body::Sample(Sample::default());
+    let since_boot = Duration::from_secs(3500);
+    link.queue.spool.append(UnixMicros(0), since_boot, sample);
+    assert!(link.queue.spool.flush(LONG));
+    assert_eq!(link.queue.spool.next(), Sequence::FIRST, "nobody knows its time");
+    let agent = Agent::running(link, folder);
+    let (mut call, hello) = peer.call().await;
+    assert_eq!((hello.next_sequence, hello.clock_unix_us), (2, 0));
+    let clock_unix_us = at(0).0;
+    call.send(Response::Welcome(pb::Welcome { clock_unix_us, ..welcome(None) })).await;
+    let batch = call.batch().await;
+    assert_eq!(batch.records[0].time_unix_us, at(-100_000_000).0);
     agent.stopped().await;
 }
