@@ -60,6 +60,8 @@ enum Part {
     Replay,
     /// CPU time and memory of the agent
     Agent,
+    /// The agent with a full spool
+    Spool,
     /// Bytes per row
     Storage,
     /// Time that Summary takes
@@ -91,6 +93,7 @@ async fn run(cli: Cli) -> Result<()> {
             Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await,
             Part::Replay => Box::pin(measure::replay::run(&stage, &sizes)).await,
             Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await,
+            Part::Spool => Box::pin(measure::spool::run(&stage, &sizes)).await,
             Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await,
             Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await,
         };

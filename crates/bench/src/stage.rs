@@ -119,6 +119,11 @@ impl Stage {
         Ok(Aggregator { process, address })
     }
 
+    /// Where the agent of `name` keeps its spool.
+    pub(crate) fn spool_dir(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("spool-{name}"))
+    }
+
     /// The real agent, with a certificate for `name`.
     pub(crate) fn agent(&self, name: &str, aggregator: &Aggregator) -> Result<Process> {
         let files = self.client("agent", name)?;
@@ -127,6 +132,7 @@ impl Stage {
         command
             .arg("run")
             .env("ROWCALL_AGGREGATOR", address)
+            .env("ROWCALL_SPOOL_DIR", self.spool_dir(name))
             .env("ROWCALL_CERTIFICATE", &files.certificate)
             .env("ROWCALL_KEY", &files.key)
             .env("ROWCALL_CA", &files.authorities);

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every figure, and what it must be in any run.
-const FIGURES: [(&str, f64, f64); 44] = [
+const FIGURES: [(&str, f64, f64); 50] = [
     ("ingest.day.streamed", 1.0, 1e8),
     ("ingest.day.direct", 1.0, 1e8),
     ("ingest.day.ratio", 1e-4, 1e4),
@@ -35,6 +35,12 @@ const FIGURES: [(&str, f64, f64); 44] = [
     ("agent.cpu", 1e-3, 1e4),
     ("agent.resident", 1.0, 1e4),
     ("agent.anonymous", 0.1, 1e4),
+    ("spool.bytes", 10.0, 1e6),
+    ("spool.start.empty", 0.1, 1e6),
+    ("spool.start.full", 0.1, 1e6),
+    ("spool.replay", 1.0, 1e8),
+    ("spool.resident", 1.0, 1e4),
+    ("spool.anonymous", 0.1, 1e4),
     // A row's own columns take 80 bytes, and its key 12.
     ("storage.heap", 80.0, 1e4),
     ("storage.index", 12.0, 1e4),
@@ -97,7 +103,7 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(figure["what"].as_str().unwrap()), "{id} in {table}");
     }
     let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
-    assert_eq!(aimed, 7, "{table}");
+    assert_eq!(aimed, 8, "{table}");
     let rows = table.lines().filter(|line| line.starts_with('|')).count();
     assert_eq!(rows, figures.len() + 2, "{table}");
 }

@@ -5,6 +5,7 @@ pub(crate) mod ingest;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod replay;
+pub(crate) mod spool;
 pub(crate) mod storage;
 pub(crate) mod summary;
 
@@ -30,6 +31,8 @@ pub(crate) struct Sizes {
     pub(crate) replay_hosts: usize,
     pub(crate) replay_samples: u64,
     pub(crate) agent_samples: u64,
+    /// Samples in a spool that is as good as full, a second apart.
+    pub(crate) spool_samples: u32,
     pub(crate) report_hosts: u32,
     /// The longer of the two ranges; the other one is an hour.
     pub(crate) report_hours: u32,
@@ -51,6 +54,7 @@ impl Sizes {
         replay_hosts: 1_000,
         replay_samples: 10_080,
         agent_samples: 60,
+        spool_samples: 500_000,
         report_hosts: 1_000,
         report_hours: 24,
         report_repeats: 5,
@@ -69,6 +73,7 @@ impl Sizes {
         replay_hosts: 3,
         replay_samples: 5_000,
         agent_samples: 2,
+        spool_samples: 5_000,
         report_hosts: 20,
         report_hours: 2,
         report_repeats: 1,
