@@ -129,7 +129,7 @@ fn the_ledger_shows_the_worst_spools_and_names_a_wrong_sum() {
     report.ledger = vec![
         v1::HostLedger { counts: Some(counts(0, 0, 1)), ..line.clone() },
         // A sample or two on their way are nothing to look at.
-        v1::HostLedger { counts: Some(counts(2, 0, 0)), host_name: "well".into(), ..line.clone() },
+        v1::HostLedger { counts: Some(counts(2, 0, 0)), host_name: "well".into(), ..line },
     ];
     let old = v1::HostLedger { closed_at: at("2026-11-22T15:00:00Z"), ..line };
     report.ledger.extend(vec![v1::HostLedger { counts: Some(counts(3, 1, 0)), ..old }; 12]);
