@@ -123,7 +123,9 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
     let forgets = |samples| Forgets { hosts: 5, samples: size.of(samples) };
     let outcome = match part {
         "agents" => {
-            agents::killed(agents::Kills { hosts: 20, each: size.of(50), seed }, &told).await?
+            let longest = Duration::from_secs(8);
+            let kills = agents::Kills { hosts: 20, each: size.of(50), longest, seed };
+            agents::killed(kills, &told).await?
         }
         "aggregators" => {
             let kills = aggregators::Kills { hosts: 40, kills: size.of(200), seed };

@@ -25,7 +25,9 @@ fn checked(outcome: Option<Outcome>) -> Result<()> {
 
 #[tokio::test]
 async fn agents_killed_at_any_moment_lose_and_double_nothing() -> Result<()> {
-    let outcome = agents::killed(agents::Kills { hosts: 4, each: 8, seed: 1 }, &quiet).await?;
+    let longest = Duration::from_secs(1);
+    let kills = agents::Kills { hosts: 4, each: 8, longest, seed: 1 };
+    let outcome = agents::killed(kills, &quiet).await?;
     assert_eq!(outcome.kills, 32);
     outcome.check()
 }
