@@ -83,18 +83,16 @@ pub async fn taking_turns(size: Kills, say: Say<'_>) -> Result<Outcome> {
     scene.start(&[proxies[0].address(), proxies[1].address()])?;
     scene.recovered(&url).await?;
     let mut sql = database.connect().await?;
+    let watch = database.connect().await?;
     let mut turn = 0;
     for kill in 1..=size.kills {
         let lock = sql.transaction().await?;
         lock.batch_execute("LOCK TABLE host_usage IN EXCLUSIVE MODE").await?;
-        // Agents find their way to the other one while the first still waits for its COMMIT.
-        let (here, there) = (&proxies[turn], &proxies[1 - turn]);
-        let before = there.connections();
+        // Agents find their way to the other one while the first still has their samples in hand.
+        let here = &proxies[turn];
+        writers_wait(&watch, 1).await;
         here.close();
-        wait_for("agents at the other aggregator", DEADLINE, || async {
-            (there.connections() > before).then_some(())
-        })
-        .await;
+        writers_wait(&watch, 2).await;
         lock.commit().await?;
         scene.recovered(&url).await?;
         aggregators[turn].process.kill().await;
@@ -109,4 +107,16 @@ pub async fn taking_turns(size: Kills, say: Say<'_>) -> Result<Outcome> {
         }
     }
     scene.settle(&url).await
+}
+
+/// Waits until this many aggregators want to write rows and may not.
+async fn writers_wait(sql: &Client, writers: i64) {
+    let waiting = "
+        SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE NOT l.granted AND a.datname = current_database()";
+    wait_for(format!("{writers} aggregators with rows in hand"), DEADLINE, || async {
+        let row = sql.query_one(waiting, &[]).await.ok()?;
+        (row.get::<_, i64>(0) >= writers).then_some(())
+    })
+    .await;
 }

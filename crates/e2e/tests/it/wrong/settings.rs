@@ -31,14 +31,14 @@ async fn the_aggregator_tells_all_wrong_settings_at_once() -> Result<()> {
 async fn the_agent_tells_all_wrong_settings_at_once() -> Result<()> {
     let files = Files::new()?;
     let file = files.path("agent.toml");
-    std::fs::write(&file, "intervall = 5\nqueue_records = 1\n")?;
+    std::fs::write(&file, "intervall = 5\nspool_max_bytes = 1\n")?;
     let mut command = files.agent()?;
     command.arg("--config").arg(&file).args(["--min-interval", "1ms"]);
     command.env("ROWCALL_ALIGN", "maybe").env_remove("ROWCALL_AGGREGATOR");
     let parts = [
         "5 problems",
         "unknown key \"intervall\"",
-        "agent.toml: queue_records: \"1\" is no number of records; write a whole number between 2",
+        "agent.toml: spool_max_bytes: \"1\" is too little; the least is 1MiB",
         "--min-interval: \"1ms\" is too short; the least is 10ms",
         "environment variable ROWCALL_ALIGN: \"maybe\" is neither true nor false",
         "aggregator is not set",
