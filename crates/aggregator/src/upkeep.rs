@@ -2,9 +2,11 @@
 //! dropped, and a schema that vanished made anew.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rowcall_core::clock::SharedClock;
+use rowcall_core::throttle::Throttle;
 use rowcall_store::{Kind, SchemaId, Settings, Store};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -35,6 +37,9 @@ pub(crate) struct Upkeep {
     pub(crate) settings: Settings,
     /// Whether the schema may be changed.
     pub(crate) migrate: bool,
+    pub(crate) clock: SharedClock,
+    /// For lines about a database that goes back again and again.
+    pub(crate) lines: Mutex<Throttle>,
     /// Told when the database is open.
     pub(crate) ready: watch::Sender<bool>,
 }
@@ -129,7 +134,11 @@ impl Upkeep {
         era.end();
         let streams = self.registry.end_all(End::Refill);
         self.meters.went_back();
-        warn!(streams, "{said}: all agents come back and send again what it lost");
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Behind a balancer over servers that differ, each new connection may find another past.
+        if let Some(held_back) = lines.happened(self.clock.monotonic()) {
+            warn!(streams, held_back, "{said}: all agents come back and send again what it lost");
+        }
     }
 
     async fn renew(

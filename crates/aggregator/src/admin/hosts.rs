@@ -101,6 +101,7 @@ impl Admin {
                 return Err(Status::invalid_argument("nothing to set and nothing to remove"));
             }
             let store = self.database.store()?;
+            let _turn = self.database.aside().await;
             let changed = store.label_host(&name, &set, &request.remove).await.map_err(failed)?;
             changed.map(host).ok_or_else(|| unknown(&name))
         }
@@ -117,7 +118,9 @@ impl Admin {
     ) -> Result<pb::Host, Status> {
         let result = async {
             let name = name(&request.host_name)?;
-            let changed = self.database.store()?.retire_host(&name).await.map_err(failed)?;
+            let store = self.database.store()?;
+            let _turn = self.database.aside().await;
+            let changed = store.retire_host(&name).await.map_err(failed)?;
             changed.map(host).ok_or_else(|| unknown(&name))
         }
         .await;

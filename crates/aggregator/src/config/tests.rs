@@ -250,10 +250,22 @@ fn the_dead_mans_url_is_kept_secret() {
     );
     assert!(!shown.contains("SECRET") && !format!("{config:?}").contains("SECRET"));
     let problems = load(LEAST, &[], &["--dead-man-url", url]).unwrap_err().to_string();
-    assert!(problems.contains("give it in the settings file or in ROWCALL_DEAD_MAN_URL"));
+    for part in [
+        "a secret in a flag is visible to every user of this machine",
+        "give it in the settings file or in ROWCALL_DEAD_MAN_URL",
+    ] {
+        assert!(problems.contains(part), "{problems}");
+    }
     assert!(!problems.contains("SECRET"), "{problems}");
-    for wrong in ["dead_man_url = 'htp://h/SECRET'", "dead_man_url = https://h/SECRET"] {
+    for (wrong, part) in [
+        ("dead_man_url = 'htp://h/SECRET'", "it must begin with https:// or http://"),
+        (
+            "dead_man_url = 'http://u:SECRET@h/'",
+            "expected a host, and no user or password before it",
+        ),
+        ("dead_man_url = https://h/SECRET", "settings, line 5: "),
+    ] {
         let problems = from_file_text(&format!("{LEAST}{wrong}\n")).unwrap_err().to_string();
-        assert!(!problems.contains("SECRET"), "{problems}");
+        assert!(problems.contains(part) && !problems.contains("SECRET"), "{problems}");
     }
 }

@@ -318,6 +318,8 @@ impl Server {
             meters,
             settings: settings.clone(),
             migrate: config.migrate,
+            clock: Arc::clone(&clock),
+            lines: Mutex::default(),
             ready,
         };
         let mut keeping = tasks.spawn(info_span!("database"), upkeep.run());

@@ -1,6 +1,8 @@
 //! A stream against a test that plays agent and writer, with time paused.
 
-use std::sync::{Arc, Mutex};
+mod log;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SystemClock;
@@ -25,7 +27,7 @@ use crate::connections::Visit;
 use crate::database::Database;
 use crate::farewells::Farewells;
 use crate::metrics::Meters;
-use crate::refusals::{Reason, Refusals};
+use crate::refusals::Refusals;
 use crate::registry::tests::newcomer;
 use crate::registry::{End, Registry};
 use crate::tasks::Tasks;
@@ -317,10 +319,6 @@ async fn a_second_hello_and_a_hole_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
     let (shared, _work) = shared();
-    let identity = Identity::from_uri("spiffe://d/agent/n");
-    let peer = PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity };
-    let visit = Visit::alone(Arc::new(peer));
-    let (agent, inbound) = mpsc::channel(1);
     let hello = pb::Hello {
         protocol_min: 1,
         protocol_max: 1,
@@ -331,48 +329,8 @@ async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
         next_sequence: 1,
         ..Default::default()
     };
-    let frame = Some(pb::stream_request::Frame::Hello(hello));
-    agent.send(Ok(pb::StreamRequest { frame })).await.unwrap();
-    let (outbound, mut responses) = mpsc::channel(OUTBOUND);
-    let name = HostName::parse("n").unwrap();
-    run(shared, visit, name, ReceiverStream::new(inbound), outbound).await;
-    let status = responses.recv().await.unwrap().unwrap_err();
+    let status = says(&shared, hello).await;
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "not connected yet"));
-}
-
-/// What is logged while the value lives, on this thread.
-struct Log {
-    lines: Arc<Mutex<Vec<u8>>>,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-impl Log {
-    fn start() -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let writer = Arc::clone(&lines);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || Line(Arc::clone(&writer)))
-            .finish();
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
-    }
-}
-
-struct Line(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// One stream of host "n" that says this and ends; what it is answered.
@@ -386,32 +344,4 @@ async fn says(shared: &Arc<Shared>, hello: pb::Hello) -> Status {
     let name = HostName::parse("n").unwrap();
     run(Arc::clone(shared), visit, name, ReceiverStream::new(inbound), outbound).await;
     responses.recv().await.unwrap().unwrap_err()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_thousand_refusals_are_one_line_and_a_name_cannot_forge_another() {
-    let log = Log::start();
-    let (shared, _work) = shared();
-    let forged = "n\n2026-01-01T00:00:00Z INFO rowcall: all is well\u{1b}[31m\u{202e}";
-    let hello = pb::Hello {
-        protocol_min: 1,
-        protocol_max: 1,
-        host_name: forged.into(),
-        agent_version: forged.into(),
-        run_id: 1,
-        spool_epoch: 1,
-        oldest_sequence: 1,
-        next_sequence: 1,
-        ..Default::default()
-    };
-    for _ in 0..1_000 {
-        let status = says(&shared, hello.clone()).await;
-        assert!(status.message().contains("host name contains '\\n'"), "{status}");
-    }
-    assert_eq!(shared.refusals.of(Reason::BadHello), 1_000);
-    let text = log.text();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("stream refused") && text.contains("reason=\"bad_hello\""), "{text}");
-    let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-    assert!(!text.contains(harmful) && !text.contains("all is well"), "{text}");
 }

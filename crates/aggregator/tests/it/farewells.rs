@@ -79,3 +79,43 @@ async fn a_restart_and_an_upgrade_are_told_apart() {
     let how: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(how, ["first", "restart", "upgrade", "reboot"]);
 }
+
+#[tokio::test]
+async fn a_goodbye_that_still_waits_is_told_when_the_aggregator_stops_itself() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (agent, _) = rig.connected("node1", 11).await;
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE rowcall.run IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    agent.bye(pb::ByeReason::Stopped).await;
+    until(
+        &database,
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted \
+         AND relation = 'rowcall.run'::regclass",
+    )
+    .await;
+    let stopping = tokio::spawn(rig.stop());
+    // The try that stood before the lock is given up, and the last one is made.
+    lock.rollback().await.unwrap();
+    assert_eq!(stopping.await.unwrap().unwrap(), rowcall_aggregator::Stopped::InOrder);
+    let ended = "SELECT count(*) FROM rowcall.run WHERE run = 11 AND ended_at IS NOT NULL";
+    assert_eq!(count(&database, ended).await, 1);
+    drop(agent);
+}
+
+#[tokio::test]
+async fn a_goodbye_that_cannot_be_told_at_the_end_holds_no_stop_up() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (agent, _) = rig.connected("node1", 11).await;
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE rowcall.run IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    agent.bye(pb::ByeReason::Stopped).await;
+    rig.metrics_until("the goodbye to wait", |text| text.contains("farewells_waiting 1\n")).await;
+    assert_eq!(rig.stop().await.unwrap(), rowcall_aggregator::Stopped::InOrder);
+    lock.rollback().await.unwrap();
+    let stopped = "SELECT count(*) FROM rowcall.aggregator_span WHERE stopped AND run <> 0";
+    assert_eq!(count(&database, stopped).await, 1, "that is told all the same");
+}

@@ -189,7 +189,7 @@ async fn a_server_with_no_connection_left_is_waited_for_and_ingest_keeps_those_t
         idle.push(client);
     }
     let rig = Rig::start_with(&url, |config| config.pool_wait = Duration::from_millis(300)).await;
-    let says = |status: &pb::StatusResponse| status.database_error.contains("53300");
+    let says = |status: &pb::StatusResponse| status.database_error.contains("SQLSTATE 53300");
     status_until(&rig, "the reason", says).await;
     // Some go: it comes up. Then all are taken again.
     idle.truncate(5);

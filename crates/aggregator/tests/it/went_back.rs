@@ -27,10 +27,14 @@ impl Restorable {
         self.server.as_ref().unwrap().url("mine")
     }
 
-    /// Stops the server, has its files in its hands, starts it again.
-    async fn with_files(&mut self, work: impl FnOnce(&Path, PathBuf) + Send + 'static) {
+    /// Stops the server, has its files and a backup's place in its hands, starts it again.
+    async fn with_files(
+        &mut self,
+        backup: &str,
+        work: impl FnOnce(&Path, PathBuf) + Send + 'static,
+    ) {
         let mut server = self.server.take().unwrap();
-        let backup = self.backup.path().join("copy");
+        let backup = self.backup.path().join(backup);
         let work = move || {
             server.stop(Shutdown::Immediate).unwrap();
             work(server.data_dir(), backup);
@@ -40,12 +44,12 @@ impl Restorable {
         self.server = Some(tokio::task::spawn_blocking(work).await.unwrap());
     }
 
-    async fn back_up(&mut self) {
-        self.with_files(|data, backup| copy(data, &backup)).await;
+    async fn back_up(&mut self, name: &str) {
+        self.with_files(name, |data, backup| copy(data, &backup)).await;
     }
 
-    async fn restore(&mut self) {
-        self.with_files(|data, backup| {
+    async fn restore(&mut self, name: &str) {
+        self.with_files(name, |data, backup| {
             std::fs::remove_dir_all(data).unwrap();
             copy(&backup, data);
         })
@@ -104,12 +108,12 @@ async fn a_restored_backup_is_refilled_by_every_agent_whether_it_sends_or_not() 
         agent.samples(1..=5).await;
         agent.acknowledged(5).await;
     }
-    postgres.back_up().await;
+    postgres.back_up("before").await;
     for agent in [&mut busy, &mut idle] {
         agent.samples(6..=9).await;
         agent.acknowledged(9).await;
     }
-    postgres.restore().await;
+    postgres.restore("before").await;
     // Nobody sends anything: the regular look finds it.
     for agent in [&mut busy, &mut idle, &mut fresh] {
         let (reason, within_ms) = drained(agent).await;
@@ -131,18 +135,15 @@ async fn a_restored_backup_is_refilled_by_every_agent_whether_it_sends_or_not() 
 #[tokio::test]
 async fn numbers_that_a_restored_database_gave_to_others_are_never_used_for_those_of_before() {
     let mut postgres = Restorable::start().await;
-    let rig = Rig::start_with(&postgres.url(), |_| {}).await;
-    assert!(rig.handle.clone().ready().await);
-    postgres.back_up().await;
-    // Registered after the backup, so that its number is free once more.
-    let (mut one, first) = back(&rig, "node1", 1).await;
-    one.samples(1..=3).await;
-    one.acknowledged(3).await;
-    // Another aggregator is faster, and its host gets the number, with a higher mark.
-    postgres.restore().await;
-    let sql = connect(&postgres.url()).await.unwrap();
-    let other = Rig::start_with(&postgres.url(), |_| {}).await;
-    assert!(other.handle.clone().ready().await);
+    let start = async |url: &str| {
+        let rig = Rig::start_with(url, |_| {}).await;
+        assert!(rig.handle.clone().ready().await);
+        rig
+    };
+    start(&postgres.url()).await.stop().await.unwrap();
+    postgres.back_up("empty").await;
+    // A history in which node2 has the first number, and a high mark.
+    let other = start(&postgres.url()).await;
     let mut two = other.agent("node2").await;
     two.hello(pb::Hello { spool_epoch: 8, ..hello("node2", 1) }).await;
     let second = two.welcome().await;
@@ -151,15 +152,36 @@ async fn numbers_that_a_restored_database_gave_to_others_are_never_used_for_thos
         (postgres.number("SELECT count(*) FROM host_usage").await == 50).then_some(())
     })
     .await;
-    assert_eq!(second.host_id, first.host_id, "the number of one host is now another's");
-    // What is on its way with the number of before is nobody's; the stream ends.
+    drop(two);
+    other.stop().await.unwrap();
+    postgres.back_up("of node2").await;
+    // And one in which node1 has it.
+    postgres.restore("empty").await;
+    let rig = start(&postgres.url()).await;
+    let (mut one, first) = back(&rig, "node1", 1).await;
+    assert_eq!(second.host_id, first.host_id, "the number of one host is another's");
+    one.samples(1..=3).await;
+    one.acknowledged(3).await;
+    // What is on its way when the other history is put in place is nobody's: it is not committed.
+    let mut locker = connect(&postgres.url()).await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE host_usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
     one.samples(4..=6).await;
+    wait_for("the writer to stand before the lock", PATIENCE, || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted \
+                       AND relation = 'host_usage'::regclass";
+        (postgres.number(waiting).await > 0).then_some(())
+    })
+    .await;
+    postgres.restore("of node2").await;
+    drop(lock);
     drained(&mut one).await;
     let (mut one, welcome) = back(&rig, "node1", 7).await;
     assert_ne!(welcome.host_id, first.host_id);
     assert_eq!(welcome.mark, None);
     one.samples(1..=6).await;
     one.acknowledged(6).await;
+    let sql = connect(&postgres.url()).await.unwrap();
     let rows = sql
         .query(
             "SELECT hostname::text, count(*) FROM host_usage JOIN host_info ON id = host_id \
@@ -170,9 +192,7 @@ async fn numbers_that_a_restored_database_gave_to_others_are_never_used_for_thos
         .unwrap();
     let rows: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(rows, [("node1".to_owned(), 6), ("node2".to_owned(), 50)]);
-    for rig in [rig, other] {
-        rig.stop().await.unwrap();
-    }
+    rig.stop().await.unwrap();
 }
 
 #[tokio::test]
