@@ -60,6 +60,9 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 /// Nor call them back sooner: once in a second on average.
 const SHORTEST_DRAIN: Duration = Duration::from_secs(2);
 
+/// Streams that work and break within this time are not opened anew at once.
+const OFTEN: Duration = Duration::from_secs(10);
+
 /// What the link works with.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -82,6 +85,10 @@ pub(crate) struct Link {
 pub(crate) struct Course {
     /// A new epoch was begun since the last acknowledgement.
     renewed: bool,
+    /// Something was acknowledged since the last failure.
+    worked: bool,
+    /// When a stream that worked failed last.
+    broke: Option<Instant>,
     refill: Option<Refill>,
     journal: Journal,
 }
@@ -158,9 +165,16 @@ impl Link {
     }
 
     fn wait_until_turn(&mut self, now: Instant, rest: Option<Duration>) -> Duration {
+        let before = self.course.broke;
+        let worked = std::mem::take(&mut self.course.worked);
+        if worked {
+            self.course.broke = Some(now);
+        }
+        let breaks_often =
+            worked && before.is_some_and(|at| now.saturating_duration_since(at) < OFTEN);
         match self.turns.failed(now, rest) {
-            When::AtOnce => Duration::ZERO,
-            When::AfterBackoff => self.backoff.next(random::share()),
+            When::AtOnce if !breaks_often => Duration::ZERO,
+            When::AtOnce | When::AfterBackoff => self.backoff.next(random::share()),
             When::After(wait) => wait,
         }
     }
@@ -172,6 +186,7 @@ impl Link {
             self.backoff.reset();
         }
         self.turns.works();
+        self.course.worked = true;
         self.course.renewed = false;
     }
 

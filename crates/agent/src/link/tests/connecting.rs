@@ -154,6 +154,25 @@ async fn an_aggregator_that_stops_is_left_for_another_one_and_one_that_refills_i
     agent.stopped().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_aggregators_that_both_break_again_and_again_make_no_busy_loop() {
+    let peer = Peer::start().await;
+    let config = with_both(&peer, &peer);
+    let (mut link, _folder) = link(config).await;
+    link.backoff = Backoff::new(Duration::from_secs(1), LONG).unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..50 {
+        link.progressed();
+        waits.push(link.wait_after(End::Failed("it broke".into())).await);
+    }
+    assert_eq!(waits[0], Duration::ZERO, "the other one at once");
+    // The mean of 49 is half a second; half of that is 6 standard deviations away.
+    assert!(waits.iter().sum::<Duration>() >= Duration::from_secs(12), "{waits:?}");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    link.progressed();
+    assert_eq!(link.wait_after(End::Failed("it broke".into())).await, Duration::ZERO);
+}
+
 fn drain(within: Duration) -> End {
     End::Drained { within, leaves: false }
 }

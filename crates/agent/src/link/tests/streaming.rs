@@ -2,6 +2,7 @@
 
 use rowcall_core::clock::TestClock;
 use rowcall_core::id::UnixMicros;
+use rowcall_core::record::{Gap, GapCause, GapState};
 
 use super::super::stream::beat_every;
 use super::*;
@@ -113,8 +114,18 @@ async fn what_the_spool_no_longer_holds_is_told_with_its_ticks() {
     let mut peer = Peer::start().await;
     let (link, folder) = link(peer.config()).await;
     let spool = link.queue.spool.clone();
+    fill(&link.queue, 1..=150);
+    let missed = Gap {
+        through: Sequence::FIRST,
+        ticks: 10,
+        state: GapState::Missed,
+        cause: GapCause::Off,
+        from: at(150),
+        to: at(151),
+    };
+    spool.append(at(151), SystemClock.since_boot(), Body::Gap(missed));
     // More than fits, and all of it acknowledged: the oldest go without a word.
-    let mut next = 1;
+    let mut next = 152;
     while spool.oldest() == Sequence::FIRST {
         fill(&link.queue, next..=next + 999);
         next += 1000;
@@ -131,8 +142,9 @@ async fn what_the_spool_no_longer_holds_is_told_with_its_ticks() {
     assert_eq!(sequences(&batch)[..2], [101, oldest]);
     let Some(pb::record::Body::Gap(gap)) = &batch.records[0].body else { panic!("no gap") };
     assert_eq!((gap.through_sequence, gap.state()), (oldest - 1, pb::GapState::Forgotten));
-    assert_eq!((gap.ticks, batch.records[0].due_ticks), (oldest - 101, oldest - 1));
-    assert_eq!(batch.records[1].due_ticks, oldest);
+    // One of those records stood for ten ticks.
+    assert_eq!((gap.ticks, batch.records[0].due_ticks), (oldest - 101 + 9, oldest - 1 + 9));
+    assert_eq!(batch.records[1].due_ticks, oldest + 9);
     agent.stopped().await;
 }
 
