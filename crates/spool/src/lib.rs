@@ -8,6 +8,7 @@
 
 mod bytes;
 mod disk;
+mod drops;
 mod error;
 mod format;
 mod hole;

@@ -8,10 +8,7 @@ use rowcall_core::record::GapCause;
 use crate::bytes::Put;
 use crate::disk::File;
 use crate::format::{HEADER_BYTES, Head, Kind, SegmentHeader, encode_record, record_bytes};
-use crate::hole::{Dropped, Hole};
-use crate::positions::Positions;
-use crate::record::Lost;
-use crate::scan::{Scanner, offset};
+use crate::scan::offset;
 use crate::segment::{NEXT, Segment, name};
 use crate::writer::{Writer, is_full};
 
@@ -143,7 +140,11 @@ impl Writer {
     }
 
     /// Makes the file that waits the newest segment.
-    fn begin_segment(&mut self, first: u64, due: i64) -> io::Result<(Arc<dyn File>, Segment)> {
+    pub(crate) fn begin_segment(
+        &mut self,
+        first: u64,
+        due: i64,
+    ) -> io::Result<(Arc<dyn File>, Segment)> {
         let file = match self.spare.take() {
             Some(file) => file,
             None => self.make_spare(true)?,
@@ -247,196 +248,6 @@ impl Writer {
         tracing::warn!("the spool's files are gone; the folder is made anew");
         self.disk.restore()?;
         self.store_positions(true)
-    }
-
-    /// Drops what is over the limits of bytes and age.
-    pub(crate) fn keep_limits(&mut self) -> io::Result<()> {
-        if !self.leftover.is_empty() {
-            self.store_positions(true)?;
-            for name in std::mem::take(&mut self.leftover) {
-                self.disk.remove(&name)?;
-            }
-        }
-        loop {
-            let cause = {
-                let state = self.shared.lock();
-                let spare = if self.spare.is_none() { self.limits.segment_bytes } else { 0 };
-                let now = u64::try_from(self.clock.since_boot().as_micros()).unwrap_or(u64::MAX);
-                let now = state.stamp(now);
-                let is_only = state.segments.len() == 1;
-                let is_old = state.segments.front().is_some_and(|oldest| match oldest.newest {
-                    Some(newest) => now.saturating_sub(newest.stamp) > self.limits.age_us,
-                    None => !is_only,
-                });
-                if !is_only && state.size_bytes() + spare > self.limits.bytes {
-                    GapCause::Size
-                } else if is_old {
-                    GapCause::Age
-                } else {
-                    return Ok(());
-                }
-            };
-            if self.shared.lock().segments.len() == 1 {
-                let (first, due) = self.shared.lock().tail_start();
-                self.begin_segment(first, due).map(drop)?;
-            }
-            match self.drop_oldest(cause)? {
-                Some(oldest) => self.disk.remove(&oldest.name())?,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Drops the oldest segment, if it is not the only one: its file is the caller's. What of it
-    /// was not acknowledged is in the gap in front before the file goes.
-    fn drop_oldest(&mut self, cause: GapCause) -> io::Result<Option<Segment>> {
-        let (oldest, next, positions) = {
-            let state = self.shared.lock();
-            let (Some(oldest), Some(next)) = (state.segments.front(), state.segments.get(1)) else {
-                return Ok(None);
-            };
-            (oldest.clone(), (next.first, next.due_before), state.positions.clone())
-        };
-        let gone = self.what_goes(&positions, &oldest, next, cause);
-        {
-            let mut state = self.shared.lock();
-            let acknowledged = state.positions.acknowledged;
-            let positions = &mut state.positions;
-            positions.floor = next.0;
-            positions.floor_due = next.1;
-            positions.hole = gone.hole.and_then(|hole| hole.after(acknowledged));
-            positions.dropped += gone.dropped;
-            positions.damaged_gone += gone.damaged;
-            state.segments.pop_front();
-            state.drops += 1;
-        }
-        self.hold_back_again();
-        self.leftover.push(oldest.name());
-        self.store_positions(true)?;
-        self.leftover.clear();
-        Ok(Some(oldest))
-    }
-
-    /// What waited for a clock is dropped: finds the next record that does.
-    fn hold_back_again(&self) {
-        let (floor, segments) = {
-            let state = self.shared.lock();
-            let floor = state.positions.floor;
-            if state.held_back.is_none_or(|held| held >= floor) {
-                return;
-            }
-            (floor, state.segments.iter().cloned().collect::<Vec<_>>())
-        };
-        let on_disk = segments.iter().find_map(|segment| {
-            let file = self.disk.open(&segment.name()).ok()?;
-            let mut scanner = Scanner::whole(file.as_ref(), segment.salt?, segment.data_end);
-            let mut least = floor.max(segment.first);
-            while let Some(found) = scanner.next(least) {
-                if self.shared.lock().waits_for_clock(&found.head) {
-                    return Some(found.head.number);
-                }
-                least = found.head.through().saturating_add(1);
-            }
-            None
-        });
-        let mut state = self.shared.lock();
-        let in_memory = state.tail.iter().find(|pending| state.waits_for_clock(&pending.head));
-        let in_memory = in_memory.map(|pending| pending.head.number);
-        if state.held_back.is_some() {
-            state.held_back = on_disk.or(in_memory);
-        }
-    }
-
-    fn what_goes(
-        &self,
-        positions: &Positions,
-        oldest: &Segment,
-        (next, next_due): (u64, i64),
-        cause: GapCause,
-    ) -> Gone {
-        let acknowledged = positions.acknowledged;
-        let mut gone = Gone {
-            hole: positions.hole.clone(),
-            dropped: next.saturating_sub(positions.floor.max(acknowledged + 1)),
-            damaged: 0,
-        };
-        let mut last = positions.floor - 1;
-        let mut due = positions.floor_due;
-        let mut before = None;
-        let file = self.disk.open(&oldest.name()).ok();
-        let mut scanner = file
-            .as_deref()
-            .zip(oldest.salt)
-            .map(|(file, salt)| Scanner::whole(file, salt, oldest.data_end));
-        loop {
-            let found = scanner.as_mut().and_then(|scanner| scanner.next(last + 1));
-            let found = found.filter(|found| found.head.number < next);
-            let (number, due_before) = found
-                .map_or((next, next_due), |found| (found.head.number, found.head.due_before()));
-            if number > last + 1 {
-                let time = |head: &Head| positions.time(head.time, head.boot, head.since_boot).0;
-                let lost = Lost {
-                    first: last + 1,
-                    through: number - 1,
-                    due_before: due,
-                    due_through: due_before,
-                    before: before.as_ref().map(time),
-                    after: found.as_ref().map(|found| time(&found.head)),
-                };
-                gone.damaged += number - (last + 1).max(positions.base + 1).min(number);
-                gone.lose(&lost, positions, cause);
-            }
-            let Some(found) = found else { return gone };
-            let payload = scanner.as_ref().map_or(&[][..], Scanner::payload);
-            gone.take(&found.head, payload, positions, cause);
-            last = found.head.through();
-            due = found.head.due;
-            before = Some(found.head);
-        }
-    }
-}
-
-/// What goes with a segment.
-struct Gone {
-    hole: Option<Hole>,
-    dropped: u64,
-    damaged: u64,
-}
-
-impl Gone {
-    fn lose(&mut self, lost: &Lost, positions: &Positions, cause: GapCause) {
-        let first = lost.first.max(positions.acknowledged + 1);
-        if first > lost.through {
-            return;
-        }
-        let due_before = lost.due_at(first - 1);
-        let gap = lost.gap(positions, first);
-        let dropped = Dropped {
-            first,
-            through: lost.through,
-            due_before,
-            ticks: lost.due_through.saturating_sub(due_before),
-            from: gap.time,
-            to: lost.after.unwrap_or(gap.time),
-            time: gap.time,
-        };
-        Hole::grow(&mut self.hole, &dropped, cause);
-    }
-
-    fn take(&mut self, head: &Head, payload: &[u8], positions: &Positions, cause: GapCause) {
-        if head.through() <= positions.acknowledged {
-            return;
-        }
-        if head.kind == Kind::Hole {
-            let hole = Hole::decode(&mut crate::bytes::Take(payload));
-            if let Some(hole) = hole.and_then(|hole| hole.after(positions.acknowledged)) {
-                // Counted when it was dropped first.
-                self.dropped = self.dropped.saturating_sub(hole.through + 1 - hole.first);
-                Hole::join(&mut self.hole, hole);
-            }
-            return;
-        }
-        Hole::grow(&mut self.hole, &crate::record::dropped(positions, head, payload), cause);
     }
 }
 

@@ -236,7 +236,8 @@ impl Spool {
     pub fn flush(&self, wait: Duration) -> bool {
         let target = self.0.shared.lock().next;
         self.0.round(wait);
-        self.0.shared.lock().tail_start().0 >= target
+        let state = self.0.shared.lock();
+        state.tail_start().0 >= target && !state.positions_urgent
     }
 
     /// Flushes, stores the positions and stops the thread, within `wait`. What is appended

@@ -38,6 +38,16 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn ended(&self, gone: bool) {
+        let mut state = self.lock();
+        state.orders.ended = state.orders.begun;
+        state.orders.gone = gone;
+        drop(state);
+        self.round.notify_all();
+    }
+}
+
 /// How much it may hold, and in which pieces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -75,21 +85,20 @@ impl Writer {
             if stop {
                 self.last_round();
             }
-            let more = {
-                let mut state = self.shared.lock();
-                state.orders.ended = state.orders.begun;
-                state.orders.gone = stop;
-                state.end() > before
-            };
+            let more = self.shared.lock().end() > before;
             if more {
                 let callbacks =
                     self.shared.callbacks.lock().unwrap_or_else(PoisonError::into_inner);
                 callbacks.iter().for_each(|callback| callback());
             }
-            self.shared.round.notify_all();
             if stop {
+                // The lock is free before anybody hears of it.
+                let shared = Arc::clone(&self.shared);
+                drop(self);
+                shared.ended(true);
                 return;
             }
+            self.shared.ended(false);
         }
     }
 
@@ -145,9 +154,13 @@ impl Writer {
     }
 
     fn work(&mut self) -> io::Result<()> {
-        let urgent = std::mem::take(&mut self.shared.lock().positions_urgent);
-        // Without them what follows is still better done than not.
-        let positions = if urgent { self.store_positions(true) } else { Ok(()) };
+        let urgent = self.shared.lock().positions_urgent;
+        // Without them what follows is still better done than not. A file that failed is made anew.
+        let positions = if urgent {
+            self.store_positions(true).or_else(|_| self.store_positions(true))
+        } else {
+            Ok(())
+        };
         self.let_go();
         self.write_tail()?;
         self.keep_limits()?;
@@ -194,6 +207,7 @@ impl Writer {
         let positions = {
             let mut state = self.shared.lock();
             state.positions_changed = false;
+            state.positions_urgent &= !sync;
             let since_boot = u64::try_from(self.clock.since_boot().as_micros()).unwrap_or(u64::MAX);
             state.positions.moment =
                 Moment { stamp: state.stamp(since_boot), since_boot, wall: self.clock.wall().0 };

@@ -1,4 +1,8 @@
 //! The spool on real filesystems.
 
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
+mod mounts;
+#[cfg(test)]
 mod real;

@@ -1,4 +1,4 @@
-//! On the real filesystem.
+//! On the real filesystem, whatever it is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,16 +8,20 @@ use rowcall_core::clock::TestClock;
 use rowcall_core::id::{Epoch, Sequence, UnixMicros};
 use rowcall_core::record::{Body, EpochOrigin, Record, Sample};
 use rowcall_core::session::agent::Holdings as _;
-use rowcall_spool::{OpenError, Opened, Settings, Spool};
+use rowcall_spool::{InspectError, OpenError, Opened, Settings, Spool, check, inspect};
 
 const START: UnixMicros = UnixMicros(1_800_000_000_000_000);
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn clock() -> Arc<TestClock> {
+pub(super) fn clock() -> Arc<TestClock> {
     Arc::new(TestClock::at(START))
 }
 
-fn settings(dir: &Path) -> Settings {
+pub(super) fn epoch(number: u64) -> Epoch {
+    Epoch::new(number).unwrap()
+}
+
+pub(super) fn settings(dir: &Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
         max_bytes: 1024 * 1024,
@@ -25,16 +29,16 @@ fn settings(dir: &Path) -> Settings {
     }
 }
 
-fn open(dir: &Path, clock: &Arc<TestClock>) -> (Spool, Opened) {
+pub(super) fn open(dir: &Path, clock: &Arc<TestClock>) -> (Spool, Opened) {
     let clock: Arc<TestClock> = Arc::clone(clock);
     Spool::open(settings(dir), clock, "boot", Epoch::from_random(14)).unwrap()
 }
 
-fn sample(free: i64) -> Body {
+pub(super) fn sample(free: i64) -> Body {
     Body::Sample(Sample { memory_free_kib: Some(free), ..Sample::default() })
 }
 
-fn append(spool: &Spool, clock: &TestClock, body: Body) -> Sequence {
+pub(super) fn append(spool: &Spool, clock: &TestClock, body: Body) -> Sequence {
     use rowcall_core::clock::Clock as _;
     clock.advance(Duration::from_secs(60));
     spool.append(clock.wall(), clock.since_boot(), body)
@@ -91,4 +95,89 @@ fn a_second_process_is_told_who_has_it() {
     assert!(matches!(error, OpenError::InUse { pid: Some(_), .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     drop(spool);
+}
+
+#[test]
+fn a_path_that_is_no_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    for place in [file.clone(), file.join("below")] {
+        let error = Spool::open(settings(&place), clock(), "boot", epoch(2)).unwrap_err();
+        assert!(matches!(error, OpenError::NotAFolder { .. }), "{error:?}");
+        assert!(matches!(check(&place).unwrap_err(), OpenError::NotAFolder { .. }));
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "text");
+}
+
+#[test]
+fn root_does_not_write_into_the_folder_of_another_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("spool");
+    std::fs::create_dir(&place).unwrap();
+    if std::os::unix::fs::chown(&place, Some(12_345), None).is_err() {
+        println!("SKIPPED: chown is not permitted here");
+        return;
+    }
+    let error = Spool::open(settings(&place), clock(), "boot", epoch(2)).unwrap_err();
+    assert!(matches!(error, OpenError::OtherOwner { owner: 12_345, .. }), "{error:?}");
+    assert!(error.to_string().contains("belongs to user 12345"), "{error}");
+    assert!(matches!(check(&place).unwrap_err(), OpenError::OtherOwner { .. }));
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing is made");
+}
+
+#[test]
+fn a_folder_deleted_while_running_is_made_anew_and_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("spool");
+    let clock = clock();
+    let (spool, _) = open(&place, &clock);
+    for free in 1..=10 {
+        append(&spool, &clock, sample(free));
+    }
+    assert!(spool.flush(PATIENCE));
+    std::fs::remove_dir_all(&place).unwrap();
+    append(&spool, &clock, sample(11));
+    assert!(spool.flush(PATIENCE));
+    let error = Spool::open(settings(&place), Arc::<TestClock>::clone(&clock), "boot", epoch(2))
+        .unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error:?}");
+    assert!(spool.close(PATIENCE));
+    drop(spool);
+    let (spool, opened) = open(&place, &clock);
+    assert_eq!((opened.damaged_records, spool.epoch()), (10, Epoch::from_random(14)));
+    let records = spool.read_from(Sequence::FIRST, usize::MAX);
+    assert_eq!((records.len(), records[1].due_ticks), (2, 11));
+}
+
+#[test]
+fn it_can_be_looked_at_while_it_runs_and_when_it_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("spool");
+    assert!(matches!(inspect(&place).unwrap_err(), InspectError::Missing { .. }));
+    check(&place).unwrap();
+    assert!(!place.exists(), "checking makes nothing");
+    let clock = clock();
+    let (spool, _) = open(&place, &clock);
+    for free in 1..=10 {
+        append(&spool, &clock, sample(free));
+    }
+    spool.release(Sequence::FIRST);
+    assert!(spool.flush(PATIENCE));
+    spool.release(Sequence::new(4).unwrap());
+    assert!(spool.flush(PATIENCE));
+    let seen = inspect(&place).unwrap();
+    assert_eq!(seen.held_by, Some(std::process::id()));
+    let status = spool.status();
+    assert_eq!((seen.status.epoch, seen.status.next), (status.epoch, status.next));
+    assert_eq!(
+        (seen.status.oldest, seen.status.acknowledged),
+        (status.oldest, status.acknowledged)
+    );
+    assert_eq!((seen.status.unacknowledged_records, seen.status.due_ticks), (6, 10));
+    assert!(matches!(check(&place).unwrap_err(), OpenError::InUse { .. }));
+    assert!(spool.close(PATIENCE));
+    drop(spool);
+    assert_eq!(inspect(&place).unwrap().held_by, None);
+    check(&place).unwrap();
 }
