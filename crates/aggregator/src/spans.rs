@@ -26,6 +26,9 @@ const AFTER_COMMIT: Duration = Duration::from_secs(5);
 /// After a failure the next try is no sooner than this.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Tries to say at the end that it is on purpose.
+const CLOSING_TRIES: u32 = 3;
+
 /// What keeps the span.
 #[derive(Debug)]
 pub(crate) struct Spans {
@@ -85,13 +88,17 @@ impl Spans {
 
     /// Says that the process ends on purpose, within `limit`.
     pub(crate) async fn close(&self, limit: Duration) {
-        let said = match timeout(limit, self.beat(true)).await {
-            Ok(said) => said.map_err(|error| error.to_string()),
-            Err(_) => Err("the deadline came first".to_owned()),
-        };
-        if let Err(error) = said {
-            warn!(error, "not recorded that this aggregator stopped on purpose");
+        let mut error = "the deadline came first".to_owned();
+        // The connection may be one on which work that was cut off still stands before a lock;
+        // given back, another one is next.
+        for _ in 0..CLOSING_TRIES {
+            match timeout(limit / CLOSING_TRIES, self.beat(true)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(said)) => error = said.to_string(),
+                Err(_) => {}
+            }
         }
+        warn!(error, "not recorded that this aggregator stopped on purpose");
     }
 
     async fn beat(&self, stopping: bool) -> Result<(), rowcall_store::Error> {

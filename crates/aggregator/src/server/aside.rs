@@ -18,7 +18,7 @@ use crate::telemetry::writer::Counters;
 use crate::{clocks, deadman};
 
 /// Longest that the database is told at the end that the process stops, and which agents did.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// What it needs.
 #[derive(Debug)]
@@ -77,13 +77,14 @@ impl Aside {
 
     /// The last words to the database, once all that was started has ended.
     pub(super) async fn last(&self, limit: Duration) {
-        self.farewells.last(limit / 2).await;
-        self.spans.close(limit / 2).await;
+        // First what is quick, and tells a stop from a crash.
+        self.spans.close(limit * 3 / 4).await;
+        self.farewells.last(limit / 4).await;
     }
 }
 
 /// The part of a stop's deadline that the last words have to themselves, so that a stream that
 /// does not end cannot take it.
 pub(super) fn last_word(deadline: Duration) -> Duration {
-    (deadline / 10).min(LAST_WORD)
+    (deadline / 4).min(LAST_WORD)
 }
