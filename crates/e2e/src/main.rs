@@ -128,7 +128,7 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
             agents::killed(kills, &told).await?
         }
         "aggregators" => {
-            let kills = aggregators::Kills { hosts: 40, kills: size.of(200), seed };
+            let kills = aggregators::Kills { hosts: 25, kills: size.of(200), seed };
             aggregators::killed(kills, &told).await?
         }
         "turns" => {
@@ -136,7 +136,7 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
             aggregators::taking_turns(kills, &told).await?
         }
         "crashes" => databases::crashed(crashes(50), Commits::Durable, &told).await?,
-        "control" => databases::crashed(crashes(5), Commits::Lazy, &told).await?,
+        "control" => databases::crashed(crashes(3), Commits::Lazy, &told).await?,
         "failover" => databases::failed_over(forgets(1_200), &told).await?,
         "restore" => databases::restored(forgets(3_600), &told).await?,
         "dropped" => databases::made_again(forgets(1_200), &told).await?,
