@@ -8,9 +8,10 @@ use rowcall_e2e::faults::databases::{Commits, Crashes, Forgets};
 use rowcall_e2e::faults::links::Lasts;
 use rowcall_e2e::faults::spools::FullDisk;
 use rowcall_e2e::faults::{agents, aggregators, databases, limits, links, spools};
+use rowcall_e2e::oracle::Verdict;
 use rowcall_e2e::scene::{Outcome, Scene};
 use rowcall_e2e::stack::{Aggregator, TRUST_DOMAIN, serve};
-use rowcall_testkit::database::connect;
+use rowcall_testkit::database::{Database, connect};
 use rowcall_testkit::server::OwnServer;
 
 fn quiet(_: &str) {}
@@ -57,6 +58,33 @@ async fn what_is_acknowledged_is_there_after_a_crash_of_the_database() -> Result
 async fn the_oracle_sees_what_is_lost_where_commits_are_not_durable() -> Result<()> {
     let crashes = Crashes { hosts: 3, rounds: 2, seed: 1 };
     databases::crashed(crashes, Commits::Lazy, &quiet).await?.check()
+}
+
+#[tokio::test]
+async fn the_oracle_sees_a_row_too_few_one_too_many_and_one_that_differs() -> Result<()> {
+    let mut scene = Scene::new(1, "10ms", &quiet)?;
+    let database = Database::create().await?;
+    let url = database.url();
+    let aggregator = scene.aggregator(&url).await?;
+    scene.start(&[aggregator.address])?;
+    scene.produced(20).await?;
+    scene.hosts[0].stop().await?;
+    Verdict::of(&mut scene.hosts, &url).await?.check()?;
+    let tamper = "
+        CREATE TEMP TABLE picked AS
+            SELECT row_number() OVER (ORDER BY \"timestamp\") AS n, * FROM host_usage;
+        DELETE FROM host_usage u USING picked p WHERE p.n = 3 AND p.\"timestamp\" = u.\"timestamp\";
+        UPDATE host_usage u SET memory_free = u.memory_free + 1 FROM picked p
+         WHERE p.n = 5 AND p.\"timestamp\" = u.\"timestamp\";
+        INSERT INTO host_usage (\"timestamp\", sequence, host_id, delay_s, epoch_id)
+            SELECT \"timestamp\" + interval '1 microsecond', sequence, host_id, delay_s, epoch_id
+              FROM picked WHERE n = 7;";
+    database.connect().await?.batch_execute(tamper).await?;
+    let found = Verdict::of_rows(&mut scene.hosts, &url).await?;
+    assert_eq!((found.lost.count, found.acknowledged_lost), (1, 1), "{found}");
+    assert_eq!((found.changed.count, found.doubled, found.invented.count), (1, 1, 1), "{found}");
+    found.check().unwrap_err();
+    Ok(())
 }
 
 #[tokio::test]
