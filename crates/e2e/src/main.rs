@@ -76,7 +76,8 @@ async fn main() -> Result<ExitCode> {
             Ok(None) => say(&format!("{part}: skipped, not permitted here (it takes root)")),
             Ok(Some(outcome)) => {
                 say(&format!("{part}: {outcome}, in {} s", part_begun.elapsed().as_secs()));
-                if outcome.check().is_err() {
+                if let Err(error) = outcome.check() {
+                    say(&format!("{part}: FAILED: {error:#}"));
                     failed.push(part);
                 }
                 all.add(outcome);

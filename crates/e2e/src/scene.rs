@@ -215,6 +215,8 @@ pub struct Outcome {
     pub recoveries: Vec<Duration>,
     /// What else was seen.
     pub notes: Vec<String>,
+    /// The fault leaves no room for all samples: some may be in a gap, counted.
+    pub may_give_up: bool,
 }
 
 impl Outcome {
@@ -223,6 +225,8 @@ impl Outcome {
     /// # Errors
     /// What is not.
     pub fn check(&self) -> Result<()> {
+        let all_stored = self.verdict.accounted == 0 || self.may_give_up;
+        ensure!(all_stored, "samples were given up or refused: {}", self.verdict);
         self.verdict.check()
     }
 

@@ -94,6 +94,13 @@ fn fill(folder: &Path, samples: u64) -> Result<Vec<(i64, said::Sample)>> {
             ..Sample::default()
         };
         let sequence = spool.append(time, Duration::from_secs(60), Body::Sample(sample.clone()));
+        // What is not written yet waits in memory, of which there is little.
+        if number % 500 == 499 {
+            ensure!(
+                spool.flush(Duration::from_secs(60)),
+                "500 samples were not written in a minute"
+            );
+        }
         known.push((
             time.0,
             said::Sample {

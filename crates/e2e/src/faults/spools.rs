@@ -85,6 +85,7 @@ pub async fn full_disk(size: FullDisk, say: Say<'_>) -> Result<Option<Outcome>> 
     let aggregator = scene.aggregator(&url).await?;
     let proxy = Proxy::to(aggregator.address).await?;
     let Some(disk) = SmallDisk::mount(&scene.hosts[0].spool, size.bytes)? else { return Ok(None) };
+    scene.outcome.may_give_up = true;
     // What cannot be written is kept in memory, and not said to be on disk.
     scene.hosts[0].keeps_in_memory = true;
     // Small segments: what is allocated ahead is soon used up.
