@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Result;
+use rowcall_e2e::faults::backlog::Backlog;
 use rowcall_e2e::faults::databases::{Commits, Crashes, Forgets};
 use rowcall_e2e::faults::links::Lasts;
 use rowcall_e2e::faults::spools::FullDisk;
-use rowcall_e2e::faults::{agents, aggregators, databases, limits, links, spools};
+use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, spools};
 use rowcall_e2e::oracle::Verdict;
 use rowcall_e2e::scene::{Outcome, Scene};
 use rowcall_e2e::stack::{Aggregator, TRUST_DOMAIN, serve};
@@ -105,6 +106,12 @@ async fn a_database_dropped_and_made_again_is_filled_again() -> Result<()> {
 #[tokio::test]
 async fn a_database_that_halts_and_goes_on_loses_and_doubles_nothing() -> Result<()> {
     databases::halted(3, Duration::from_secs(3), &quiet).await?.check()
+}
+
+#[tokio::test]
+async fn days_of_samples_replayed_while_the_database_halts_are_no_flood() -> Result<()> {
+    let backlog = Backlog { hosts: 3, samples: 2_000, halts: Duration::from_secs(2) };
+    backlog::replayed(backlog, &quiet).await?.check()
 }
 
 #[tokio::test]
