@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a test's own, to stop, kill, pause, copy and follow.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +10,8 @@ use rowcall_postgres::{Error, Options, ROLE, Server, Shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::database::test_options;
+use crate::database::{connect, test_options};
+use crate::poll::{DEADLINE, wait_for};
 
 /// The database that each such server begins with.
 pub const DATABASE: &str = "mine";
@@ -42,7 +43,7 @@ impl OwnServer {
     /// A streaming replica of this server as it is now; it follows until [`OwnServer::hold_behind`].
     ///
     /// # Errors
-    /// What `pg_basebackup` or the replica's start says.
+    /// What the backup or the replica's start says.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("rowcall-replica-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
@@ -51,20 +52,31 @@ impl OwnServer {
         Self::start_with(options, Some(folder)).await
     }
 
-    /// A base backup in a folder that isn't there yet.
+    /// A base backup in a folder that isn't there yet; as a replica, it is one that follows this
+    /// server. Made by the server's own functions, for not every PostgreSQL comes with
+    /// `pg_basebackup`.
     ///
     /// # Errors
-    /// What `pg_basebackup` says.
+    /// What the server or the file system says.
     pub async fn base_backup(&self, to: &Path, follows: bool) -> Result<()> {
-        let server = self.get();
-        let mut command = tokio::process::Command::new(server.bin_dir().join("pg_basebackup"));
-        command.arg("-D").arg(to).arg("-h").arg(server.socket_dir());
-        command.args(["-p", &server.port().to_string(), "-U", ROLE, "-X", "stream", "-c", "fast"]);
-        command.args(["--no-sync", "--no-password"]).args(follows.then_some("-R"));
-        let output = command.kill_on_drop(true).output().await.context("run pg_basebackup")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "pg_basebackup: {said}");
-        let owner = fs::metadata(server.data_dir())?;
+        let data = self.get().data_dir().to_owned();
+        let client = connect(&self.get().url("postgres")).await?;
+        client.batch_execute("SELECT pg_backup_start('test', fast => true)").await?;
+        let (from, into) = (data.clone(), to.to_owned());
+        tokio::task::spawn_blocking(move || copy(&from, &into, &NOT_IN_A_BACKUP)).await??;
+        let stop = "SELECT labelfile FROM pg_backup_stop(wait_for_archive => false)";
+        let label: String = client.query_one(stop, &[]).await?.get(0);
+        // Last, so that it has all that the copied files lack.
+        copy(&data.join(WAL), &to.join(WAL), &[])?;
+        fs::write(to.join("backup_label"), label)?;
+        if follows {
+            let server = self.get();
+            let (socket, port) = (server.socket_dir().display(), server.port());
+            let info = format!("host={socket} port={port} user={ROLE}");
+            fs::write(to.join("postgresql.auto.conf"), format!("primary_conninfo = '{info}'\n"))?;
+            fs::write(to.join("standby.signal"), "")?;
+        }
+        let owner = fs::metadata(&data)?;
         give(to, owner.uid(), owner.gid())
     }
 
@@ -73,10 +85,10 @@ impl OwnServer {
     /// # Errors
     /// What the replica says.
     pub async fn hold_behind(&self) -> Result<()> {
-        let client = crate::database::connect(&self.get().url("postgres")).await?;
+        let client = connect(&self.get().url("postgres")).await?;
         client.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await?;
         client.batch_execute("SELECT pg_reload_conf()").await?;
-        crate::poll::wait_for("the replica to stop receiving", crate::poll::DEADLINE, || async {
+        wait_for("the replica to stop receiving", DEADLINE, || async {
             let query = "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)";
             client.query_one(query, &[]).await.ok()?.get::<_, bool>(0).then_some(())
         })
@@ -89,7 +101,7 @@ impl OwnServer {
     /// # Errors
     /// What the replica says.
     pub async fn promote(&self) -> Result<()> {
-        let client = crate::database::connect(&self.get().url("postgres")).await?;
+        let client = connect(&self.get().url("postgres")).await?;
         let promoted: bool = client.query_one("SELECT pg_promote()", &[]).await?.get(0);
         ensure!(promoted, "the replica was not promoted in time");
         Ok(())
@@ -157,7 +169,7 @@ impl OwnServer {
     /// # Errors
     /// What the server says.
     pub async fn sessions(&self, application: &str) -> Result<Vec<u32>> {
-        let client = crate::database::connect(&self.get().url("postgres")).await?;
+        let client = connect(&self.get().url("postgres")).await?;
         let query = "SELECT pid FROM pg_stat_activity WHERE application_name = $1 ORDER BY pid";
         let rows = client.query(query, &[&application]).await?;
         Ok(rows.iter().filter_map(|row| u32::try_from(row.get::<_, i32>(0)).ok()).collect())
@@ -255,6 +267,32 @@ fn parent(process: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The folder of the write-ahead log.
+const WAL: &str = "pg_wal";
+/// What belongs to the running server, or is copied later.
+const NOT_IN_A_BACKUP: [&str; 4] = ["postmaster.pid", "postmaster.opts", "standby.signal", WAL];
+
+/// Copies a folder in which files come and go, without those of these names.
+fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if without.iter().any(|name| entry.file_name() == **name) {
+            continue;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let copied =
+            if is_folder { copy(&from, &to, &[]) } else { Ok(fs::copy(&from, &to).map(drop)?) };
+        if let Err(error) = copied
+            && from.exists()
+        {
+            return Err(error.context(format!("copy {}", from.display())));
+        }
+    }
+    Ok(())
+}
+
 /// Gives a folder and all that is in it to a user.
 fn give(folder: &Path, user: u32, group: u32) -> Result<()> {
     let mut left: Vec<PathBuf> = vec![folder.to_owned()];
@@ -275,8 +313,6 @@ fn give(folder: &Path, user: u32, group: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::connect;
-    use crate::poll::{DEADLINE, wait_for};
 
     async fn count(url: &str) -> Option<i64> {
         let row = connect(url).await.ok()?.query_one("SELECT count(*) FROM t", &[]).await.ok()?;
