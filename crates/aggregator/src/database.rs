@@ -17,7 +17,7 @@ use crate::Error;
 
 /// Pauses between tries to reach a database that is not there, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A transaction that takes longer keeps all others waiting, as behind a lock. The time-out of a
 /// statement comes later.

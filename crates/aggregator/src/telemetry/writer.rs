@@ -33,7 +33,7 @@ use crate::registry::{End, Live};
 
 /// Pauses between tries, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The time-outs of the store end a try far earlier, also one that looks for a bad row.
 const LONGEST_TRY: Duration = Duration::from_secs(3_600);
