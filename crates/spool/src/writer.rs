@@ -131,6 +131,7 @@ impl Writer {
         let is_early = self.failed_at.is_some_and(|at| at.elapsed() < RETRY);
         if is_early && !force {
             self.offer_unwritten();
+            self.store_what_changed();
             return;
         }
         match self.work() {
@@ -149,7 +150,18 @@ impl Writer {
                     );
                 }
                 self.offer_unwritten();
+                self.store_what_changed();
             }
+        }
+    }
+
+    /// Where records cannot be written, positions often can: their file has its room already. What
+    /// was acknowledged, and how far was offered, must not be forgotten when the process is killed.
+    fn store_what_changed(&mut self) {
+        if self.shared.lock().positions_changed
+            && let Err(error) = self.store_positions(false)
+        {
+            tracing::debug!(%error, "the spool's positions could not be stored");
         }
     }
 
@@ -197,6 +209,8 @@ impl Writer {
         {
             state.offered = number.saturating_add(1);
             state.offered_due = due;
+            // These numbers are taken, whatever becomes of the records.
+            state.positions_changed = true;
         }
         drop(state);
         self.let_go();

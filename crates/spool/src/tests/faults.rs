@@ -86,6 +86,45 @@ fn without_any_room_it_lives_in_bounded_memory_and_writes_when_there_is_some() {
 }
 
 #[test]
+fn what_is_acknowledged_while_the_disk_is_full_stands_after_a_kill() {
+    let disk = SimDisk::new();
+    disk.set_room(Some(2 * 4096));
+    let mut rig = Rig::on(disk, Limits::in_segments(64 * SEGMENT, WEEK, SEGMENT));
+    for free in 1..=20 {
+        rig.sample(free);
+    }
+    assert!(!rig.spool.flush(PATIENCE), "there is room for the positions only");
+    rig.spool.release(sequence(15));
+    assert!(!rig.spool.flush(PATIENCE));
+    rig.reopen(rig.disk.kill());
+    assert!(!rig.opened.epoch_is_new);
+    let status = rig.spool.status();
+    assert_eq!((status.epoch.as_u64(), status.next), (1, sequence(21)));
+    assert_eq!(status.acknowledged.map(|(through, _)| through), Some(sequence(15)));
+    let left = rig.spool.read_from(sequence(16), usize::MAX);
+    assert_eq!(check_dense(sequence(16), 15, &left), 20, "what was in memory only is a gap");
+}
+
+#[test]
+fn acknowledgements_are_stored_at_once_between_two_tries_of_a_full_disk() {
+    let disk = SimDisk::new();
+    disk.set_room(Some(2 * 4096));
+    let mut rig = Rig::on(disk, Limits::in_segments(64 * SEGMENT, WEEK, SEGMENT));
+    let (sender, receiver) = std::sync::mpsc::channel();
+    rig.sample(1);
+    assert!(!rig.spool.flush(PATIENCE));
+    rig.spool.on_sendable(Box::new(move || sender.send(()).unwrap_or(())));
+    rig.spool.release(Sequence::FIRST);
+    rig.sample(2);
+    // It is sent from memory in a round that does not try the disk.
+    receiver.recv_timeout(PATIENCE).expect("it is called");
+    rig.reopen(rig.disk.kill());
+    let status = rig.spool.status();
+    assert_eq!((status.epoch.as_u64(), status.next), (1, sequence(3)));
+    assert_eq!(status.acknowledged.map(|(through, _)| through), Some(Sequence::FIRST));
+}
+
+#[test]
 fn a_failed_sync_counts_as_not_written_and_another_file_is_taken() {
     let mut rig = Rig::new(SEGMENT, 8);
     rig.samples(1..=5);
