@@ -297,7 +297,7 @@ starts AS (
                WHEN r.how = 'reboot' AND o.ended_at IS NULL THEN 'rebooted without a stop of the agent: a crash, a reset or a loss of power'
                WHEN r.how = 'reboot' THEN 'rebooted'
                WHEN r.how = 'upgrade' THEN format('agent changed from version %s to %s', coalesce(o.agent_version, '?'), coalesce(r.agent_version, '?'))
-               WHEN o.ended_at IS NULL THEN 'agent started again without a stop: it crashed or was killed'
+               WHEN o.ended_at IS NULL THEN 'agent started again, and no goodbye arrived: it crashed, was killed, or was stopped while nobody could be told'
                ELSE 'agent stopped and started' END AS detail
       FROM bounds b
       JOIN rowcall.run r ON r.started_at >= b.first_ts AND r.started_at < b.end_ts AND r.how <> 'first'

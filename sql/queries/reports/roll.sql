@@ -19,8 +19,9 @@
 --   complete    enough samples, in time
 --   late        enough by now, but fewer than needed had been received 60 s after the window's end
 --   unobserved  fewer than needed, but enough for the rest of the window: for what is left of it
---               without the time in which no aggregator could receive (rowcall.unobserved) and the
---               time that is excused; at least some of it is of the first kind
+--               without the time in which no aggregator could receive (rowcall.unobserved), the
+--               2 minutes after it, and the time that is excused; at least some of it is of the
+--               first kind
 --   excused     the same with excused time alone: from an agent's Bye (rowcall.run.ended_at) to
 --               excused_until, or to its next start where that is earlier
 --   skewed      fewer than needed, and for at least half of the window the host was heard with a
@@ -186,10 +187,12 @@ few AS MATERIALIZED (
     SELECT n.* FROM needed n WHERE n.unit_samples < n.needed
 ),
 unobserved AS MATERIALIZED (
-    -- The time in which no aggregator could receive, also beyond the range where groups reach.
-    SELECT range_agg(tstzrange(u.from_ts, coalesce(u.to_ts, 'infinity'))) AS times
-      FROM (SELECT min(unit_start) AS from_ts, max(unit_end) AS to_ts FROM few) f
-     CROSS JOIN LATERAL rowcall.unobserved(f.from_ts, f.to_ts) AS u (from_ts, to_ts)
+    -- The time in which no aggregator could receive, also beyond the range where groups reach, and
+    -- that in which agents come back: 2 minutes are an agent's longest pause between two tries
+    -- (backoff_max, unless set otherwise), and what ended meanwhile cannot have been told in time.
+    SELECT range_agg(tstzrange(u.from_ts, coalesce(u.to_ts + o.pause, 'infinity'))) AS times
+      FROM (SELECT min(unit_start) AS from_ts, max(unit_end) AS to_ts, interval '2 minutes' AS pause FROM few) o
+     CROSS JOIN LATERAL rowcall.unobserved(o.from_ts - o.pause, o.to_ts) AS u (from_ts, to_ts)
 ),
 excused AS MATERIALIZED (
     SELECT r.host_id, range_agg(tstzrange(r.ended_at, least(r.excused_until, r.next_at))) AS times

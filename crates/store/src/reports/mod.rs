@@ -13,6 +13,7 @@ mod stream;
 mod template;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use postgres_types::ToSql;
@@ -44,6 +45,10 @@ pub const MAX_WINDOWS: u32 = 100_000;
 pub const MAX_GLOB_BYTES: usize = 1_012;
 /// Most labels in a selector.
 pub const MAX_LABELS: usize = 64;
+
+/// So long after a time that nobody observed agents may still be on their way back: their longest
+/// pause between two tries. The roll judges as if that time had lasted so much longer.
+pub const WAY_BACK: Duration = Duration::from_secs(120);
 
 /// The last day that a report can show begins here: 9999-12-31 00:00:00 UTC.
 const LAST_DAY: UnixMicros = UnixMicros(253_402_214_400_000_000);

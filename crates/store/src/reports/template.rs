@@ -88,6 +88,13 @@ mod tests {
     }
 
     #[test]
+    fn the_roll_gives_agents_the_pause_that_readers_of_the_roll_give_them() {
+        let pause =
+            format!("interval '{} minutes' AS pause", super::super::WAY_BACK.as_secs() / 60);
+        assert!(ROLL.contains(&pause), "{pause}");
+    }
+
+    #[test]
     fn only_the_line_with_the_defaults_is_replaced() {
         let statement = with_parameters(ROLL);
         let differing: Vec<_> =

@@ -52,7 +52,11 @@ async fn each_start_but_the_first_is_told_with_its_way() {
     assert_eq!(
         findings(&world).await,
         [
-            row("crashed", "agent started again without a stop: it crashed or was killed, 2 times"),
+            row(
+                "crashed",
+                "agent started again, and no goodbye arrived: it crashed, was killed, or was \
+                 stopped while nobody could be told, 2 times"
+            ),
             row("rebooted", "rebooted"),
             row(
                 "reset",

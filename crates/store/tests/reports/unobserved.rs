@@ -44,8 +44,9 @@ async fn windows_that_no_aggregator_saw_are_nobodys_silence() {
 #[tokio::test]
 async fn at_both_ends_the_rest_of_the_window_must_have_its_samples() {
     let world = World::new().await;
-    // Away from 12:07:30 to 12:17:30: 2 of the ticks of 12:05, :06, :07 and of :18, :19 are sure.
-    away(&world, at(12, 7, 30), at(12, 17, 30)).await;
+    // Away from 12:07:30 to 12:15:30, back by 12:17:30: 2 of the ticks of 12:05, :06, :07 and of
+    // :18, :19 are sure.
+    away(&world, at(12, 7, 30), at(12, 15, 30)).await;
     for (name, before, after) in
         [("all", 3, 2), ("enough", 2, 2), ("few before", 1, 2), ("few after", 3, 1), ("none", 0, 0)]
     {
@@ -112,12 +113,12 @@ async fn a_short_break_is_no_hole_and_another_aggregator_fills_one() {
         .observed(&[
             ("a", 1, at(-24, 0, 0), at(12, 0, 0), false),
             ("b", 7, at(-24, 0, 0), at(12, 5, 0), true),
-            ("b", 8, at(12, 8, 0), at(12, 12, 0), true),
+            ("b", 8, at(12, 6, 30), at(12, 12, 0), true),
             ("a", 2, at(12, 10, 0), end(), false),
         ])
         .await;
-    assert_eq!(holes(&world, &scope).await, [hole(at(12, 5, 0), at(12, 8, 0), Stopped)]);
-    // From 12:08 to 12:10 two were due.
+    assert_eq!(holes(&world, &scope).await, [hole(at(12, 5, 0), at(12, 6, 30), Stopped)]);
+    // Once agents are back, from 12:08:30 to 12:10, one was due for sure.
     assert_eq!(world.roll(&scope).await, expect([("a", "SSS")]));
     world
         .observed(&[
@@ -127,6 +128,27 @@ async fn a_short_break_is_no_hole_and_another_aggregator_fills_one() {
         ])
         .await;
     assert_eq!(world.roll(&scope).await, expect([("a", "SUS")]));
+}
+
+#[tokio::test]
+async fn agents_have_their_longest_pause_after_a_hole_to_come_back() {
+    let world = World::new().await;
+    let host = world.host("a").await;
+    world.interval(host, at(-20, 0, 0), 10_000).await;
+    away(&world, at(12, 2, 0), at(12, 5, 0)).await;
+    let minutes = |from, to| Scope { window_s: 60, ..between(from, to) };
+    // Nobody is excused before the hole, and nobody longer than 2 minutes after it.
+    let scope = minutes(at(12, 0, 0), at(12, 9, 0));
+    assert_eq!(world.roll(&scope).await, expect([("a", "SSUUUUUSS")]));
+    // Whether or not the hole itself lies in what is shown; it is told as it was.
+    assert_eq!(world.roll(&minutes(at(12, 6, 0), at(12, 8, 0))).await, expect([("a", "US")]));
+    assert_eq!(holes(&world, &scope).await, [hole(at(12, 2, 0), at(12, 5, 0), Down)]);
+    assert_eq!(holes(&world, &minutes(at(12, 6, 0), at(12, 8, 0))).await, []);
+    // To the second: of 12:07 10 s count less where the hole ended 10 s later.
+    world.samples(host, at(12, 7, 10), 10, 3).await;
+    assert_eq!(world.roll(&scope).await, expect([("a", "SSUUUUUPS")]));
+    away(&world, at(12, 2, 0), at(12, 5, 10)).await;
+    assert_eq!(world.roll(&scope).await, expect([("a", "SSUUUUUUS")]));
 }
 
 #[tokio::test]
