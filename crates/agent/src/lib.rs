@@ -32,6 +32,7 @@ use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{HostName, RunId};
 use rowcall_core::record::HostFacts;
+use rowcall_spool::Settings;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +79,8 @@ async fn run_as_service(
     let backoff = Backoff::new(config.backoff_min, config.backoff_max)?;
     let name = dialer.name().clone();
     let machine = MachineIds::read(Path::new(ROOT));
-    let opening = spool::open(config.spool.clone(), Arc::clone(&clock), machine.boot_id.clone());
+    let settings = Settings { owner: name.to_string(), ..config.spool.clone() };
+    let opening = spool::open(settings, Arc::clone(&clock), machine.boot_id.clone());
     let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let (spool, opened) = opened?;
     let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
@@ -182,7 +184,7 @@ async fn close(queue: &Queue) {
 /// What [`run`] would return at once.
 pub fn check(config: &Config, clock: SharedClock) -> Result<HostName, Error> {
     let dialer = Dialer::load(config, clock)?;
-    spool::check(&config.spool.dir)?;
+    spool::check(&config.spool.dir, dialer.name())?;
     Ok(dialer.name().clone())
 }
 

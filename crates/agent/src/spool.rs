@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::Epoch;
+use rowcall_core::id::{Epoch, HostName};
 use rowcall_spool::{Fault, OpenError, Opened, Settings, Spool};
 
 use crate::{Error, random};
@@ -27,10 +27,10 @@ pub(crate) async fn open(
     Ok((spool, opened))
 }
 
-/// Whether it could be used, without changing anything. Settings are checked before a restart, and
+/// Whether this host could use it, without changing anything. Settings are checked before a restart, and
 /// by root: that an agent runs on it, as a user of its own, is nothing wrong.
-pub(crate) fn check(dir: &Path) -> Result<(), Error> {
-    match rowcall_spool::check(dir) {
+pub(crate) fn check(dir: &Path, host: &HostName) -> Result<(), Error> {
+    match rowcall_spool::check(dir, host.as_str()) {
         Ok(None) | Err(OpenError::InUse { .. } | OpenError::OtherOwner { .. }) => Ok(()),
         Ok(Some(fault)) => {
             tracing::warn!("spool_dir {}: {}", dir.display(), in_words(fault));

@@ -26,6 +26,7 @@ pub(crate) fn queue(clock: SharedClock, max_bytes: u64) -> (Arc<Queue>, TempDir)
         dir: folder.path().join("spool"),
         max_bytes,
         max_age: Duration::from_secs(7 * 86_400),
+        owner: "node1".into(),
     };
     let epoch = Epoch::from_random(77 << 1);
     let (spool, _) = Spool::open(settings, clock, "this boot", epoch).unwrap();

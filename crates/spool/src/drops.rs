@@ -28,12 +28,16 @@ impl Writer {
                 let now = u64::try_from(self.clock.since_boot().as_micros()).unwrap_or(u64::MAX);
                 let now = state.stamp(now);
                 let is_only = state.segments.len() == 1;
-                let is_old = state.segments.front().is_some_and(|oldest| match oldest.newest {
-                    Some(newest) => now.saturating_sub(newest.stamp) > self.limits.age_us,
-                    None => !is_only,
-                });
+                let newest = state.segments.front().map(|oldest| oldest.newest);
+                // Nothing in it can be read.
+                let is_lost = newest == Some(None) && !is_only;
+                let is_old = newest
+                    .flatten()
+                    .is_some_and(|newest| now.saturating_sub(newest.stamp) > self.limits.age_us);
                 if !is_only && state.size_bytes() + spare > self.limits.bytes {
                     GapCause::Size
+                } else if is_lost {
+                    GapCause::Storage
                 } else if is_old {
                     GapCause::Age
                 } else {
@@ -146,6 +150,7 @@ impl Writer {
                     due_through: due_before,
                     before: before.as_ref().map(time),
                     after: found.as_ref().map(|found| time(&found.head)),
+                    known: positions.known,
                 };
                 gone.damaged += number - (last + 1).max(positions.base + 1).min(number);
                 gone.lose(&lost, positions, cause);

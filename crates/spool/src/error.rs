@@ -1,7 +1,10 @@
 //! Why a spool could not be opened or looked at.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::format::VERSION;
+use crate::recover::Newer;
 
 /// Why a spool could not be opened. Damage and a full disk are never reasons.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,20 @@ pub enum OpenError {
         /// Its owner's number.
         owner: u32,
     },
+    /// It holds the records of another host, and would send them as this one's.
+    #[error(
+        "the spool {dir} belongs to host {found}, and this agent's certificate names {host}: it \
+         was copied, or the host has a new name; remove the folder (what {found} has not sent is \
+         then lost), or set spool_dir to another path"
+    )]
+    OtherHost {
+        /// The spool's folder.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who wants to open it.
+        host: String,
+    },
     /// Another process has it open.
     #[error(
         "the spool {dir} is in use by {}; two agents cannot share one: stop the other, or set \
@@ -65,6 +82,20 @@ pub enum OpenError {
     /// The operating system gave no thread.
     #[error("no thread for the spool: {0}")]
     Thread(io::Error),
+}
+
+impl OpenError {
+    pub(crate) fn newer(Newer(found): Newer, dir: &Path) -> Self {
+        Self::Newer { dir: dir.to_owned(), found, known: VERSION }
+    }
+
+    /// Only its owner may have a spool, or anybody where one of the two is not known.
+    pub(crate) fn unless_owner(owner: &str, host: &str, dir: &Path) -> Result<(), Self> {
+        if owner == host || owner.is_empty() || host.is_empty() {
+            return Ok(());
+        }
+        Err(Self::OtherHost { dir: dir.to_owned(), found: owner.to_owned(), host: host.to_owned() })
+    }
 }
 
 /// Why a spool could not be looked at.

@@ -52,12 +52,12 @@ pub fn inspect(dir: &Path) -> Result<Inspection, InspectError> {
     Ok(Inspection { status: state.status(age), held_by: holder(dir) })
 }
 
-/// What [`crate::Spool::open`] would say of a folder, which need not be there yet, without
-/// changing or locking anything.
+/// What [`crate::Spool::open`] would say of a folder, which need not be there yet, to the host
+/// `owner`, without changing or locking anything.
 ///
 /// # Errors
 /// [`OpenError`], as opening would.
-pub fn check(dir: &Path) -> Result<Option<Fault>, OpenError> {
+pub fn check(dir: &Path, owner: &str) -> Result<Option<Fault>, OpenError> {
     let not_writable = |what, source| OpenError::NotWritable { dir: dir.to_owned(), what, source };
     let there = dir.ancestors().find(|place| place.symlink_metadata().is_ok());
     let place = there.unwrap_or_else(|| Path::new("."));
@@ -75,9 +75,8 @@ pub fn check(dir: &Path) -> Result<Option<Fault>, OpenError> {
     }
     let disk = RealDisk::look(place);
     if place == dir {
-        crate::recover::newer(&disk).map_or(Ok(()), |Newer(found)| {
-            Err(OpenError::Newer { dir: dir.to_owned(), found, known: VERSION })
-        })?;
+        let found = crate::recover::owner(&disk).map_err(|newer| OpenError::newer(newer, dir))?;
+        OpenError::unless_owner(&found, owner, dir)?;
     }
     Ok((!disk.is_durable()).then_some(Fault::NotDurable))
 }

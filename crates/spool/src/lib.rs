@@ -50,6 +50,9 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Records older than this are dropped, acknowledged or not.
     pub max_age: Duration,
+    /// The name of the host whose records these are; a spool of another host is not opened. Empty:
+    /// whoever it belongs to.
+    pub owner: String,
 }
 
 /// The newest record of an earlier process that stands for ticks: a sample, or missed ones.

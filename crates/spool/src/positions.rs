@@ -20,6 +20,12 @@ const CRC_AT: std::ops::Range<usize> = 12..16;
 /// Longest boot id kept; the kernel's has 36 bytes.
 const MAX_BOOT_ID_BYTES: usize = 64;
 
+/// Longest owner kept; no host's name is longer.
+const MAX_OWNER_BYTES: usize = 255;
+
+/// No spool comes to a number above this: one that is above is damage, whatever its checksum says.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+
 /// Boots whose clock was found late, remembered one by one, the newest ones.
 const MAX_SHIFTS: usize = 16;
 
@@ -50,9 +56,20 @@ pub(crate) struct Newest {
     pub(crate) boot: u32,
 }
 
+/// What was due up to a number that was acknowledged, so that it stands when its record is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) number: u64,
+    pub(crate) due: i64,
+    /// Time of the record that ends there.
+    pub(crate) time: Option<UnixMicros>,
+}
+
 /// See the module's page.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Positions {
+    /// The host whose records these are; empty: nobody told yet.
+    pub(crate) owner: String,
     pub(crate) epoch: Epoch,
     pub(crate) origin: EpochOrigin,
     /// The number before sequence 1, and the ticks due up to it.
@@ -61,6 +78,8 @@ pub(crate) struct Positions {
     /// Acknowledged up to this number; when, by the wall clock, where anything was.
     pub(crate) acknowledged: u64,
     pub(crate) acknowledged_at: Option<UnixMicros>,
+    /// Of the last acknowledgement that was stored.
+    pub(crate) known: Option<Known>,
     /// Everything below this number was dropped, and the ticks due up to there.
     pub(crate) floor: u64,
     pub(crate) floor_due: i64,
@@ -92,12 +111,14 @@ impl Positions {
     /// Of a spool that holds nothing below `first`.
     pub(crate) fn new(epoch: Epoch, origin: EpochOrigin, first: u64, due: i64) -> Self {
         Self {
+            owner: String::new(),
             epoch,
             origin,
             base: first - 1,
             base_due: due,
             acknowledged: first - 1,
             acknowledged_at: None,
+            known: None,
             floor: first,
             floor_due: due,
             hole: None,
@@ -192,6 +213,17 @@ impl Positions {
         if let Some(hole) = &self.hole {
             hole.encode(&mut put);
         }
+        put.u8(u8::from(self.known.is_some()));
+        if let Some(known) = &self.known {
+            put.u64(known.number);
+            put.i64(known.due);
+            put.u8(u8::from(known.time.is_some()));
+            put.i64(known.time.map_or(0, |time| time.0));
+        }
+        let owner = self.owner.as_bytes();
+        let owner = owner.get(..owner.len().min(MAX_OWNER_BYTES)).unwrap_or(&[]);
+        put.u8(u8::try_from(owner.len()).unwrap_or(0));
+        put.bytes(owner);
         put.0.resize(SLOT_BYTES, 0);
         let crc = crc32c::crc32c(&put.0);
         if let Some(place) = put.0.get_mut(CRC_AT) {
@@ -252,13 +284,37 @@ fn decode(slot: &[u8]) -> Option<Slot> {
         _ => None,
     };
     let hole = if take.u8()? == 1 { Some(Hole::decode(&mut take)?) } else { None };
+    let known = match take.u8()? {
+        1 => {
+            let (number, due, is_timed) = (take.u64()?, take.i64()?, take.u8()? == 1);
+            let time = UnixMicros(take.i64()?);
+            Some(Known { number, due, time: is_timed.then_some(time) })
+        }
+        _ => None,
+    };
+    let length = usize::from(take.u8()?);
+    let owner = String::from_utf8(take.bytes(length)?.to_vec()).ok()?;
+    let numbers = [
+        base,
+        acknowledged,
+        floor,
+        end.next,
+        newest.as_ref().map_or(0, |newest| newest.number),
+        hole.as_ref().map_or(0, |hole| hole.through),
+        known.map_or(0, |known| known.number),
+    ];
+    if floor == 0 || numbers.iter().any(|number| *number > MAX_NUMBER) {
+        return None;
+    }
     let positions = Positions {
+        owner,
         epoch,
         origin,
         base,
         base_due,
         acknowledged,
         acknowledged_at: was_acknowledged.then_some(acknowledged_at),
+        known,
         floor,
         floor_due,
         hole,

@@ -12,7 +12,7 @@ use rowcall_core::record::Record;
 
 use crate::disk::{Disk, File};
 use crate::format::{HEADER_BYTES, Head};
-use crate::positions::Positions;
+use crate::positions::{Known, Positions};
 use crate::record::{self, Lost, wire_bytes};
 use crate::scan::{Scanner, offset};
 use crate::segment::Segment;
@@ -129,12 +129,7 @@ impl Reader {
     ) -> Part {
         let mut part = Part { records: Vec::new(), next: from };
         let mut held = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        let cursor = held.take().filter(|c| c.segment == segment.first && c.number <= from);
-        let cursor = cursor.or_else(|| {
-            let file = self.disk.open(&segment.name()).ok()?;
-            let (number, offset) = (segment.first, offset(HEADER_BYTES));
-            Some(Cursor { segment: number, offset, number, before: None, file })
-        });
+        let cursor = self.cursor_at(&mut held, segment, from);
         let Some((mut cursor, salt)) = cursor.zip(segment.salt) else {
             let (number, due) = (segment.last.saturating_add(1), segment.due_last);
             let lost = lost(positions, segment, None, number, due, None);
@@ -256,6 +251,62 @@ impl Reader {
         Some(Duration::from_micros(now.saturating_sub(stamp.unwrap_or(now))))
     }
 
+    /// What was due up to a number that was sent, and when that was. Reads on from where it was
+    /// asked last: acknowledgements go forward.
+    pub(crate) fn known(&self, state: &Mutex<State>, number: u64) -> Known {
+        let (segment, positions) = {
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            match due_in_memory(&state, number) {
+                Ok(due) => {
+                    let mut tail = state.tail.iter().map(|pending| &pending.head);
+                    let newest = state.segments.iter().filter_map(|s| s.newest.as_ref());
+                    let head = newest.rev().find(|head| head.through() == number);
+                    let head = head.or_else(|| tail.find(|head| head.number == number));
+                    return Known { number, due, time: head.map(|head| state.time_of(head)) };
+                }
+                Err(segment) => (segment, state.positions.clone()),
+            }
+        };
+        match self.find_on(&segment, number).filter(|head| head.through() == number) {
+            Some(head) => {
+                let time = positions.time(head.time, head.boot, head.since_boot).0;
+                Known { number, due: head.due, time: Some(time) }
+            }
+            None => Known { number, due: self.due_at(state, number), time: None },
+        }
+    }
+
+    /// The first record that reaches a number.
+    fn find_on(&self, segment: &Segment, number: u64) -> Option<Head> {
+        let mut held = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cursor = self.cursor_at(&mut held, segment, number)?;
+        let file = Arc::clone(&cursor.file);
+        let mut scanner =
+            Scanner::new(file.as_ref(), segment.salt?, cursor.offset, segment.data_end);
+        let mut reached = None;
+        while let Some(found) = scanner.next(cursor.number) {
+            cursor.offset = found.next;
+            cursor.number = found.head.through().saturating_add(1);
+            cursor.before = Some(found.head);
+            if found.head.through() >= number {
+                reached = Some(found.head);
+                break;
+            }
+        }
+        *held = Some(cursor);
+        reached
+    }
+
+    /// Where the last reading ended, or else the segment's beginning.
+    fn cursor_at(&self, held: &mut Option<Cursor>, segment: &Segment, from: u64) -> Option<Cursor> {
+        let cursor = held.take().filter(|c| c.segment == segment.first && c.number <= from);
+        cursor.or_else(|| {
+            let file = self.disk.open(&segment.name()).ok()?;
+            let (number, offset) = (segment.first, offset(HEADER_BYTES));
+            Some(Cursor { segment: number, offset, number, before: None, file })
+        })
+    }
+
     /// Ticks due up to and with a number, which need not be held any more.
     pub(crate) fn due_at(&self, state: &Mutex<State>, number: u64) -> i64 {
         let segment = {
@@ -273,8 +324,8 @@ impl Reader {
         let mut scanner = Scanner::whole(file.as_ref(), salt, segment.data_end);
         while let Some(found) = scanner.next(last.saturating_add(1)) {
             if found.head.number > number {
-                let lost = lost_between(last, due, &found.head);
-                return lost.due_at(number);
+                let known = state.lock().unwrap_or_else(PoisonError::into_inner).positions.known;
+                return lost_between(last, due, &found.head, known).due_at(number);
             }
             due = found.head.due;
             last = found.head.through();
@@ -317,7 +368,7 @@ fn due_in_memory(state: &State, number: u64) -> Result<i64, Box<Segment>> {
 }
 
 /// What is lost between a number and the record found behind it.
-fn lost_between(last: u64, due: i64, found: &Head) -> Lost {
+fn lost_between(last: u64, due: i64, found: &Head, known: Option<Known>) -> Lost {
     Lost {
         first: last.saturating_add(1),
         through: found.number.saturating_sub(1),
@@ -325,6 +376,7 @@ fn lost_between(last: u64, due: i64, found: &Head) -> Lost {
         due_through: found.due_before(),
         before: None,
         after: None,
+        known,
     }
 }
 
@@ -345,5 +397,6 @@ fn lost(
         due_through: due,
         before: before.map(time),
         after: after.map(time),
+        known: positions.known,
     }
 }

@@ -9,7 +9,7 @@ use rowcall_core::record::{Body, Gap, GapCause, GapState, Record};
 use crate::bytes::Take;
 use crate::format::{HEAD_BYTES, Head, Kind, MAX_RECORD_BYTES};
 use crate::hole::{Dropped, Hole, width};
-use crate::positions::Positions;
+use crate::positions::{Known, Positions};
 
 /// What a record adds to an encoded Batch, in bytes.
 #[must_use]
@@ -146,25 +146,40 @@ pub(crate) struct Lost {
     /// Time of the record before and of the one after, where there are any.
     pub(crate) before: Option<UnixMicros>,
     pub(crate) after: Option<UnixMicros>,
+    /// A number at or before these up to which it is known what was due, and when that was.
+    pub(crate) known: Option<Known>,
 }
 
 impl Lost {
-    /// Ticks due up to a number inside. Which of them stood for how many is lost: it is one each,
-    /// with what is too many at the end, and none at the beginning where there are too few.
+    /// Ticks due up to a number inside. What was due where the acknowledged part ends is known. Of
+    /// each part besides it is lost which stood for how many: it is one each, with what is too many
+    /// at the end, and none at the beginning where there are too few.
     pub(crate) fn due_at(&self, number: u64) -> i64 {
-        if number >= self.through {
-            return self.due_through;
+        let (mut first, mut through) = (self.first, self.through);
+        let (mut due_before, mut due_through) = (self.due_before, self.due_through);
+        if let Some(known) = self.known.filter(|k| (first..through).contains(&k.number)) {
+            let due = known.due.max(due_before).min(due_through);
+            if number < known.number {
+                (through, due_through) = (known.number, due);
+            } else {
+                (first, due_before) = (known.number.saturating_add(1), due);
+            }
         }
-        let ticks = self.due_through.saturating_sub(self.due_before);
-        let too_few = width(self.first, self.through).saturating_sub(ticks).max(0);
-        self.due_before.saturating_add((width(self.first, number) - too_few).max(0))
+        if number >= through {
+            return due_through;
+        }
+        let ticks = due_through.saturating_sub(due_before);
+        let too_few = width(first, through).saturating_sub(ticks).max(0);
+        due_before.saturating_add((width(first, number) - too_few).max(0))
     }
 
     /// The part from a number on, as it is sent. Its time is that of the record before, which
     /// stays the same as long as that record does.
     pub(crate) fn gap(&self, positions: &Positions, from: u64) -> Record {
         let first = from.max(self.first);
-        let time = self.before.or(self.after).unwrap_or(UnixMicros(positions.moment.wall));
+        let known = self.known.filter(|known| known.number < first).and_then(|known| known.time);
+        let time = self.before.or(known).or(self.after);
+        let time = time.unwrap_or(UnixMicros(positions.moment.wall));
         let gap = Gap {
             through: sequence(positions, self.through),
             ticks: self.due_through.saturating_sub(self.due_at(first.saturating_sub(1))),

@@ -8,9 +8,12 @@ use rowcall_core::id::UnixMicros;
 
 use crate::disk::{Disk, File, read_what_can_be};
 use crate::format::{HEADER_BYTES, Kind, ReadHeader, SegmentHeader};
-use crate::positions::{End, FILE, Newest, Positions, SLOT_BYTES, Slot};
+use crate::positions::{End, FILE, MAX_NUMBER, Newest, Positions, SLOT_BYTES, Slot};
 use crate::scan::{Rest, Scanner, offset, rest};
 use crate::segment::{Segment, first_of, name};
+
+/// No spool holds more records than this behind the last one that is known.
+const MOST_AHEAD: u64 = 1 << 24;
 
 /// Written by a newer version, and which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,17 +86,11 @@ fn header(file: &dyn File) -> ReadHeader {
     SegmentHeader::decode(bytes.get(..read).unwrap_or(&[]))
 }
 
-/// The format of a newer version, if one wrote here.
-pub(crate) fn newer(disk: &dyn Disk) -> Option<Newer> {
-    if let Err(newer) = slots(disk) {
-        return Some(newer);
-    }
-    firsts(disk).into_iter().find_map(|first| {
-        match header(disk.open(&name(first)).ok()?.as_ref()) {
-            ReadHeader::Newer(version) => Some(Newer(version)),
-            ReadHeader::Ok(_) | ReadHeader::Damaged => None,
-        }
-    })
+/// The host that it belongs to, where one is known, if no newer version wrote it.
+pub(crate) fn owner(disk: &dyn Disk) -> Result<String, Newer> {
+    let slots = slots(disk)?;
+    believed(disk, &firsts(disk), slots.positions.as_ref())?;
+    Ok(slots.positions.map(|positions| positions.owner).unwrap_or_default())
 }
 
 /// Looks through the segments. Times are told as `positions` knows them.
@@ -117,15 +114,13 @@ pub(crate) fn segments(
         found.end = End { next: positions.floor, due: positions.floor_due };
     }
     let mut behind = Rest::Clean;
-    for (at, first) in firsts.iter().enumerate() {
-        let Ok(file) = disk.open(&name(*first)) else { continue };
-        let limit = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
+    let files = believed(disk, firsts, positions)?;
+    for (at, Candidate { first, file, header }) in files.iter().enumerate() {
+        let limit = files.get(at + 1).map_or(MAX_NUMBER, |next| next.first);
         let len = file.len().unwrap_or(0);
-        let header = match header(file.as_ref()) {
-            ReadHeader::Ok(header) if header.first == *first => Some(header),
-            ReadHeader::Newer(version) => return Err(Newer(version)),
-            ReadHeader::Ok(_) | ReadHeader::Damaged => None,
-        };
+        if let Some(known) = positions.and_then(|p| p.known).filter(|k| k.number < *first) {
+            found.end.due = found.end.due.max(known.due);
+        }
         let due_before = header.map_or(found.end.due, |header| header.due_before);
         let salt = header.map(|header| header.salt);
         let data = offset(HEADER_BYTES).min(len);
@@ -133,7 +128,7 @@ pub(crate) fn segments(
         if let Some(salt) = salt {
             found.scan(&mut segment, file.as_ref(), salt, limit, positions, this_boot);
         }
-        if at + 1 == firsts.len() && salt.is_some() {
+        if at + 1 == files.len() && salt.is_some() {
             behind = rest(file.as_ref(), segment.data_end, len);
         }
         found.end = End { next: segment.last + 1, due: segment.due_last };
@@ -145,6 +140,11 @@ pub(crate) fn segments(
         found.end = End { next: known.next, due: known.due.max(found.end.due) };
     } else if behind == Rest::Damaged {
         found.end = End { next: found.end.next + 1, due: found.end.due.saturating_add(1) };
+    }
+    if let Some(known) = positions.and_then(|positions| positions.known)
+        && known.number >= found.end.next
+    {
+        found.end = End { next: known.number + 1, due: known.due.max(found.end.due) };
     }
     if let Some(positions) = positions {
         // What was acknowledged existed, whatever became of it.
@@ -159,6 +159,41 @@ pub(crate) fn segments(
         }
     }
     Ok(found)
+}
+
+/// A file that has a segment's name.
+struct Candidate {
+    first: u64,
+    file: Arc<dyn File>,
+    /// `None`: it is damaged, or another segment's.
+    header: Option<SegmentHeader>,
+}
+
+/// The files that are segments. One that does not say itself what its name says is believed only
+/// where its number could be: else it is left alone, and nothing of it counts.
+fn believed(
+    disk: &dyn Disk,
+    firsts: &[u64],
+    positions: Option<&Positions>,
+) -> Result<Vec<Candidate>, Newer> {
+    let mut next = positions.map_or(1, |p| p.end.next.max(p.acknowledged).max(p.floor));
+    let mut files = Vec::with_capacity(firsts.len());
+    for first in firsts.iter().copied() {
+        let Ok(file) = disk.open(&name(first)) else { continue };
+        let header = match header(file.as_ref()) {
+            ReadHeader::Ok(header) if header.first == first && first <= MAX_NUMBER => Some(header),
+            ReadHeader::Newer(version) => return Err(Newer(version)),
+            ReadHeader::Ok(_) | ReadHeader::Damaged => None,
+        };
+        if header.is_some() {
+            next = next.max(first);
+        } else if first > next.saturating_add(MOST_AHEAD) {
+            tracing::warn!(file = name(first), "this is no segment of the spool; it is left alone");
+            continue;
+        }
+        files.push(Candidate { first, file, header });
+    }
+    Ok(files)
 }
 
 impl Found {

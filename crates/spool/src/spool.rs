@@ -80,8 +80,8 @@ impl Spool {
     /// none or does not know its own any more.
     ///
     /// # Errors
-    /// [`OpenError`]: the folder cannot be used, another process has it, or a newer version wrote
-    /// it. Never for damage or a full disk.
+    /// [`OpenError`]: the folder cannot be used, another process has it, it is another host's, or
+    /// a newer version wrote it. Never for damage or a full disk.
     pub fn open(
         settings: Settings,
         clock: SharedClock,
@@ -100,13 +100,13 @@ impl Spool {
         boot_id: &str,
         epoch: Epoch,
     ) -> Result<(Self, Opened), OpenError> {
-        let begin = begin(disk.as_ref(), clock.as_ref(), boot_id, epoch).map_err(|newer| {
-            OpenError::Newer {
-                dir: settings.dir.clone(),
-                found: newer.0,
-                known: crate::format::VERSION,
-            }
-        })?;
+        let mut begin = begin(disk.as_ref(), clock.as_ref(), boot_id, epoch)
+            .map_err(|newer| OpenError::newer(newer, &settings.dir))?;
+        let owner = &mut begin.state.positions.owner;
+        OpenError::unless_owner(owner, &settings.owner, &settings.dir)?;
+        if !settings.owner.is_empty() {
+            owner.clone_from(&settings.owner);
+        }
         let last = begin.state.segments.back().filter(|segment| segment.salt.is_some());
         let active = last.and_then(|segment| disk.open(&segment.name()).ok());
         // What a process that was killed wrote and did not sync is read like all else, and must
@@ -128,6 +128,7 @@ impl Spool {
             wipe: begin.wipe,
             spare: None,
             slots: SlotFile::new(begin.slots),
+            acknowledged: Reader::new(Arc::clone(&disk)),
             taken: None,
             failed_at: None,
             leftover: begin.leftover,

@@ -271,7 +271,7 @@ impl State {
         }
     }
 
-    fn time_of(&self, head: &Head) -> UnixMicros {
+    pub(crate) fn time_of(&self, head: &Head) -> UnixMicros {
         self.positions.time(head.time, head.boot, head.since_boot).0
     }
 
@@ -322,17 +322,18 @@ impl State {
         };
         let (after_number, after_due) =
             after.map_or_else(|| self.tail_start(), |s| (s.first, s.due_before));
-        let tail_time = || self.tail.front().map(|pending| self.time_of(&pending.head));
+        let tail = self.tail.front().map(|pending| &pending.head);
+        // Segments beside it may be lost as well.
+        let head_before = self.segments.range(..next).rev().find_map(|s| s.newest.as_ref());
+        let head_after = self.segments.range(next..).find_map(|s| s.oldest.as_ref()).or(tail);
         Lost {
             first,
             through: after_number.saturating_sub(1),
             due_before,
             due_through: after_due,
-            before: before.and_then(|s| s.newest.as_ref()).map(|head| self.time_of(head)),
-            after: match after {
-                Some(segment) => segment.oldest.as_ref().map(|head| self.time_of(head)),
-                None => tail_time(),
-            },
+            before: head_before.map(|head| self.time_of(head)),
+            after: head_after.map(|head| self.time_of(head)),
+            known: self.positions.known,
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Writer {
     /// The file of the next segment.
     pub(crate) spare: Option<Arc<dyn File>>,
     pub(crate) slots: SlotFile,
+    /// Reads what was acknowledged.
+    pub(crate) acknowledged: Reader,
     pub(crate) taken: Option<Taken>,
     pub(crate) failed_at: Option<Instant>,
     /// Files that go once the positions are stored.
@@ -218,6 +220,7 @@ impl Writer {
 
     /// Stores the positions; without `sync` a crash of the host may undo it.
     pub(crate) fn store_positions(&mut self, sync: bool) -> io::Result<()> {
+        self.know_acknowledged();
         let positions = {
             let mut state = self.shared.lock();
             state.positions_changed = false;
@@ -236,6 +239,22 @@ impl Writer {
             state.write_failures += 1;
         }
         stored
+    }
+
+    /// What was due where the acknowledged part ends: told apart from what follows even when the
+    /// records themselves are lost.
+    fn know_acknowledged(&self) {
+        let number = {
+            let state = self.shared.lock();
+            let positions = &state.positions;
+            let is_known = positions.known.is_some_and(|k| k.number >= positions.acknowledged);
+            if is_known || positions.acknowledged_at.is_none() {
+                return;
+            }
+            positions.acknowledged
+        };
+        let known = self.acknowledged.known(&self.shared.state, number);
+        self.shared.lock().positions.known = Some(known);
     }
 
     fn begin_epoch(&self) {

@@ -139,6 +139,8 @@ impl Config {
                 dir: layers.value("spool_dir", folder),
                 max_bytes: layers.value("spool_max_bytes", spool_bytes),
                 max_age: layers.value("spool_max_age", between("1h", "366d")),
+                // The certificate tells, once it is read.
+                owner: String::new(),
             },
             backoff_min: layers.value("backoff_min", between("10ms", "1d")),
             backoff_max: layers.value("backoff_max", between("10ms", "1d")),

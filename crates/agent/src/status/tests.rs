@@ -54,7 +54,7 @@ spool         /var/lib/rowcall-agent/spool
 epoch         4711, new
 records       41 to 1480
 size          195.3 KiB of 64 MiB
-unsent        3 not acknowledged, the oldest 2 min 5 s old
+waiting       3 not acknowledged, the oldest 2 min 5 s old
 acknowledged  up to 1477, 2 min 10 s ago (2026-11-22T16:31:22Z)
 dropped       0
 damaged       0

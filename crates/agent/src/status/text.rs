@@ -73,7 +73,7 @@ fn held(spool: &Spool, report: &Report, line: &mut impl FnMut(&str, &str)) {
     line("size", &format!("{} of {limit}", bytes(status.size_bytes)));
     let waiting = status.unacknowledged_records;
     line(
-        "unsent",
+        "waiting",
         &match status.oldest_unacknowledged_age {
             Some(age) if waiting > 0 => {
                 format!("{waiting} not acknowledged, the oldest {} old", span(age))

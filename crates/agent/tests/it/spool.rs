@@ -43,6 +43,7 @@ impl Node {
             dir: node.path("spool"),
             max_bytes: 1 << 20,
             max_age: Duration::from_secs(86_400),
+            owner: "node1".into(),
         };
         let clock = SystemClock::shared();
         let (wall, since_boot) = (clock.wall(), clock.since_boot());

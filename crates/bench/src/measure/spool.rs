@@ -35,7 +35,12 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let client = stage.database("bench_spool").await?;
     let aggregator = stage.aggregator("bench_spool", "1s").await?;
     let samples = sizes.spool_samples;
-    let settings = Settings { dir: stage.spool_dir(NAME), max_bytes: MAX_BYTES, max_age: MAX_AGE };
+    let settings = Settings {
+        dir: stage.spool_dir(NAME),
+        max_bytes: MAX_BYTES,
+        max_age: MAX_AGE,
+        owner: NAME.into(),
+    };
     let bytes = tokio::task::spawn_blocking(move || fill(settings, samples)).await??;
 
     let empty = start(stage, "empty.example", &aggregator).await?;

@@ -80,6 +80,7 @@ fn fill(folder: &Path, samples: u64) -> Result<Vec<(i64, said::Sample)>> {
         dir: folder.to_owned(),
         max_bytes: 64 << 20,
         max_age: Duration::from_secs(7 * 24 * 3600),
+        owner: String::new(),
     };
     let epoch = Epoch::from_random(u64::from(std::process::id()) << 20 | samples);
     let boot = "00000000-0000-4000-8000-000000000000";

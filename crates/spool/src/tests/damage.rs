@@ -196,7 +196,8 @@ fn what_a_newer_version_wrote_is_not_touched() {
             }
         });
         let before: Vec<_> = disk.list().unwrap().iter().map(|name| disk.content(name)).collect();
-        let settings = Settings { dir: "sim".into(), max_bytes: 1, max_age: WEEK };
+        let settings =
+            Settings { dir: "sim".into(), max_bytes: 1, max_age: WEEK, owner: OWNER.into() };
         let disk = Arc::new(disk);
         let epoch = Epoch::new(5).unwrap();
         let clock: Arc<TestClock> = Arc::clone(&rig.clock);

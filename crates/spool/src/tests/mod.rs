@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod lost;
 mod model;
 mod week;
 
@@ -17,6 +18,7 @@ use crate::disk::sim::SimDisk;
 use crate::writer::Limits;
 use crate::{Opened, Settings, Spool};
 
+const OWNER: &str = "here.example";
 const START: UnixMicros = UnixMicros(1_800_000_000_000_000);
 const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -82,7 +84,8 @@ fn open(
     boot: u32,
     epoch: u64,
 ) -> (Spool, Opened) {
-    let settings = Settings { dir: "sim".into(), max_bytes: limits.bytes, max_age: WEEK };
+    let settings =
+        Settings { dir: "sim".into(), max_bytes: limits.bytes, max_age: WEEK, owner: OWNER.into() };
     let disk: Arc<SimDisk> = Arc::clone(disk);
     let clock: Arc<TestClock> = Arc::clone(clock);
     let epoch = Epoch::new(epoch).unwrap();

@@ -10,6 +10,8 @@ use rowcall_core::record::{Body, Sample};
 use rowcall_core::session::agent::Holdings as _;
 use rowcall_spool::{Settings, Spool};
 
+use super::real::OWNER;
+
 fn resident_kib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
@@ -32,7 +34,8 @@ fn sample(n: i64) -> Body {
 
 fn open(dir: &Path, clock: &Arc<TestClock>) -> Spool {
     let max_age = Duration::from_secs(3650 * 86_400);
-    let settings = Settings { dir: dir.to_owned(), max_bytes: 64 << 20, max_age };
+    let settings =
+        Settings { dir: dir.to_owned(), max_bytes: 64 << 20, max_age, owner: OWNER.into() };
     let clock: Arc<TestClock> = Arc::clone(clock);
     Spool::open(settings, clock, "boot", Epoch::from_random(8)).unwrap().0
 }

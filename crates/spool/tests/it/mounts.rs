@@ -9,7 +9,7 @@ use rowcall_core::record::{Body, GapCause, GapState};
 use rowcall_core::session::agent::Holdings as _;
 use rowcall_spool::{Fault, OpenError, Spool, check};
 
-use super::real::{PATIENCE, append, clock, open, sample, settings};
+use super::real::{OWNER, PATIENCE, append, clock, open, sample, settings};
 
 /// A tmpfs that goes with the test.
 struct Mount {
@@ -115,7 +115,7 @@ fn a_read_only_disk_is_refused() {
         .unwrap_err();
         assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
         assert!(error.to_string().contains("Read-only file system"), "{error}");
-        let error = check(&dir).unwrap_err();
+        let error = check(&dir, OWNER).unwrap_err();
         assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
     }
 }

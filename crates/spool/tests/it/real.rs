@@ -13,6 +13,8 @@ use rowcall_spool::{InspectError, OpenError, Opened, Settings, Spool, check, ins
 const START: UnixMicros = UnixMicros(1_800_000_000_000_000);
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+pub(super) const OWNER: &str = "here.example";
+
 pub(super) fn clock() -> Arc<TestClock> {
     Arc::new(TestClock::at(START))
 }
@@ -26,6 +28,7 @@ pub(super) fn settings(dir: &Path) -> Settings {
         dir: dir.to_owned(),
         max_bytes: 1024 * 1024,
         max_age: Duration::from_secs(7 * 86_400),
+        owner: OWNER.into(),
     }
 }
 
@@ -105,7 +108,7 @@ fn a_path_that_is_no_folder_is_refused() {
     for place in [file.clone(), file.join("below")] {
         let error = Spool::open(settings(&place), clock(), "boot", epoch(2)).unwrap_err();
         assert!(matches!(error, OpenError::NotAFolder { .. }), "{error:?}");
-        assert!(matches!(check(&place).unwrap_err(), OpenError::NotAFolder { .. }));
+        assert!(matches!(check(&place, OWNER).unwrap_err(), OpenError::NotAFolder { .. }));
     }
     assert_eq!(std::fs::read_to_string(file).unwrap(), "text");
 }
@@ -122,7 +125,7 @@ fn root_does_not_write_into_the_folder_of_another_user() {
     let error = Spool::open(settings(&place), clock(), "boot", epoch(2)).unwrap_err();
     assert!(matches!(error, OpenError::OtherOwner { owner: 12_345, .. }), "{error:?}");
     assert!(error.to_string().contains("belongs to user 12345"), "{error}");
-    assert!(matches!(check(&place).unwrap_err(), OpenError::OtherOwner { .. }));
+    assert!(matches!(check(&place, OWNER).unwrap_err(), OpenError::OtherOwner { .. }));
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing is made");
 }
 
@@ -155,7 +158,7 @@ fn it_can_be_looked_at_while_it_runs_and_when_it_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("spool");
     assert!(matches!(inspect(&place).unwrap_err(), InspectError::Missing { .. }));
-    check(&place).unwrap();
+    check(&place, OWNER).unwrap();
     assert!(!place.exists(), "checking makes nothing");
     let clock = clock();
     let (spool, _) = open(&place, &clock);
@@ -175,9 +178,9 @@ fn it_can_be_looked_at_while_it_runs_and_when_it_does_not() {
         (status.oldest, status.acknowledged)
     );
     assert_eq!((seen.status.unacknowledged_records, seen.status.due_ticks), (6, 10));
-    assert!(matches!(check(&place).unwrap_err(), OpenError::InUse { .. }));
+    assert!(matches!(check(&place, OWNER).unwrap_err(), OpenError::InUse { .. }));
     assert!(spool.close(PATIENCE));
     drop(spool);
     assert_eq!(inspect(&place).unwrap().held_by, None);
-    check(&place).unwrap();
+    check(&place, OWNER).unwrap();
 }
