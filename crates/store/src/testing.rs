@@ -30,6 +30,7 @@ impl Bench {
 
     /// Without the schema.
     pub(crate) async fn empty() -> Self {
+        rowcall_testkit::log::install();
         let database = Database::create().await.unwrap();
         let store = Store::connect(&Settings::new(database.url())).await.unwrap();
         let sql = database.connect().await.unwrap();

@@ -4,6 +4,7 @@
 
 pub mod ca;
 pub mod database;
+pub mod log;
 pub mod poll;
 pub mod process;
 pub mod proxy;

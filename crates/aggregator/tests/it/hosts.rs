@@ -1,12 +1,10 @@
 //! The fleet's hosts through AdminService.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use rowcall_proto::v1 as pb;
 use rowcall_testkit::database::Database;
+use rowcall_testkit::log::Log;
 use tonic::{Code, Status};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::Level;
 
 use crate::rig::Rig;
 
@@ -181,47 +179,22 @@ async fn a_viewer_reads_and_changes_nothing_and_an_agent_does_neither() {
     assert!(untouched.hosts[0].labels.is_empty() && untouched.hosts[0].retired_at.is_none());
 }
 
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn every_change_is_logged_with_the_operator_the_host_and_the_result() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let log = Log::start(Level::INFO);
     let database = Database::create().await.unwrap();
     let rig = met(&database, &["node1"]).await;
     label(&rig, "node1", &[("rack", "7")], &["old"]).await.unwrap();
     retire(&rig, "node1").await.unwrap();
     retire(&rig, "nobody").await.unwrap_err();
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines = log.take();
     for (what, more) in [
         ("label host: set {\"rack\": \"7\"}, remove [\"old\"]", "host=\"node1\""),
         ("retire host ", "host=\"node1\""),
         ("retire host: refused", "host=\"nobody\""),
     ] {
-        let line = text.lines().find(|line| line.contains(what) && line.contains(more));
-        let line = line.unwrap_or_else(|| panic!("{what} is missing in {text}"));
+        let line = lines.iter().find(|line| line.contains(what) && line.contains(more));
+        let line = line.unwrap_or_else(|| panic!("{what} is missing in {lines:?}"));
         assert!(line.contains("operator=spiffe://d/operator/alice"), "{line}");
     }
 }

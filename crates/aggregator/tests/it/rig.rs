@@ -52,6 +52,7 @@ impl Rig {
 
     /// Starts one with other settings; doesn't wait for the database.
     pub(crate) async fn start_with(url: &str, change: impl FnOnce(&mut Config)) -> Self {
+        rowcall_testkit::log::install();
         let ca = TestCa::root("test").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let server = files(ca.write(folder.path(), "server", &Leaf::server()).unwrap());
