@@ -146,11 +146,15 @@ AS $$
                    ORDER BY s.from_ts, s.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS until_ts
           FROM span AS s
     ),
+    process AS MATERIALIZED (
+        SELECT min(s.from_ts) AS first_ts, max(s.from_ts) AS last_ts
+          FROM span AS s
+         GROUP BY s.aggregator, s.run
+    ),
     hole AS (
         SELECT w.until_ts AS from_ts, w.from_ts AS to_ts, EXISTS (
-                   SELECT FROM span AS s
-                    WHERE s.aggregator = w.aggregator AND s.run = w.run AND s.from_ts <= w.until_ts
-               ) AS same_run
+                   SELECT FROM process AS p WHERE p.first_ts <= w.until_ts AND p.last_ts >= w.from_ts
+               ) AS ran_on
           FROM walk AS w
          WHERE w.from_ts > w.until_ts + interval '60 seconds'
          UNION ALL
@@ -159,7 +163,7 @@ AS $$
         HAVING max(s.through_ts) < now() - interval '60 seconds'
     )
     SELECT h.from_ts, h.to_ts,
-           CASE WHEN h.same_run THEN 'database'
+           CASE WHEN h.ran_on THEN 'database'
                 WHEN (SELECT bool_or(s.stopped) FROM span AS s WHERE s.through_ts = h.from_ts) THEN 'stopped'
                 ELSE 'down' END
       FROM hole AS h
@@ -167,7 +171,7 @@ AS $$
      ORDER BY h.from_ts
 $$;
 
-COMMENT ON FUNCTION rowcall.unobserved(timestamptz, timestamptz) IS 'When no aggregator could receive and commit for more than 60 s, and why: stopped, down, database (the aggregator ran on). to_ts NULL: it lasts';
+COMMENT ON FUNCTION rowcall.unobserved(timestamptz, timestamptz) IS 'When no aggregator could receive and commit for more than 60 s, and why: stopped, down, database (an aggregator ran on). to_ts NULL: it lasts';
 
 -- Each tick of a host that was due on a UTC day, in exactly one state, in the order of time.
 --
@@ -180,6 +184,9 @@ COMMENT ON FUNCTION rowcall.unobserved(timestamptz, timestamptz) IS 'When no agg
 -- tick's end; late), a refused record of its time, a gap that has ticks left, an excuse after Bye for
 -- what was off or is not known, a time that nobody observed. What remains is unknown. Samples beyond a
 -- tick's first are extra.
+--
+-- A host joins with its Hello and reads its first sample up to an interval later: what is unknown
+-- between the two is not due, once it sent anything.
 CREATE FUNCTION rowcall.ticks(host_id integer, day date)
 RETURNS TABLE (tick timestamptz, state text, extra integer)
 LANGUAGE plpgsql STABLE
@@ -205,6 +212,9 @@ DECLARE
     low       bigint;
     high      bigint;
     left_over bigint;
+    beyond    integer[];  -- where to look for an unknown tick next, from one that is not
+    joined_us bigint;
+    tick_us   bigint;
 BEGIN
     SELECT l.joined_at, h.retired_at, l."timestamp" AS newest INTO of_host
       FROM public.host_latest AS l JOIN public.host_info AS h ON h.id = l.host_id
@@ -212,6 +222,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    joined_us := extract(epoch FROM of_host.joined_at) * 1e6;
     FOR piece IN
         SELECT i.us AS interval_us,
                (extract(epoch FROM greatest(i.from_ts, day_from)) * 1e6)::bigint AS from_us,
@@ -286,7 +297,9 @@ BEGIN
             END IF;
         END LOOP;
 
-        -- Those that end first, first: so the others still find what lies beyond.
+        -- Those that end first, first: so the others still find what lies beyond. There may be many, over
+        -- the same ticks: none walks over what others took.
+        beyond := NULL;
         FOR r IN
             SELECT floor((g.from_us - begin_us)::numeric / piece.interval_us)::bigint + 1 AS first,
                    floor((g.to_us - begin_us)::numeric / piece.interval_us)::bigint + 1 AS last,
@@ -302,15 +315,22 @@ BEGIN
                        AND least(t.from_ts, t.to_ts) < timestamptz 'epoch' + (begin_us + n * piece.interval_us) * interval '1 microsecond') AS g
              ORDER BY g.to_us, g.from_us, g.sequence
         LOOP
+            CONTINUE WHEN r.code IS NULL;
+            IF beyond IS NULL THEN
+                beyond := ARRAY(SELECT generate_series(2, n + 1));
+            END IF;
             -- What it has for the time before was used up there.
             left_over := r.ticks - greatest(1 - r.first, 0);
             low := greatest(r.first, 1);
-            WHILE left_over > 0 AND low <= least(r.last, n) LOOP
-                IF states[low] = unknown AND r.code IS NOT NULL THEN
+            high := least(r.last, n);
+            WHILE left_over > 0 AND low <= high LOOP
+                IF states[low] = unknown THEN
                     states[low] := r.code;
                     left_over := left_over - 1;
+                ELSIF beyond[low] <= n AND states[beyond[low]] <> unknown THEN
+                    beyond[low] := beyond[beyond[low]];
                 END IF;
-                low := low + 1;
+                low := beyond[low];
             END LOOP;
         END LOOP;
 
@@ -318,7 +338,7 @@ BEGIN
             SELECT (extract(epoch FROM e.ended_at) * 1e6)::bigint AS from_us,
                    (extract(epoch FROM least(e.excused_until, (
                        SELECT min(later.started_at) FROM rowcall.run AS later
-                        WHERE later.host_id = e.host_id AND later.started_at > e.ended_at))) * 1e6)::bigint AS to_us
+                        WHERE later.host_id = e.host_id AND later.started_at > e.started_at))) * 1e6)::bigint AS to_us
               FROM rowcall.run AS e
              WHERE e.host_id = ticks.host_id AND e.ended_at < day_to AND e.excused_until > day_from
         LOOP
@@ -349,10 +369,21 @@ BEGIN
         END LOOP;
 
         FOR i IN 1 .. n LOOP
-            tick := timestamptz 'epoch' + (begin_us + middle + (i - 1) * piece.interval_us) * interval '1 microsecond';
+            tick_us := begin_us + middle + (i - 1) * piece.interval_us;
+            tick := timestamptz 'epoch' + tick_us * interval '1 microsecond';
             -- Still open; or the host was not there.
             EXIT WHEN timestamptz 'epoch' + (begin_us + i * piece.interval_us) * interval '1 microsecond' > now();
             CONTINUE WHEN counts[i] = 0 AND (tick < of_host.joined_at OR tick >= of_host.retired_at);
+            CONTINUE WHEN states[i] = unknown AND tick_us < joined_us + piece.interval_us AND (
+                of_host.newest > tick
+                OR EXISTS (SELECT FROM rowcall.gap AS t WHERE t.host_id = ticks.host_id AND greatest(t.from_ts, t.to_ts) > tick)
+            ) AND NOT EXISTS (
+                SELECT FROM unnest(at) AS s (us) WHERE s.us BETWEEN joined_us AND tick_us
+            ) AND NOT EXISTS (
+                SELECT FROM rowcall.gap AS t
+                 WHERE t.host_id = ticks.host_id AND least(t.from_ts, t.to_ts) <= tick
+                   AND greatest(t.from_ts, t.to_ts) >= of_host.joined_at
+            );
             state := words[states[i]];
             extra := greatest(counts[i] - 1, 0);
             RETURN NEXT;

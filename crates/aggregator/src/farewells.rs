@@ -135,9 +135,9 @@ impl Farewells {
             && let Some(_era) = self.database.hold_era(bye.era).await
         {
             // As of when it came, however long the database was away.
-            let excused = self.excuse.saturating_sub(self.clock.monotonic().saturating_sub(bye.at));
+            let waited = self.clock.monotonic().saturating_sub(bye.at);
             store
-                .end_run(bye.host, bye.run, excused)
+                .end_run(bye.host, bye.run, self.excuse, waited)
                 .await
                 .inspect_err(|error| self.database.doubt(error, bye.era))?;
         } else {

@@ -161,17 +161,26 @@ impl Store {
         }
     }
 
-    /// The process of an agent stops on purpose: its host's silence is excused for so long, or
-    /// until the next process says Hello. Nothing happens where it is not known.
+    /// The process of an agent stopped on purpose, `waited` ago: from then on its host's silence is
+    /// excused for so long, or until the next process says Hello. Nothing happens where it is not
+    /// known.
     ///
     /// # Errors
     /// As the database says; nothing is changed then.
-    pub async fn end_run(&self, host: HostId, run: RunId, excused: Duration) -> Result<(), Error> {
+    pub async fn end_run(
+        &self,
+        host: HostId,
+        run: RunId,
+        excused: Duration,
+        waited: Duration,
+    ) -> Result<(), Error> {
         let connection = self.ingest.get().await?;
         let work = async {
             let statement = connection.prepare_cached(RUN_END).await?;
-            let excused_s = excused.as_secs_f64();
-            connection.execute(&statement, &[&host.0, &run.as_i64(), &excused_s]).await?;
+            let (excused_s, waited_s) = (excused.as_secs_f64(), waited.as_secs_f64());
+            connection
+                .execute(&statement, &[&host.0, &run.as_i64(), &excused_s, &waited_s])
+                .await?;
             Ok(())
         };
         let result = self.ingest.wait(work).await;

@@ -49,9 +49,15 @@ async fn a_goodbye_that_the_database_cannot_take_is_kept_until_it_can() {
     agent.bye(pb::ByeReason::Stopped).await;
     let waits = |text: &str, value: u32| text.contains(&format!("farewells_waiting {value}\n"));
     rig.metrics_until("the goodbye to wait", |text| waits(text, 1)).await;
+    // It ended when it said so, and not when the table was back, which is a while later.
+    sql.batch_execute("CREATE TABLE came AS SELECT now() AS at").await.unwrap();
+    until(&database, "SELECT now() > at + interval '2 s' FROM came").await;
+    sql.batch_execute("UPDATE came SET at = now()").await.unwrap();
     sql.batch_execute("ALTER TABLE rowcall.run_away RENAME TO run").await.unwrap();
     until(&database, "SELECT ended_at IS NOT NULL FROM rowcall.run WHERE run = 11").await;
     rig.metrics_until("none to wait", |text| waits(text, 0)).await;
+    let when_it_came = "SELECT count(*) FROM rowcall.run, came WHERE run = 11 AND ended_at < at";
+    assert_eq!(count(&database, when_it_came).await, 1);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_service_role_does_all_that_the_store_does() {
     }
 
     let run = hello("a", 1).run;
-    store.end_run(session.host_id, run, interval).await.unwrap();
+    store.end_run(session.host_id, run, interval, interval).await.unwrap();
     store.open_session(&hello("a", 1), interval).await.unwrap();
     for stopping in [false, true] {
         store.observed("a", run, stopping).await.unwrap();

@@ -7,6 +7,8 @@ mod world;
 
 use world::{MINUTE, World};
 
+use crate::time::Time;
+
 #[tokio::test]
 async fn a_day_without_anything_is_1440_unknown_ticks_and_a_stranger_has_none() {
     let world = World::new().await;
@@ -115,4 +117,78 @@ async fn the_view_gives_one_host_and_day_without_looking_at_others() {
     let calls = plan.split("\"Function Name\": \"ticks\"").nth(1).unwrap();
     let loops = calls.split("\"Actual Loops\": ").nth(1).unwrap();
     assert!(loops.starts_with("1,") || loops.starts_with("1\n"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_bye_excuses_nothing_once_the_next_process_began_however_late_it_was_recorded() {
+    let world = World::new().await;
+    let at = |tick: i64| tick * MINUTE + 12_000_000;
+    world.samples((0..1_440).filter(|n| !(600..615).contains(n)).map(|n| (at(n), 0.0))).await;
+    // The next process came at the seventh tick and crashed, before the Bye was written down.
+    let sql = "INSERT INTO rowcall.run (host_id, run, how, started_at, ended_at, excused_until)
+        VALUES (1, 1, 'first', $1, $2, $3), (1, 2, 'restart', $4, NULL, NULL)";
+    let times = [at(0), at(608), at(615), at(606) + 1].map(|at| world.time(at));
+    let [started, ended, until, next]: [&Time; 4] = times.each_ref();
+    world.bench.sql.execute(sql, &[started, ended, until, next]).await.unwrap();
+    let expected = [("on_time".to_owned(), 1_425), ("unknown".to_owned(), 15)];
+    assert_eq!(world.states().await, expected.into());
+    // As of when it came.
+    world.sql("UPDATE rowcall.run SET ended_at = ended_at - interval '9 min' WHERE run = 1").await;
+    let expected = [("on_time", 1_425), ("excused", 7), ("unknown", 8)];
+    assert_eq!(world.states().await, expected.map(|(state, n)| (state.to_owned(), n)).into());
+}
+
+#[tokio::test]
+async fn between_hello_and_its_first_sample_a_host_owes_no_tick_but_later_ones() {
+    let world = World::new().await;
+    let at = |tick: i64| tick * MINUTE + 12_000_000;
+    let joined = async |at: i64| {
+        let sql = "UPDATE host_latest SET joined_at = $1";
+        world.bench.sql.execute(sql, &[&world.time(at)]).await.unwrap();
+    };
+    // Who never sends anything owes all, here at full minutes.
+    joined(at(100) - 5_000_000).await;
+    assert_eq!(world.states().await.values().sum::<i64>(), 1_339);
+    // The first sample is a whole tick later; the next one but one is missing.
+    world.samples((101..1_440).filter(|n| *n != 103).map(|n| (at(n), 0.0))).await;
+    let newest =
+        "UPDATE host_latest SET \"timestamp\" = (SELECT max(\"timestamp\") FROM host_usage)";
+    world.sql(newest).await;
+    let all = |unknown: i64| -> std::collections::BTreeMap<_, _> {
+        [("on_time".to_owned(), 1_338), ("unknown".to_owned(), unknown)].into()
+    };
+    assert_eq!(world.states().await, all(1));
+    // One that stayed away for longer owes what is beyond the first interval.
+    joined(at(90) - 5_000_000).await;
+    assert_eq!(world.states().await, all(11));
+    // Once it has sent, a tick within the interval is missing like any other.
+    let script =
+        "DELETE FROM host_usage WHERE \"timestamp\" = (SELECT min(\"timestamp\") FROM host_usage)";
+    world.sql(script).await;
+    world.samples([(at(100) + 400_000, 0.0)]).await;
+    joined(at(100) + 400_000).await;
+    assert_eq!(world.states().await, all(2));
+    // A gap is a word, too.
+    world.forget().await;
+    joined(at(100) - 5_000_000).await;
+    world.gap(at(101), at(110), 10, "dropped", "size").await;
+    assert_eq!(
+        world.states().await,
+        [("dropped".to_owned(), 10), ("unknown".to_owned(), 1_329)].into()
+    );
+}
+
+#[tokio::test]
+async fn many_gaps_over_the_same_ticks_are_answered_within_a_statements_time() {
+    let world = World::new().await;
+    world.interval(-MINUTE, 1_000).await;
+    let gaps = "INSERT INTO rowcall.gap
+        SELECT 1, 1, n, n, 2, CASE n % 2 WHEN 0 THEN 'dropped' ELSE 'missed' END,
+               CASE n % 4 WHEN 3 THEN 'starved' ELSE 'new word' END, $1, $2, now()
+        FROM generate_series(1, 20000) AS n";
+    let (from, to) = (world.time(0), world.time(1_440 * MINUTE - 1));
+    world.bench.sql.execute(gaps, &[&from, &to]).await.unwrap();
+    world.sql("SET statement_timeout = '30s'").await;
+    let expected = [("dropped", 20_000), ("starved", 10_000), ("unknown", 56_400)];
+    assert_eq!(world.states().await, expected.map(|(state, n)| (state.to_owned(), n)).into());
 }

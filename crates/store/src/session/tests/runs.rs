@@ -52,13 +52,20 @@ async fn a_bye_excuses_a_host_for_a_while_and_a_second_one_changes_nothing() {
     let run = RunId::new(1).unwrap();
     let excused = "SELECT extract(epoch FROM excused_until - ended_at)::bigint FROM rowcall.run
         WHERE ended_at BETWEEN now() - interval '1 hour' AND now()";
-    bench.store.end_run(session.host_id, run, Duration::from_secs(900)).await.unwrap();
+    let end = async |host, run, excused, waited| {
+        let (excused, waited) = (Duration::from_secs(excused), Duration::from_secs(waited));
+        bench.store.end_run(host, run, excused, waited).await.unwrap();
+    };
+    // From when it came on, however late the database hears of it.
+    end(session.host_id, run, 900, 600).await;
     assert_eq!(bench.number(excused).await, 900);
-    bench.store.end_run(session.host_id, run, Duration::from_secs(60)).await.unwrap();
+    let waited = "SELECT extract(epoch FROM now() - ended_at)::bigint FROM rowcall.run";
+    assert!((600..660).contains(&bench.number(waited).await));
+    end(session.host_id, run, 60, 0).await;
     assert_eq!(bench.number(excused).await, 900);
     // One that is not known, as after the database was made anew.
-    bench.store.end_run(HostId(99), run, Duration::from_secs(60)).await.unwrap();
-    bench.store.end_run(session.host_id, RunId::new(9).unwrap(), MINUTE).await.unwrap();
+    end(HostId(99), run, 60, 0).await;
+    end(session.host_id, RunId::new(9).unwrap(), 60, 0).await;
     assert_eq!(bench.number("SELECT count(*) FROM rowcall.run").await, 1);
 }
 
@@ -68,7 +75,7 @@ async fn a_process_that_is_back_after_its_bye_has_not_ended() {
     let hello = of_run(1, "a", "0.1.0");
     let session = bench.open(&hello).await;
     let before = bench.everything().await;
-    bench.store.end_run(session.host_id, hello.run, MINUTE).await.unwrap();
+    bench.store.end_run(session.host_id, hello.run, MINUTE, Duration::ZERO).await.unwrap();
     let back = bench.open(&hello).await;
     assert_eq!(back.started, None);
     assert_eq!(bench.everything().await, before);
