@@ -1,12 +1,36 @@
-//! What the log says of records that the database did not take: the first with its reason, then a
-//! number every ten seconds. `rowcall.quarantine` has the others.
+//! Records that are put aside before the database sees them, and what the log says of those that it
+//! did not take: the first with its reason, then a number every ten seconds. `rowcall.quarantine`
+//! has the others.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rowcall_core::clock::SharedClock;
 use rowcall_core::throttle::Throttle;
 
-use super::Incoming;
+use super::{Incoming, Item, is_sample};
+
+/// Why a sample is put aside that would be lost without a word: rows have a host's and a time.
+const EQUAL_TIMES: &str = "another sample of this host has the same time";
+
+/// Refuses the samples of an epoch whose time an earlier sequence has. The same sequence twice is a
+/// sample that came again.
+pub(super) fn of_equal_times(items: &mut [Item<'_>]) {
+    let mut first = HashMap::with_capacity(items.len());
+    for item in items.iter_mut().filter(|item| is_sample(item)) {
+        let record = &item.incoming.record;
+        match first.entry((item.key(), record.time)) {
+            Entry::Vacant(entry) => {
+                entry.insert(record.sequence);
+            }
+            Entry::Occupied(entry) if *entry.get() != record.sequence => {
+                item.refused = Some(EQUAL_TIMES);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+}
 
 /// The log line of records put aside. Clones share it.
 #[derive(Clone, Debug)]

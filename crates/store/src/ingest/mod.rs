@@ -9,6 +9,8 @@
 //!   database went back in time, and a mark that passed the hole would hide it from the agent.
 //! - What a call stored already changes nothing when it comes again, but the count of what did.
 //! - A host's ledger moves with its mark: each tick is counted when the mark passes it.
+//! - Samples are rows by host and time: of those of one call and epoch with the same time, the
+//!   first is one, and the others are put aside.
 //! - Records of one epoch stand in order of their sequences; the session machine sees to that.
 
 mod aside;
@@ -125,7 +127,8 @@ impl Store {
     /// As the database says; then nothing may be acknowledged, though a part may be stored.
     pub async fn ingest(&self, records: &[Incoming]) -> Result<Committed, Error> {
         self.put_aside.log_rest();
-        let items: Vec<_> = records.iter().map(Item::new).collect();
+        let mut items: Vec<_> = records.iter().map(Item::new).collect();
+        aside::of_equal_times(&mut items);
         let mut committed = Committed::default();
         // Pieces still to store, the earliest last.
         let mut pieces = vec![items.as_slice()];

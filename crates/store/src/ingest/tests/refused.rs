@@ -1,10 +1,11 @@
 //! Records that are put aside.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rowcall_core::clock::TestClock;
 use rowcall_core::throttle::EVERY;
+use rowcall_testkit::log::Log;
+use tracing::Level;
 
 use super::*;
 
@@ -273,44 +274,6 @@ async fn text_with_a_zero_byte_that_slipped_through_is_put_aside_and_its_neighbo
     assert!(row.get::<_, &str>(0).contains("invalid byte sequence"), "{row:?}");
 }
 
-/// Everything this thread logs while it lives.
-struct Log {
-    lines: Arc<Mutex<Vec<u8>>>,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-impl Log {
-    fn start() -> Self {
-        let lines = Arc::<Mutex<Vec<u8>>>::default();
-        let writer = Arc::clone(&lines);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::WARN)
-            .with_writer(move || Line(Arc::clone(&writer)))
-            .finish();
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    /// What came since the last call.
-    fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.lines.lock().unwrap());
-        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-struct Line(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_flood_of_refused_rows_is_one_line_and_a_number() {
     let mut bench = Bench::new().await;
@@ -321,7 +284,7 @@ async fn a_flood_of_refused_rows_is_one_line_and_a_number() {
     let now = bench.now().await;
     let records: Vec<_> =
         (1..=30).map(|n| sample(&session, n, now.plus_micros(n.cast_signed()))).collect();
-    let log = Log::start();
+    let log = Log::start(Level::WARN);
     assert_eq!(bench.store.ingest(&records).await.unwrap().quarantined, 30);
     let lines = log.take();
     assert_eq!(lines.len(), 1, "{lines:#?}");
@@ -337,4 +300,35 @@ async fn a_flood_of_refused_rows_is_one_line_and_a_number() {
     assert!(lines[0].contains("held_back=29"), "{lines:?}");
     bench.store.ingest(&[]).await.unwrap();
     assert_eq!(log.take(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn of_samples_with_one_time_the_first_is_a_row_and_the_others_are_put_aside() {
+    let bench = Bench::new().await;
+    let (session, other) = (bench.host("node1").await, bench.host("node2").await);
+    let now = minutes_before(bench.now().await, 5);
+    let mut records = vec![
+        sample(&session, 1, now),
+        sample(&session, 2, now),
+        sample(&session, 3, now),
+        sample(&session, 4, now.plus_micros(1)),
+        // Another host may have the same time, and the same sample may come twice.
+        sample(&other, 1, now),
+        sample(&other, 1, now),
+    ];
+    for (due, record) in (1_i64..).zip(&mut records[..4]) {
+        record.record.due_ticks = due;
+    }
+    let committed = bench.store.ingest(&records).await.unwrap();
+    let expected = Committed { samples: 3, quarantined: 2, duplicates: 1, ..Committed::default() };
+    assert_eq!(committed, expected);
+    let reasons = "SELECT count(*) FROM rowcall.quarantine
+        WHERE reason = 'another sample of this host has the same time' AND sequence IN (2, 3)";
+    assert_eq!(bench.number(reasons).await, 2);
+    let ledger = "SELECT count(*) FROM rowcall.ledger WHERE hostname = 'node1'
+        AND due = 4 AND committed = 2 AND quarantined = 2 AND difference = 0";
+    assert_eq!(bench.number(ledger).await, 1);
+    let again = bench.store.ingest(&records).await.unwrap();
+    assert_eq!(again, Committed { duplicates: 6, ..Committed::default() });
+    assert_eq!(bench.number(ledger).await, 1);
 }
