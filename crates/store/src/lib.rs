@@ -70,10 +70,10 @@ impl Store {
             put_aside: ingest::PutAside::new(SystemClock::shared()),
         };
         let connection = store.ingest.get().await?;
-        let row = store
-            .ingest
-            .wait(async { connection.query_one(SERVER, &[]).await.map_err(Error::from) })
-            .await?;
+        let look = async { connection.query_one(SERVER, &[]).await.map_err(Error::from) };
+        let result = store.ingest.wait(look).await;
+        store.ingest.settle(connection, &result);
+        let row = result?;
         let (version, encoding): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
         if version < OLDEST_SERVER {
             return Err(Error::new(

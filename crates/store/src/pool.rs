@@ -5,6 +5,7 @@
 //! disk) goes with its first message, so no statement ever runs with other settings.
 
 use std::future::{Future, poll_fn};
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -162,6 +163,8 @@ pub(crate) struct Pool {
     expected: Expected,
     guard: Guard,
     size: usize,
+    /// Whoever gets a connection that was used before is sure that it is not busy.
+    asks_before_use: bool,
     /// The server cancels a statement after its own time-out; a server that does not even do
     /// that is given up after this.
     patience: Duration,
@@ -182,6 +185,7 @@ impl Pool {
             Purpose::Reports => RecyclingMethod::Verified,
             Purpose::Ingest | Purpose::Migration => RecyclingMethod::Fast,
         };
+        let asks_before_use = matches!(recycling_method, RecyclingMethod::Verified);
         let (expected, guard) = (Expected::default(), Guard::default());
         // The connector knows it all; the pool's own settings stay empty.
         let manager =
@@ -201,14 +205,14 @@ impl Pool {
             .build()
             .map_err(|error| Error::new(Kind::Internal, format!("connection pool: {error}")))?;
         let patience = settings.statement_timeout + settings.connect_timeout;
-        Ok(Self { pool, target, expected, guard, size, patience })
+        Ok(Self { pool, target, expected, guard, size, asks_before_use, patience })
     }
 
     /// A connection, new or used before.
     ///
     /// # Errors
     /// Transient when all are busy or the database is out of reach; else what to do about it.
-    pub(crate) async fn get(&self) -> Result<Object, Error> {
+    pub(crate) async fn get(&self) -> Result<Connection, Error> {
         let connection = self.pool.get().await;
         let connection = connection.map_err(|error| Error::pool(&self.target, self.size, error));
         if connection.as_ref().is_err_and(|error| error.kind() == Kind::WentBack) {
@@ -216,6 +220,7 @@ impl Pool {
             self.pool.retain(|_, _| false);
         }
         connection
+            .map(|object| Connection { object: Some(object), keep_unsettled: self.asks_before_use })
     }
 
     /// What new connections are compared with.
@@ -266,14 +271,49 @@ impl Pool {
     }
 
     /// Gives a connection back, or throws it away if the work's error spoils it.
-    pub(crate) fn settle<T>(&self, connection: Object, result: &Result<T, Error>) {
-        let Err(error) = result else { return };
-        if !error.spoils_connection() {
+    pub(crate) fn settle<T>(&self, mut connection: Connection, result: &Result<T, Error>) {
+        if !result.as_ref().is_err_and(Error::spoils_connection) {
+            connection.keep_unsettled = true;
             return;
         }
-        drop(Object::take(connection));
+        connection.keep_unsettled = false;
+        drop(connection);
         // All idle ones lead to the same server: one that restarts, only reads or is gone.
         self.pool.retain(|_, _| false);
+    }
+}
+
+/// A connection of a pool. After use it is [settled](Pool::settle); where its user was dropped
+/// instead, in the midst of a statement, whoever got it next would wait for the end of that, so
+/// it is thrown away, unless the pool asks before it hands out a used one.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// There until it is dropped.
+    object: Option<Object>,
+    keep_unsettled: bool,
+}
+
+impl Deref for Connection {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.object.as_ref().expect("only Drop takes it")
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Object {
+        self.object.as_mut().expect("only Drop takes it")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take()
+            && !self.keep_unsettled
+        {
+            drop(Object::take(object));
+        }
     }
 }
 

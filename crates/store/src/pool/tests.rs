@@ -276,3 +276,24 @@ async fn wait_for_ok<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> 
         }
     }
 }
+
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_midst_of_a_statement_leaves_no_busy_connection() {
+    let bench = Bench::empty().await;
+    let settings = Settings::new(bench.database.url());
+    let pool = Pool::new(&settings, Purpose::Ingest, 1).unwrap();
+    let connection = pool.get().await.unwrap();
+    let work = async {
+        let result = connection.batch_execute("SELECT pg_sleep(3600)").await;
+        pool.settle(connection, &result.map_err(Error::from));
+    };
+    // The first poll sends it; then its caller goes away.
+    let mut work = Box::pin(work);
+    assert!(futures_util::poll!(work.as_mut()).is_pending());
+    drop(work);
+    assert_eq!(pool.status().size, 0, "it is thrown away");
+    let connection = pool.get().await.unwrap();
+    let result = connection.batch_execute("SELECT 1").await.map_err(Error::from);
+    pool.settle(connection, &result);
+    assert_eq!(pool.status(), PoolStatus { max: 1, size: 1, available: 1, waiting: 0 });
+}

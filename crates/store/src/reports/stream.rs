@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use deadpool_postgres::Object;
 use futures_util::Stream;
 use tokio::time::{Instant, Sleep};
 use tokio_postgres::RowStream;
@@ -14,7 +13,7 @@ use tokio_postgres::RowStream;
 use super::Frame;
 use super::rows::FromRow;
 use crate::error::Error;
-use crate::pool::Pool;
+use crate::pool::{Connection, Pool};
 
 /// Rows of a report, in its order. Holds one connection of the report pool until it is dropped, so
 /// read on without waiting for others; the time a reader takes counts towards the server's
@@ -22,7 +21,7 @@ use crate::pool::Pool;
 pub struct Rows<T> {
     /// Before the connection, so that it is gone first.
     rows: Pin<Box<RowStream>>,
-    connection: Option<Object>,
+    connection: Option<Connection>,
     pool: Pool,
     frame: Frame,
     /// Runs while we wait for the server, not while the reader takes its time.
@@ -32,7 +31,7 @@ pub struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    pub(super) fn new(rows: RowStream, connection: Object, pool: Pool, frame: Frame) -> Self {
+    pub(super) fn new(rows: RowStream, connection: Connection, pool: Pool, frame: Frame) -> Self {
         let patience = Box::pin(tokio::time::sleep(pool.patience()));
         Self {
             rows: Box::pin(rows),

@@ -64,7 +64,8 @@ async fn whichever_server_writes_is_found_and_followed() {
     for connection in [a.unwrap(), b.unwrap()] {
         // One that was there reads only from now on; one that is new leads to the first already.
         let demote = "SET default_transaction_read_only = on";
-        connection.batch_execute(demote).await.unwrap();
+        let result = connection.batch_execute(demote).await.map_err(Error::from);
+        store.ingest.settle(connection, &result);
     }
     assert_eq!(store.ingest.status().available, 2);
     let error = store.open_session(&hello("c", 1), MINUTE).await.unwrap_err();
