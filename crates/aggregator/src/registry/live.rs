@@ -69,6 +69,8 @@ pub(crate) struct Live {
     numbers: OnceLock<Numbers>,
     /// The highest sequence that is known to be committed of its epoch; 0: none.
     mark: AtomicI64,
+    /// Ticks that were due up to what is committed, as the agent counts; 0: it does not tell.
+    committed_due: AtomicI64,
     clock: Mutex<ToldClock>,
     spool: Mutex<Option<pb::SpoolStatus>>,
     progress: Mutex<Progress>,
@@ -91,6 +93,7 @@ impl Live {
             last_sample_at: AtomicI64::new(NEVER),
             numbers: OnceLock::new(),
             mark: AtomicI64::new(0),
+            committed_due: AtomicI64::new(0),
             clock: Mutex::new(told),
             spool: Mutex::default(),
             progress: Mutex::default(),
@@ -137,8 +140,10 @@ impl Live {
         self.last_sample_at.fetch_max(time.0, Ordering::Relaxed);
     }
 
-    /// Everything up to `through` is committed.
-    pub(crate) fn committed(&self, through: Sequence) {
+    /// Everything up to `through` is committed, and `due_ticks` were due up to there, as the agent
+    /// counts.
+    pub(crate) fn committed(&self, through: Sequence, due_ticks: i64) {
+        self.committed_due.fetch_max(due_ticks, Ordering::Relaxed);
         self.mark.fetch_max(through.as_i64(), Ordering::Relaxed);
         let mut progress = lock(&self.progress);
         progress.through = progress.through.max(Some(through));
@@ -197,6 +202,20 @@ impl Live {
         *lock(&self.spool)
     }
 
+    /// What an agent told of its spool, without what was committed since: while it drains, it may
+    /// not tell again for long.
+    fn still_waiting(&self, mut spool: pb::SpoolStatus) -> pb::SpoolStatus {
+        let committed = self.committed_due.load(Ordering::Relaxed).unsigned_abs();
+        if spool.due_ticks > 0 && committed > 0 {
+            let waiting = spool.due_ticks.saturating_sub(committed);
+            spool.unacknowledged_records = spool.unacknowledged_records.min(waiting);
+            if spool.unacknowledged_records == 0 {
+                spool.oldest_unacknowledged_age_s = 0;
+            }
+        }
+        spool
+    }
+
     pub(super) fn shown(&self, interval: Duration) -> pb::ConnectedHost {
         let sampled = self.last_sample_at.load(Ordering::Relaxed);
         pb::ConnectedHost {
@@ -206,7 +225,7 @@ impl Live {
             last_sample_at: (sampled != NEVER).then(|| crate::timestamp(UnixMicros(sampled))),
             agent_version: self.newcomer.agent_version.clone().unwrap_or_default(),
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
-            spool: self.spool(),
+            spool: self.spool().map(|told| self.still_waiting(told)),
             clock_offset_ms: lock(&self.clock).offset_us / 1_000,
             peer_address: self.newcomer.peer.to_string(),
         }

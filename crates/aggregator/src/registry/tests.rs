@@ -158,8 +158,8 @@ fn progress_only_grows_and_the_first_reason_to_end_stays() {
     let (_, registry) = registry();
     let ticket = registry.admit(newcomer("n", 1)).unwrap();
     let sequence = |n| Sequence::new(n).unwrap();
-    ticket.live.committed(sequence(5));
-    ticket.live.committed(sequence(3));
+    ticket.live.committed(sequence(5), 0);
+    ticket.live.committed(sequence(3), 0);
     ticket.live.end(End::Superseded);
     ticket.live.end(End::Replaced);
     let progress = ticket.live.progress();
@@ -181,9 +181,9 @@ fn marks_are_the_highest_that_is_known_of_each_session_that_goes_on() {
     let (old, numbers) = admit("old", 2);
     old.live.opened(numbers, Some(sequence(7)));
     assert_eq!(registry.marks(), [mark(numbers, 7)]);
-    old.live.committed(sequence(5));
+    old.live.committed(sequence(5), 0);
     assert_eq!(registry.marks(), [mark(numbers, 7)], "a replay does not lower it");
-    old.live.committed(sequence(9));
+    old.live.committed(sequence(9), 0);
     assert_eq!(registry.marks(), [mark(numbers, 9)]);
     let (_unopened, _) = admit("unopened", 3);
     assert_eq!(registry.marks().len(), 1);
@@ -230,4 +230,32 @@ fn what_a_host_told_of_its_spool_outlives_its_session() {
     assert_eq!(told(), Some(3));
     let _back = registry.admit(newcomer("n", 2)).unwrap();
     assert_eq!(told(), Some(3), "until the next one is told");
+}
+
+#[test]
+fn what_waits_on_a_host_is_what_it_told_without_what_was_committed_since() {
+    let (clock, registry) = registry();
+    let ticket = registry.admit(newcomer("n", 1)).unwrap();
+    let sequence = |n| Sequence::new(n).unwrap();
+    let told = |due_ticks| pb::SpoolStatus {
+        unacknowledged_records: 100,
+        oldest_unacknowledged_age_s: 6_000,
+        due_ticks,
+        ..Default::default()
+    };
+    let waiting = || {
+        let spool = registry.status(|_| true).connected[0].spool.unwrap();
+        (spool.unacknowledged_records, spool.oldest_unacknowledged_age_s)
+    };
+    ticket.live.set_spool(told(1_000), &shared(&clock));
+    assert_eq!(waiting(), (100, 6_000));
+    ticket.live.committed(sequence(5), 940);
+    assert_eq!(waiting(), (60, 6_000));
+    ticket.live.committed(sequence(9), 1_001);
+    assert_eq!(waiting(), (0, 0));
+    // It fell behind again; and one that does not count is taken at its word.
+    ticket.live.set_spool(told(2_000), &shared(&clock));
+    assert_eq!(waiting(), (100, 6_000));
+    ticket.live.set_spool(told(0), &shared(&clock));
+    assert_eq!(waiting(), (100, 6_000));
 }

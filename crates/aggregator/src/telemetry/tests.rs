@@ -38,6 +38,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const BACKLOG: u64 = 10 + SMALL_RECORDS as u64;
 
 fn shared() -> (Arc<Shared>, Intake) {
+    rowcall_testkit::log::install();
     let clock = SystemClock::shared();
     let (queue, work) = Queue::new();
     let database = Database::new();
@@ -81,6 +82,7 @@ fn rig() -> Rig {
         welcomed: None,
         ack_timer: crate::metrics::AckTimer::default(),
         stopped: false,
+        has_backlog: false,
     };
     let (agent, inbound) = mpsc::channel(16);
     let (outbound, responses) = mpsc::channel(OUTBOUND);
@@ -135,7 +137,7 @@ async fn received(work: &Intake) -> Vec<Pending> {
 
 fn commit(work: &[Pending]) {
     let last = work.last().unwrap();
-    last.live.committed(last.incoming.record.through());
+    last.live.committed(last.incoming.record.through(), last.incoming.record.due_ticks);
 }
 
 #[tokio::test(start_paused = true)]

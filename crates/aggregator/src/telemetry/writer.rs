@@ -251,7 +251,7 @@ impl Writer {
             }
             // One word for a run of records of the same stream.
             if lives.peek().is_none_or(|(next, _)| !Arc::ptr_eq(next, &live)) {
-                live.committed(incoming.record.through());
+                live.committed(incoming.record.through(), incoming.record.due_ticks);
             }
             if observed {
                 let host_name = live.newcomer.name.clone();
