@@ -224,7 +224,7 @@ async fn report(store: &Store, asked: &Asked, sink: &mut Sink) -> Result<(), Sta
         if error.kind() != rowcall_store::Kind::Data {
             warn!(%error, "a report failed");
         }
-        refusal::database(&error)
+        refusal::report(&error)
     };
     let scope = &asked.scope;
     let frame = store.frame(scope).await.map_err(failed)?;

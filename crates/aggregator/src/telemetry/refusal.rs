@@ -93,6 +93,18 @@ fn status(refusal: &Refusal) -> Status {
     }
 }
 
+/// Why the database made no report: as [`database`] says, or that it takes too long.
+pub(crate) fn report(error: &StoreError) -> Status {
+    // Cancelled by the server, after its statement time-out or by somebody's hand.
+    if error.sqlstate() == Some("57014") {
+        return Status::deadline_exceeded(format!(
+            "{error}: the report took too long; ask for fewer hosts or a shorter range, or raise \
+             the aggregator's statement_timeout"
+        ));
+    }
+    database(error)
+}
+
 /// Why the database did not do what a call needs. The caller may try again, whatever it was,
 /// except when the database refused the caller's own values.
 pub(crate) fn database(error: &StoreError) -> Status {

@@ -203,3 +203,23 @@ async fn requests_that_make_no_sense_are_invalid_with_a_reason() {
         assert!(status.message().contains(reason), "{status}");
     }
 }
+
+#[tokio::test]
+async fn a_report_that_outlasts_the_statement_time_out_says_so_and_what_to_do() {
+    let database = Database::create().await.unwrap();
+    let mut rig = Rig::start_with(&database.url(), |config| {
+        config.statement_timeout = std::time::Duration::from_millis(500);
+        config.pool_wait = config.statement_timeout;
+    })
+    .await;
+    assert!(rig.handle.ready().await);
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE host_info IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut summary = rig.summary().await;
+    let request = pb::SummaryRequest::default();
+    let status = summary.summary(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("ask for fewer hosts or a shorter range"), "{status}");
+    lock.rollback().await.unwrap();
+}
