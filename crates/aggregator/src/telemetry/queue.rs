@@ -2,8 +2,11 @@
 //!
 //! A stream has at most [`SHARE_RECORDS`] queued, all streams [`QUEUE_RECORDS`]; whoever finds no
 //! room waits with one batch, in the order of asking, and is not read from. A small batch of a
-//! stream that has nothing queued needs no room of the common queue: so a live sample never waits
-//! behind other hosts' backlogs. That adds at most [`SMALL_RECORDS`] for each stream.
+//! stream that has next to nothing queued needs no room of the common queue: so a live sample never
+//! waits behind other hosts' backlogs. That adds at most [`SMALL_RECORDS`] for each stream.
+//!
+//! A batch takes memory as soon as it is read. So of the streams that have a backlog only
+//! [`BACKLOG_TURNS`] are read at a time, whatever number comes back after an outage.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +28,10 @@ pub(crate) const SHARE_RECORDS: usize = 8_192;
 /// A batch of up to so many records is live, not backlog.
 pub(crate) const SMALL_RECORDS: usize = 16;
 
+/// Streams with a backlog that are read at a time; each holds one batch of at most 256 KiB, some
+/// times as much once decoded.
+pub(crate) const BACKLOG_TURNS: usize = 64;
+
 /// Room in the queue, given back when the writer takes what it is for.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -32,10 +39,15 @@ pub(crate) struct Room {
     _queue: Option<OwnedSemaphorePermit>,
 }
 
+/// A stream's turn to read a batch of its backlog, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn(#[expect(dead_code, reason = "held for its end")] OwnedSemaphorePermit);
+
 #[derive(Debug)]
 struct Inner {
     waiting: Mutex<Waiting>,
     room: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     arrived: Notify,
 }
 
@@ -61,6 +73,7 @@ impl Queue {
         let inner = Arc::new(Inner {
             waiting: Mutex::default(),
             room: Arc::new(Semaphore::new(QUEUE_RECORDS)),
+            turns: Arc::new(Semaphore::new(BACKLOG_TURNS)),
             arrived: Notify::new(),
         });
         (Self(Arc::clone(&inner)), Intake(inner))
@@ -72,9 +85,26 @@ impl Queue {
         Outlet { queue: self.clone(), share, live, host, epoch }
     }
 
+    /// Waits for the turn to read a batch of a backlog. Keep the future, as with
+    /// [`Outlet::reserve`].
+    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
+        let turns = Arc::clone(&self.0.turns);
+        async move { Turn(turns.acquire_owned().await.expect("nobody closes the semaphores")) }
+    }
+
     /// Records that wait, for metrics.
     pub(crate) fn records(&self) -> usize {
         self.0.lock().lanes.records()
+    }
+
+    /// Takes all turns that there are, for tests of who waits for one.
+    #[cfg(test)]
+    pub(crate) async fn take_turns(&self) -> Vec<Turn> {
+        let mut taken = Vec::new();
+        for _ in 0..BACKLOG_TURNS {
+            taken.push(self.turn().await);
+        }
+        taken
     }
 
     /// Takes all room that there is, for tests of what a full queue does.
@@ -109,7 +139,8 @@ impl Outlet {
     /// Waits for room for that many records. Keep the future: who asks anew goes to the end.
     pub(crate) fn reserve(&self, records: usize) -> impl Future<Output = Room> + Send + 'static {
         let open = "nobody closes the semaphores";
-        let is_live = records <= SMALL_RECORDS && self.share.available_permits() == SHARE_RECORDS;
+        let queued = SHARE_RECORDS - self.share.available_permits();
+        let is_live = queued + records <= SMALL_RECORDS;
         let permits = |most: usize| u32::try_from(records.clamp(1, most)).unwrap_or(u32::MAX);
         let (of_share, of_queue) = (permits(SHARE_RECORDS), permits(QUEUE_RECORDS));
         let (share, room) = (Arc::clone(&self.share), Arc::clone(&self.queue.0.room));
@@ -234,9 +265,11 @@ mod tests {
         let full = queue.fill().await;
         let agent = outlet(&queue, 1);
         assert!(now(agent.reserve(SMALL_RECORDS + 1)).is_none());
-        let room = now(agent.reserve(1)).expect("live samples need no common room");
-        assert!(agent.put(room, records(1)));
-        // One at a time, or it would be a backlog in crumbs.
+        // Also while the one before is still queued; but not many, or it would be a backlog in crumbs.
+        for _ in 0..SMALL_RECORDS {
+            let room = now(agent.reserve(1)).expect("live samples need no common room");
+            assert!(agent.put(room, records(1)));
+        }
         assert!(now(agent.reserve(1)).is_none());
         drop(full);
         assert!(now(agent.reserve(1)).is_some());

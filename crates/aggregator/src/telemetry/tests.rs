@@ -167,6 +167,29 @@ async fn silence_ends_a_stream_after_two_intervals_and_30_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backlog_is_read_in_turns_and_a_live_sample_needs_none() {
+    let mut rig = rig();
+    let turns = rig.shared.queue.take_turns().await;
+    rig.batch(1..=1).await;
+    commit(&received(&rig.work).await);
+    assert_eq!(rig.ack().await, 1);
+    // The first batch of a backlog shows that there is one; the next waits for a turn.
+    rig.batch(2..=BACKLOG).await;
+    commit(&received(&rig.work).await);
+    assert_eq!(rig.ack().await, BACKLOG);
+    rig.batch(BACKLOG + 1..=2 * BACKLOG).await;
+    tokio::time::sleep(INTERVAL * 60).await;
+    assert_eq!(rig.work.waiting(), 0, "it was read out of turn");
+    assert!(!rig.stream.is_finished(), "who waits for a turn is not silent");
+    drop(turns);
+    commit(&received(&rig.work).await);
+    assert_eq!(rig.ack().await, 2 * BACKLOG);
+    // It has a turn now, and sends nothing: others get it.
+    let all = tokio::time::timeout(INTERVAL, rig.shared.queue.take_turns()).await;
+    assert!(all.is_ok(), "one keeps its turn for ever");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_waits_for_its_acknowledgement_is_not_silent() {
     let mut rig = rig();
     rig.batch(1..=3).await;

@@ -103,6 +103,8 @@ pub(super) struct Opened {
     pub(super) ack_timer: AckTimer,
     /// The agent said that its process was stopped.
     pub(super) stopped: bool,
+    /// What it sends next is of a backlog, as far as we know.
+    pub(super) has_backlog: bool,
 }
 
 impl Opened {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcall_core::id::{HostId, HostName};
+use rowcall_core::id::{HostId, HostName, Sequence};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{
     HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet,
@@ -20,6 +20,7 @@ use crate::metrics::AckTimer;
 use crate::refusals::Reason;
 use crate::registry::{Newcomer, Numbers};
 use crate::telemetry::Shared;
+use crate::telemetry::queue::SMALL_RECORDS;
 use crate::telemetry::refusal::{self, Broken};
 
 /// How long a session may wait to be opened when a whole fleet comes back at once.
@@ -106,10 +107,18 @@ where
         session: Session::new(hello.epoch, opened.mark.map(|mark| mark.through)),
         ack_timer: AckTimer::default(),
         stopped: false,
+        has_backlog: has_backlog(hello.next, opened.mark),
         outlet: shared.queue.outlet(Arc::clone(&ticket.live), host, epoch),
         ticket,
         welcomed: Some(welcomed),
     })
+}
+
+/// Whether the agent holds more than live samples.
+fn has_backlog(next: Sequence, mark: Option<Mark>) -> bool {
+    let committed = mark.map_or(0, |mark| mark.through.as_u64());
+    let waiting = next.as_u64().saturating_sub(committed + 1);
+    waiting > u64::try_from(SMALL_RECORDS).unwrap_or(u64::MAX)
 }
 
 /// What was different when the agent's process started, where it is a new one.

@@ -14,11 +14,41 @@ use tracing::info;
 
 use super::{Ended, FORGOTTEN, LAST_WORD, Opened, Outbound, response};
 use crate::registry::{End, Live};
-use crate::telemetry::queue::{Received, Room};
+use crate::telemetry::queue::{Received, Room, SMALL_RECORDS, Turn};
 use crate::telemetry::refusal::Broken;
 
 /// After Drain an agent comes back within this.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+/// A stream that has its turn to send of its backlog and sends nothing gives it up after this.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Who has a backlog is read in turns: a batch takes memory as soon as it is read.
+#[derive(Default)]
+struct Turns {
+    /// Kept like the wait for room.
+    asked: Option<Pin<Box<dyn Future<Output = Turn> + Send>>>,
+    /// Ours, until then.
+    has: Option<(Turn, Instant)>,
+}
+
+impl Turns {
+    /// Until when ours lasts.
+    fn until(&self) -> Option<Instant> {
+        self.has.as_ref().map(|(_, until)| *until)
+    }
+
+    async fn come(&mut self) {
+        match &mut self.asked {
+            Some(asked) => {
+                let turn = asked.as_mut().await;
+                self.asked = None;
+                self.has = Some((turn, Instant::now() + TURN));
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// A batch that waits for room in the queue.
 struct Waiting {
@@ -68,6 +98,7 @@ impl Opened {
         let mut due = Due::default();
         // Until a batch has found room in the queue, no other is read.
         let mut waiting: Option<Waiting> = None;
+        let mut turns = Turns::default();
         // No batch is taken any more; once all are settled, this is how it ended.
         let mut ending: Option<Ended> = None;
         loop {
@@ -78,7 +109,13 @@ impl Opened {
             {
                 return Ok(ended);
             }
-            let owing = waiting.is_some() || !self.session.is_settled();
+            let reads = waiting.is_none() && ending != Some(Ended::ByAgent);
+            if reads && self.has_backlog && turns.has.is_none() && turns.asked.is_none() {
+                turns.asked = Some(Box::pin(shared.queue.turn()));
+            }
+            let reads = reads && turns.asked.is_none();
+            let turn_ends = turns.until().filter(|_| reads);
+            let owing = !reads || !self.session.is_settled();
             tokio::select! {
                 biased;
                 () = live.changed() => {
@@ -137,12 +174,15 @@ impl Opened {
                     if batch.is_some_and(|batch| !self.outlet.put(room, batch)) {
                         return Err(Status::unavailable("shutting down").into());
                     }
+                    turns.has = None;
                 }
-                frame = inbound.next(), if waiting.is_none() && ending != Some(Ended::ByAgent) => {
+                () = turns.come(), if turns.asked.is_some() => quiet_since = Instant::now(),
+                frame = inbound.next(), if reads => {
                     quiet_since = Instant::now();
                     match self.frame(frame, &live, ending.is_none())? {
                         Frame::Batch(batch) if batch.records.is_empty() => {}
                         Frame::Batch(batch) => {
+                            self.has_backlog = batch.records.len() > SMALL_RECORDS;
                             let room = Box::pin(self.outlet.reserve(batch.records.len()));
                             waiting = Some(Waiting { batch, room });
                         }
@@ -152,6 +192,10 @@ impl Opened {
                             ending = Some(Ended::ByAgent);
                         }
                     }
+                }
+                () = sleep_until(turn_ends.unwrap_or_else(Instant::now)), if turn_ends.is_some() => {
+                    // It goes to the end of the line.
+                    turns.has = None;
                 }
                 () = outbound.closed() => return Ok(Ended::Lost),
                 () = sleep_until(quiet_since + silence), if !owing && ending.is_none() => {
