@@ -41,6 +41,7 @@ impl Stream {
         let mut records = spool.read_from(self.next.max(oldest), room.min(BATCH_BYTES));
         // One place is for the gap.
         records.truncate(MAX_BATCH_RECORDS - 1);
+        self.cut_at_mark(&mut records);
         // The oldest may have gone between the two looks; what was read tells for certain.
         let below = match records.first() {
             Some(first) => (first.sequence, first.due_ticks.saturating_sub(first.body.ticks())),
@@ -67,6 +68,17 @@ impl Stream {
         self.next = through.next();
         self.due_ticks = due_ticks;
         Some(batch)
+    }
+
+    /// A gap of lost or dropped records that goes on from the mark stands for what was due since
+    /// then: the aggregator knows how much that was, the spool perhaps no longer.
+    fn cut_at_mark(&self, records: &mut [Record]) {
+        if let Some(Record { sequence, due_ticks, body: Body::Gap(gap), .. }) = records.first_mut()
+            && *sequence == self.next
+            && matches!(gap.state, GapState::Corrupt | GapState::Dropped)
+        {
+            gap.ticks = due_ticks.saturating_sub(self.due_ticks).max(0);
+        }
     }
 
     /// The gap in place of acknowledged records that the aggregator lost and the spool no longer

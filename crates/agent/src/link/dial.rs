@@ -1,5 +1,6 @@
 //! The way to an aggregator, with the certificate as it is on disk at each connect.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +121,14 @@ impl Dialer {
             | ConnectError::NotTls
             | ConnectError::NotHttp2
             | ConnectError::BadAddress(_) => (Remedy::People, error.to_string()),
+            // What TLS says of it is long, and no more than this.
+            ConnectError::Closed { step, error } if error.kind() == ErrorKind::UnexpectedEof => (
+                Remedy::Time,
+                format!(
+                    "the server closed the connection {step} without a reason; it may be \
+                     overloaded or stopping, its log may say more"
+                ),
+            ),
             _ => (Remedy::Time, error.to_string()),
         };
         NotConnected { reason, remedy }

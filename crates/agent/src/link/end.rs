@@ -87,12 +87,13 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(cause) = deepest.source() {
         deepest = cause;
     }
-    match deepest.downcast_ref::<std::io::Error>() {
-        Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "the other side closed it".to_owned()
-        }
-        _ => one_line(&deepest.to_string(), MAX_TEXT_BYTES),
+    let is_end = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+    let text = deepest.to_string();
+    // Below HTTP/2 the kind of an error is no longer to be had, and TLS explains this one at length.
+    if deepest.downcast_ref().is_some_and(is_end) || text.contains("close_notify") {
+        return "the other side closed it".to_owned();
     }
+    one_line(&text, MAX_TEXT_BYTES)
 }
 
 #[cfg(test)]

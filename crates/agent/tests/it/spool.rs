@@ -38,12 +38,17 @@ impl Node {
 
     /// With a spool of an earlier agent, whose last interval was a tenth of a second.
     fn with_spool() -> Self {
+        Self::with_spool_of("node1")
+    }
+
+    /// The same, of the host of this name.
+    fn with_spool_of(host: &str) -> Self {
         let node = Self::new();
         let settings = Settings {
             dir: node.path("spool"),
             max_bytes: 1 << 20,
             max_age: Duration::from_secs(86_400),
-            owner: "node1".into(),
+            owner: host.into(),
         };
         let clock = SystemClock::shared();
         let (wall, since_boot) = (clock.wall(), clock.since_boot());
@@ -291,4 +296,18 @@ fn a_folder_in_memory_is_warned_of() {
     let (code, _, said) = output(&mut command);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the spool lies in memory or on a network"), "{said}");
+}
+
+#[tokio::test]
+async fn a_spool_of_another_host_is_refused_with_both_names_and_what_to_do() {
+    let node = Node::with_spool_of("node9");
+    let said = "belongs to host node9, and this agent's certificate names node1:";
+    node.refuses(2, &[said, "remove the folder", "set spool_dir to another path"]);
+    let (_, status) = node.status();
+    assert_eq!(status["spool"]["next_sequence"], 2, "it is still there: {status}");
+    fs::remove_dir_all(node.path("spool")).unwrap();
+    let running = node.running();
+    wait_for("an agent that runs", LONG, || async { (node.status().0 == Some(0)).then_some(()) })
+        .await;
+    assert_eq!(running.stop().await, Some(0));
 }

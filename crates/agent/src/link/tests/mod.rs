@@ -1,6 +1,7 @@
 //! The link against a scripted peer over real TLS: what no real aggregator can be made to do.
 
 mod connecting;
+mod lost;
 mod streaming;
 
 use std::path::Path;
