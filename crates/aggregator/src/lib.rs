@@ -47,6 +47,7 @@ use rowcall_core::record::Record;
 
 pub use cli::command;
 pub use config::Config;
+pub use rowcall_store::reports::WAY_BACK;
 pub use server::{Handle, Server, Stopped, check, migrate, serve};
 pub use summary::{MAX_CELLS, MAX_STREAM_CELLS};
 pub use telemetry::queue::QUEUE_RECORDS;

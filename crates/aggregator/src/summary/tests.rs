@@ -144,8 +144,10 @@ fn what_nobody_observed_is_told_once_with_the_number_of_its_hosts() {
     };
     let parts = rolled_without(
         vec![
-            hole(-500, Some(300), UnobservedCause::Stopped),
-            hole(310, Some(590), UnobservedCause::Database),
+            // Agents come back within 2 minutes: until 300 and 600.
+            hole(-500, Some(180), UnobservedCause::Stopped),
+            hole(-500, Some(181), UnobservedCause::Stopped),
+            hole(310, Some(480), UnobservedCause::Database),
             hole(800, None, UnobservedCause::Down),
         ],
         &[
@@ -161,8 +163,8 @@ fn what_nobody_observed_is_told_once_with_the_number_of_its_hosts() {
     let roll = parts[0].roll.clone().unwrap();
     let hosts: Vec<_> = roll.unobserved.iter().map(|span| (span.cause(), span.hosts)).collect();
     use pb::UnobservedCause as C;
-    assert_eq!(hosts, [(C::Stopped, 3), (C::Database, 3), (C::Down, 2)]);
-    assert!(roll.unobserved[0].to.is_some() && roll.unobserved[2].to.is_none());
+    assert_eq!(hosts, [(C::Stopped, 3), (C::Stopped, 4), (C::Database, 3), (C::Down, 2)]);
+    assert!(roll.unobserved[0].to.is_some() && roll.unobserved[3].to.is_none());
     // Only what is the hosts' own.
     let names: Vec<_> = roll.incomplete.iter().map(|host| host.host_name.as_str()).collect();
     assert_eq!(names, ["e", "c", "f", "g"]);

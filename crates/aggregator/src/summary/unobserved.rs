@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rowcall_core::proto::v1 as pb;
-use rowcall_store::reports::{Frame, UnobservedCause, UnobservedRow};
+use rowcall_store::reports::{Frame, UnobservedCause, UnobservedRow, WAY_BACK};
 
 use super::parts::size;
 
@@ -13,7 +13,7 @@ pub(super) struct Unobserved {
     spans: Vec<Span>,
 }
 
-/// A span, and the windows that it touches.
+/// A span, and the windows that it touches while agents come back from it, too.
 #[derive(Debug)]
 struct Span {
     row: UnobservedRow,
@@ -30,8 +30,10 @@ impl Unobserved {
         let span = |row: UnobservedRow| {
             let first = index(row.from.since(frame.from));
             // The window in which it ends is the last one, unless it ends as that one begins.
-            let end =
-                row.to.map_or(all, |to| index(to.since(frame.from).saturating_add(window - 1)));
+            let back = i64::try_from(WAY_BACK.as_micros()).unwrap_or(i64::MAX);
+            let end = row.to.map_or(all, |to| {
+                index(to.since(frame.from).saturating_add(back).saturating_add(window - 1))
+            });
             Span { row, windows: first..end, hosts: 0 }
         };
         Self { spans: rows.into_iter().map(span).collect() }

@@ -49,7 +49,8 @@ const SUMMARY_NOTES: &str = concat!(
 Monitoring:
   --check answers as a plugin of Nagios, Icinga and the like: it asks for the roll, prints one \
 line with the numbers of windows for graphs, and ends with
-  0  OK: every window of every host is complete, or excused: a planned stop
+  0  OK: every window of every host is complete, or excused: a planned stop; or late because \
+nobody could receive its samples in time
   1  WARNING: a window is partial, late or skewed, or nobody observed it
   2  CRITICAL: a window is silent
   3  UNKNOWN: no answer in time, a wrong option, or no window that anybody could judge

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use rowcall_core::clock::{Clock as _, SystemClock};
-use rowcall_proto::v1::{self, Report, WindowState};
+use rowcall_proto::v1::{self, Report, UnobservedCause, WindowState};
 
-use super::{ask, instant, request, unobserved, wire_micros};
+use super::{Frame, Shown, ask, instant, request, unobserved, wire_micros};
 use crate::cli::SummaryArgs;
 use crate::client::{self, Client, Need, Surroundings};
 use crate::{output, text};
@@ -99,11 +99,15 @@ fn judge(answer: &v1::SummaryResponse, args: &SummaryArgs) -> (State, String, St
         "hosts={} complete={} silent={} partial={} late={} skewed={} unobserved={} excused={}",
         roll.hosts, t.complete, t.silent, t.partial, t.late, t.skewed, t.unobserved, t.excused
     );
+    let frame = Frame::of(answer, &v1::SummaryRequest::default(), Shown::default());
+    let seen = Seen::of(&roll, &frame);
+    // Late because nobody could receive is no host's fault, as in the roll.
+    let late = t.late.saturating_sub(seen.pardoned.windows);
     let observed = t.complete + t.silent + t.partial + t.late + t.skewed + t.excused;
     let state = match () {
         () if observed == 0 => State::Unknown,
         () if t.silent > 0 => State::Critical,
-        () if t.partial + t.late + t.skewed + t.unobserved > 0 => State::Warning,
+        () if t.partial + late + t.skewed + t.unobserved > 0 => State::Warning,
         () => State::Ok,
     };
     let mut words = match state {
@@ -115,22 +119,22 @@ fn judge(answer: &v1::SummaryResponse, args: &SummaryArgs) -> (State, String, St
         }
         State::Unknown if t.unobserved == 0 => "no window can be judged yet".to_owned(),
         State::Unknown => "nobody observed any window".to_owned(),
-        State::Critical => hosts(&roll, "silent", |state| state == WindowState::Silent),
-        State::Ok => format!("{} complete", text::plural(roll.hosts.into(), "host")),
-        State::Warning => {
-            let flawed = |state| {
-                matches!(state, WindowState::Partial | WindowState::Late | WindowState::Skewed)
-            };
-            hosts(&roll, "partial, late or skewed", flawed)
+        State::Critical => hosts(&seen.silent, roll.hosts, "silent"),
+        State::Warning if !seen.flawed.is_empty() => {
+            hosts(&seen.flawed, roll.hosts, "partial, late or skewed")
         }
+        State::Warning | State::Ok => well(seen.well, &roll),
     };
     if t.unobserved > 0 {
-        let why = roll.unobserved.last().map_or("?", |span| unobserved::why(span.cause()));
-        let windows = text::plural(t.unobserved, "window");
-        words.push_str(&format!("; {windows} not observed: {why}"));
+        let (count, why) = unobserved_of(&roll, t.unobserved);
+        words.push_str(&format!("; {} not observed: {why}", count.words()));
+    }
+    if let Some(cause) = seen.cause {
+        let (windows, why) = (seen.pardoned.words(), unobserved::why(cause));
+        words.push_str(&format!("; {windows} came late because {why}"));
     }
     if t.excused > 0 {
-        words.push_str(&format!("; {} excused", text::plural(t.excused, "window")));
+        words.push_str(&format!("; {} excused", seen.excused.words()));
     }
     let window = text::span(std::time::Duration::from_secs(answer.window_s.into()));
     let until = instant(answer.to.as_ref());
@@ -140,18 +144,122 @@ fn judge(answer: &v1::SummaryResponse, args: &SummaryArgs) -> (State, String, St
     (state, words, numbers)
 }
 
-/// How many hosts have such a window, and the names of some.
-fn hosts(roll: &v1::RollReport, what: &str, is_it: impl Fn(WindowState) -> bool) -> String {
-    let found: Vec<&str> = roll
-        .incomplete
-        .iter()
-        .filter(|host| host.states().any(&is_it))
-        .map(|host| host.host_name.as_str())
-        .collect();
-    let all = text::plural(roll.hosts.into(), "host");
-    if found.is_empty() {
-        return format!("none of {all} {what}");
+/// The hosts of a roll by what is to be said of them.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    /// With a silent window.
+    silent: Vec<&'a str>,
+    /// With a window that is partial, skewed, or late by a fault of its own.
+    flawed: Vec<&'a str>,
+    /// With samples, and nothing against them.
+    well: u64,
+    /// Windows late because nobody could receive, and why the last one was.
+    pardoned: Count,
+    cause: Option<UnobservedCause>,
+    excused: Count,
+}
+
+impl<'a> Seen<'a> {
+    fn of(roll: &'a v1::RollReport, frame: &Frame) -> Self {
+        let pardons = unobserved::Pardons::of(&roll.unobserved, frame);
+        let mut seen = Self { well: roll.complete_hosts.into(), ..Self::default() };
+        for host in &roll.incomplete {
+            let (mut silent, mut flawed, mut answered) = (false, false, false);
+            let (mut pardoned, mut excused) = (0, 0);
+            for (window, state) in host.states().enumerate() {
+                match state {
+                    WindowState::Complete => answered = true,
+                    WindowState::Silent => silent = true,
+                    WindowState::Partial | WindowState::Skewed => flawed = true,
+                    WindowState::Late => match pardons.late(window) {
+                        Some(cause) => {
+                            answered = true;
+                            pardoned += 1;
+                            seen.cause = Some(cause);
+                        }
+                        None => flawed = true,
+                    },
+                    WindowState::Excused => excused += 1,
+                    _ => {}
+                }
+            }
+            if silent {
+                seen.silent.push(&host.host_name);
+            }
+            if flawed {
+                seen.flawed.push(&host.host_name);
+            }
+            seen.well += u64::from(answered && !silent && !flawed);
+            seen.pardoned.add(pardoned);
+            seen.excused.add(excused);
+        }
+        seen
     }
+}
+
+/// Windows of how many hosts.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    /// Over all these hosts.
+    windows: u64,
+    hosts: u64,
+    /// Of the host that has most of them.
+    most: u64,
+}
+
+impl Count {
+    /// The windows of one more host.
+    fn add(&mut self, windows: u64) {
+        self.windows += windows;
+        self.hosts += u64::from(windows > 0);
+        self.most = self.most.max(windows);
+    }
+
+    /// The line ends with how many windows there were: no number here may be mistaken for those.
+    fn words(self) -> String {
+        let hosts = text::plural(self.hosts, "host");
+        match self.hosts {
+            0 | 1 => text::plural(self.windows, "window"),
+            all if all.saturating_mul(self.most) == self.windows => {
+                format!("{} of {hosts}", text::plural(self.most, "window"))
+            }
+            _ => format!("{} of {hosts} together", text::plural(self.windows, "window")),
+        }
+    }
+}
+
+/// So many unobserved windows in words, and the last cause of some. Hosts that are complete but for
+/// these stand in the answer by their number only.
+fn unobserved_of(roll: &v1::RollReport, windows: u64) -> (Count, &'static str) {
+    let missing = || roll.unobserved.iter().filter(|span| span.hosts > 0);
+    let last = missing().next_back().or_else(|| roll.unobserved.last());
+    let why = last.map_or("?", |span| unobserved::why(span.cause()));
+    let hosts = last.map_or(0, |span| span.hosts);
+    // Where times differ in their hosts, those may be any.
+    let count = if missing().all(|span| span.hosts == hosts) {
+        let each = windows.checked_div(hosts.into()).unwrap_or(windows);
+        Count { windows, hosts: hosts.into(), most: each }
+    } else {
+        Count { windows, hosts: roll.hosts.into(), most: windows }
+    };
+    (count, why)
+}
+
+/// In words: nothing is wrong with so many hosts.
+fn well(number: u64, roll: &v1::RollReport) -> String {
+    let all = u64::from(roll.hosts);
+    let unobserved = roll.totals.is_some_and(|totals| totals.unobserved > 0);
+    let whole = if unobserved { "complete where observed" } else { "complete" };
+    match number {
+        0 => "no host had to answer".to_owned(),
+        _ if number == all => format!("{} {whole}", text::plural(all, "host")),
+        _ => format!("{} of {} {whole}", text::count(number), text::plural(all, "host")),
+    }
+}
+
+/// How many of all hosts these are, and the names of some.
+fn hosts(found: &[&str], all: u32, what: &str) -> String {
+    let all = text::plural(all.into(), "host");
     let number = text::count(u64::try_from(found.len()).unwrap_or(u64::MAX));
     let names: Vec<&str> = found.iter().take(MAX_NAMES).copied().collect();
     let more = if found.len() > MAX_NAMES { ", ..." } else { "" };
@@ -163,7 +271,7 @@ mod tests {
     use clap::Parser as _;
     use rowcall_proto::v1::UnobservedCause;
 
-    use super::super::samples::{answer, roll};
+    use super::super::samples::{answer, at, roll};
     use super::*;
     use crate::cli::{Cli, Command};
 
@@ -221,19 +329,88 @@ mod tests {
              partial=0 late=1 skewed=0 unobserved=0 excused=0\n"
         );
         let totals = v1::RollTotals { complete: 24, ..Default::default() };
-        let (_, line) = with(totals, |_| ());
+        let (_, line) = with(totals, |report| report.complete_hosts = 4);
         assert!(line.starts_with("ROWCALL OK - 4 hosts complete; 6 "), "{line}");
-        let totals = v1::RollTotals { complete: 4, unobserved: 20, ..Default::default() };
-        let (_, line) = with(totals, |report| {
-            report.unobserved = vec![v1::UnobservedSpan {
-                cause: UnobservedCause::Database.into(),
-                ..Default::default()
-            }];
+    }
+
+    /// A time that nobody observed, which so many hosts still miss.
+    fn hole(from: &str, to: &str, hosts: u32) -> v1::UnobservedSpan {
+        let cause = UnobservedCause::Database.into();
+        v1::UnobservedSpan { from: at(from), to: at(to), cause, hosts }
+    }
+
+    #[test]
+    fn what_is_late_only_because_nobody_could_receive_is_ok_with_a_note() {
+        let late = |letters: &'static str, to: &'static str| {
+            let totals = v1::RollTotals { complete: 19, late: 5, ..Default::default() };
+            with(totals, move |report| {
+                report.unobserved = vec![hole("2026-11-22T15:10:00Z", to, 0)];
+                report.incomplete = vec![roll("a", "CLLCCC", None), roll("b", "CLLCCC", None)];
+                report.incomplete.push(roll("c", letters, None));
+                report.complete_hosts = 1;
+            })
+        };
+        let (state, line) = late("CLCCCC", "2026-11-22T15:25:00Z");
+        assert_eq!(state, State::Ok);
+        let words = "ROWCALL OK - 4 hosts complete; 5 windows of 3 hosts together came late because \
+                     the database took no writes, or was put back to an earlier state; 6 windows";
+        assert!(line.starts_with(words), "{line}");
+        // A host that was late without that is named alone.
+        for (letters, to) in [
+            ("CCCLCC", "2026-11-22T15:25:00Z"),
+            ("LCCCCC", "2026-11-22T15:25:00Z"),
+            // Agents have 2 minutes to come back: here until the end of a window, and no longer.
+            ("CCCLCC", "2026-11-22T15:28:00Z"),
+        ] {
+            let (state, line) = late(letters, to);
+            assert_eq!(state, State::Warning, "{line}");
+            let words = "ROWCALL WARNING - 1 of 4 hosts partial, late or skewed: c; 2 windows of 2 \
+                         hosts came late because the database";
+            assert!(line.starts_with(words), "{line}");
+        }
+        let (state, line) = late("CCCLCC", "2026-11-22T15:28:01Z");
+        assert_eq!(state, State::Ok, "{line}");
+    }
+
+    #[test]
+    fn hosts_are_called_complete_only_where_they_answered() {
+        let begin = |totals, change: &dyn Fn(&mut v1::RollReport)| {
+            let (_, line) = with(totals, change);
+            line.split("; 6 windows of 10 min each").next().unwrap().to_owned()
+        };
+        let excused = v1::RollTotals { excused: 3, not_judged: 3, ..Default::default() };
+        let line = begin(excused, &|report| {
+            report.incomplete = vec![roll("a", "EEE...", None)];
+            (report.hosts, report.complete_hosts) = (1, 0);
         });
-        assert!(
-            line.contains("; 20 windows not observed: the database took no writes; "),
-            "{line}"
-        );
+        assert_eq!(line, "ROWCALL OK - no host had to answer; 3 windows excused");
+        let line = begin(v1::RollTotals { complete: 9, ..excused }, &|report| {
+            report.incomplete = vec![roll("a", "EEE...", None), roll("b", "CCC...", None)];
+            (report.hosts, report.complete_hosts) = (3, 1);
+        });
+        assert_eq!(line, "ROWCALL OK - 2 of 3 hosts complete; 3 windows excused");
+
+        let unobserved = v1::RollTotals { complete: 6, unobserved: 18, ..Default::default() };
+        let spans = |hosts: &[u32]| -> Vec<_> {
+            let span = |hosts: &u32| hole("2026-11-22T15:10:00Z", "2026-11-22T15:40:00Z", *hosts);
+            hosts.iter().map(span).collect()
+        };
+        for (hosts, windows) in [
+            (&[1][..], "18 windows"),
+            (&[2, 0], "9 windows of 2 hosts"),
+            (&[4], "18 windows of 4 hosts together"),
+            (&[1, 2], "18 windows of 4 hosts together"),
+        ] {
+            let line = begin(unobserved, &|report| {
+                report.unobserved = spans(hosts);
+                report.complete_hosts = 3;
+            });
+            let words = format!(
+                "ROWCALL WARNING - 3 of 4 hosts complete where observed; {windows} not observed: \
+                 the database took no writes, or was put back to an earlier state"
+            );
+            assert_eq!(line, words);
+        }
     }
 
     #[test]

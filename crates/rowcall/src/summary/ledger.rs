@@ -40,7 +40,9 @@ pub(super) fn write(out: &mut String, report: &v1::IntegrityReport, screen: &Scr
     }
     let words = "LEDGER: of the spools in use in this time, each from its beginning. DUE = \
                  COMMITTED + ASIDE (refused, kept aside) + SPOOLED (still on the nodes, as last \
-                 told) + DROPPED + MISSED. AGAIN: received more than once, stored once.";
+                 told) + DROPPED + MISSED. AGAIN: received again and at or below the mark, up to \
+                 which everything was acknowledged; stored once. Samples of a spool that was put \
+                 back count in both of its lives.";
     text::paragraph(out, screen, FAINT, words);
 }
 

@@ -45,15 +45,14 @@ pub(super) fn write(
         (totals.unobserved, "unobserved", BAD),
         (totals.excused, "excused", FAINT),
     ];
-    unobserved::write(out, &report.unobserved, frame, screen);
+    unobserved::write(out, &report.unobserved, report.hosts, frame, screen);
     if judged.iter().all(|(number, ..)| *number == 0) {
         text::paragraph(out, screen, FAINT, &frame.no_window(screen));
         return;
     }
-    let (explained, shown): (Vec<_>, Vec<_>) = report
-        .incomplete
-        .iter()
-        .partition(|host| !all && unobserved::explains(&report.unobserved, frame, host));
+    let pardons = unobserved::Pardons::of(&report.unobserved, frame);
+    let (explained, shown): (Vec<_>, Vec<_>) =
+        report.incomplete.iter().partition(|host| !all && pardons.explain(host));
     if !shown.is_empty() {
         hosts(out, &shown, screen);
     }

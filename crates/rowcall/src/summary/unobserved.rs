@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rowcall_aggregator::WAY_BACK;
 use rowcall_proto::v1::{self, UnobservedCause, WindowState};
 
 use super::{Frame, instant};
@@ -12,26 +13,31 @@ use crate::text::{self, BAD, Cell, Column, FAINT, ODD, Screen, Table};
 /// Most lines; the last ones are shown.
 const MAX_LINES: usize = 20;
 
-/// Adds the lines, if there are any.
+/// Adds the lines, if there are any, of a roll of so many hosts.
 pub(super) fn write(
     out: &mut String,
     spans: &[v1::UnobservedSpan],
+    hosts: u32,
     frame: &Frame,
     screen: &Screen,
 ) {
     if spans.is_empty() {
         return;
     }
-    let columns = [Column::left("UNOBSERVED FROM"), Column::left("FOR"), Column::right("HOSTS")];
-    let mut table = Table::new(columns.into_iter().chain([Column::left("WHY")]));
+    let mut table = Table::new([
+        Column::left("UNOBSERVED FROM"),
+        Column::left("FOR"),
+        Column::right("STILL MISSING"),
+        Column::left("WHY"),
+    ]);
     let earlier = spans.len().saturating_sub(MAX_LINES);
     for span in spans.iter().skip(earlier) {
         let from = instant(span.from.as_ref());
         table.row([
             from.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone)).into(),
             length(from, instant(span.to.as_ref()), frame).into(),
-            text::count(span.hosts.into()).into(),
-            Cell::styled(BAD, why(span.cause())),
+            format!("{} of {}", text::count(span.hosts.into()), text::count(hosts.into())).into(),
+            Cell::styled(BAD, short(span.cause())),
         ]);
     }
     table.write(out);
@@ -40,9 +46,15 @@ pub(super) fn write(
         let words = format!("{} more before; a shorter time shows them.", text::count(earlier));
         text::paragraph(out, screen, ODD, &words);
     }
-    let words = "No aggregator could receive anything in this time. HOSTS: with windows that are \
-                 unobserved therefore; those whose samples came later are not among them.";
-    text::paragraph(out, screen, FAINT, words);
+    let mut words = "No aggregator could receive anything in this time. STILL MISSING: hosts whose \
+                     windows are unobserved therefore; those whose samples came later are not among \
+                     them."
+        .to_owned();
+    if spans.iter().any(|span| span.cause() == UnobservedCause::Database) {
+        let database = UnobservedCause::Database;
+        words.push_str(&format!(" WHY {}: {}.", short(database), why(database)));
+    }
+    text::paragraph(out, screen, FAINT, &words);
 }
 
 /// A cause in words.
@@ -51,7 +63,19 @@ pub(super) fn why(cause: UnobservedCause) -> &'static str {
         UnobservedCause::Unspecified => "?",
         UnobservedCause::Stopped => "the aggregator was stopped",
         UnobservedCause::Down => "the aggregator was down",
-        UnobservedCause::Database => "the database took no writes",
+        UnobservedCause::Database => {
+            "the database took no writes, or was put back to an earlier state"
+        }
+    }
+}
+
+/// A cause in a word or two, for a table.
+fn short(cause: UnobservedCause) -> &'static str {
+    match cause {
+        UnobservedCause::Unspecified => "?",
+        UnobservedCause::Stopped => "aggregator stopped",
+        UnobservedCause::Down => "aggregator down",
+        UnobservedCause::Database => "database",
     }
 }
 
@@ -68,27 +92,42 @@ fn length(from: Option<Timestamp>, to: Option<Timestamp>, frame: &Frame) -> Stri
     }
 }
 
-/// Whether all that is wrong with a host is that it was late in windows that nobody observed.
-pub(super) fn explains(spans: &[v1::UnobservedSpan], frame: &Frame, host: &v1::RollHost) -> bool {
-    let mut late = Vec::new();
-    for (window, state) in host.states().enumerate() {
-        match state {
-            WindowState::Late => late.push(window),
-            WindowState::Complete | WindowState::Unobserved | WindowState::NotJudged => {}
-            _ => return false,
-        }
+/// Which windows may be late without a fault of their hosts: an agent keeps its samples while nobody
+/// can receive them, and sends them once it is back.
+#[derive(Debug)]
+pub(super) struct Pardons(Vec<(Range<usize>, UnobservedCause)>);
+
+impl Pardons {
+    /// By the times that nobody observed.
+    pub(super) fn of(spans: &[v1::UnobservedSpan], frame: &Frame) -> Self {
+        let touched = |span: &v1::UnobservedSpan| Some((windows(span, frame)?, span.cause()));
+        Self(spans.iter().filter_map(touched).collect())
     }
-    let times: Vec<_> = spans.iter().filter_map(|span| windows(span, frame)).collect();
-    late.iter().all(|window| times.iter().any(|windows| windows.contains(window)))
+
+    /// Why a late window, by its index, is nobody's fault; `None`: it is its host's.
+    pub(super) fn late(&self, window: usize) -> Option<UnobservedCause> {
+        let found = self.0.iter().rev().find(|(windows, _)| windows.contains(&window));
+        found.map(|(_, cause)| *cause)
+    }
+
+    /// Whether all that is wrong with a host is that it was late in windows that nobody observed.
+    pub(super) fn explain(&self, host: &v1::RollHost) -> bool {
+        host.states().enumerate().all(|(window, state)| match state {
+            WindowState::Late => self.late(window).is_some(),
+            WindowState::Complete | WindowState::Unobserved | WindowState::NotJudged => true,
+            _ => false,
+        })
+    }
 }
 
-/// The windows that a span touches, by their index.
+/// The windows that a span touches, by their index, with the time in which agents come back.
 fn windows(span: &v1::UnobservedSpan, frame: &Frame) -> Option<Range<usize>> {
     let window = i64::from(frame.window_s.max(1)) * 1_000_000;
     let since = |at: Timestamp| Some(at.as_microsecond() - frame.from?.as_microsecond());
     let first = since(instant(span.from.as_ref())?)?.max(0) / window;
+    let back = i64::try_from(WAY_BACK.as_micros()).unwrap_or(i64::MAX);
     let end = match instant(span.to.as_ref()) {
-        Some(to) => since(to)?.max(0).saturating_add(window - 1) / window,
+        Some(to) => since(to)?.saturating_add(back).max(0).saturating_add(window - 1) / window,
         None => i64::MAX,
     };
     Some(usize::try_from(first).ok()?..usize::try_from(end).unwrap_or(usize::MAX))

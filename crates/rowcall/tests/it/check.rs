@@ -31,6 +31,12 @@ const AWAY: &str = "
         VALUES ('x', 1, '-infinity', date_trunc('minute', now()) - interval '40 minutes'),
                ('x', 2, date_trunc('minute', now()) - interval '19 minutes 30 s', 'infinity')";
 
+/// What w-hole's agent had kept.
+const REFILL: &str = "
+    INSERT INTO host_usage (timestamp, host_id, sequence, delay_s, epoch_id)
+        SELECT date_trunc('minute', now()) - m * interval '1 minute', id, 200 - m, 9000, 1
+          FROM host_info, generate_series(20, 39) m WHERE hostname = 'w-hole'";
+
 /// Runs SQL by the line that `up` printed.
 fn sql(psql: &str, statements: &str) {
     stdout(pasted(&format!("{psql} -XAtq -v ON_ERROR_STOP=1 -c \"{statements}\""), Path::new("/")));
@@ -89,11 +95,18 @@ fn a_check_ends_with_the_code_of_the_worst_window() {
     sql(&psql, AWAY);
     let (code, line) = check_of(&["--name", "w-hole"]);
     assert_eq!(code, Some(1), "{line}");
-    assert!(line.contains(" not observed: the aggregator was down; "), "{line}");
+    assert!(line.starts_with("ROWCALL WARNING - 1 host complete where observed; "), "{line}");
+    assert!(line.contains(" windows not observed: the aggregator was down; "), "{line}");
     let (code, line) =
         check_of(&["--name", "w-hole", "--window", "1m", "--from", "35m", "--to", "30m"]);
     assert_eq!(code, Some(3), "{line}");
     assert!(line.starts_with("ROWCALL UNKNOWN - nobody observed any window"), "{line}");
+    // Once it has told what it kept, nothing is wrong any more.
+    sql(&psql, REFILL);
+    let (code, line) = check_of(&["--name", "w-hole"]);
+    assert_eq!(code, Some(0), "{line}");
+    assert!(line.starts_with("ROWCALL OK - 1 host complete; "), "{line}");
+    assert!(line.contains(" windows came late because the aggregator was down; "), "{line}");
 
     up.signal(rustix::process::Signal::TERM);
     assert!(up.ended().success(), "{}", up.printed);
