@@ -374,16 +374,19 @@ BEGIN
             -- Still open; or the host was not there.
             EXIT WHEN timestamptz 'epoch' + (begin_us + i * piece.interval_us) * interval '1 microsecond' > now();
             CONTINUE WHEN counts[i] = 0 AND (tick < of_host.joined_at OR tick >= of_host.retired_at);
-            CONTINUE WHEN states[i] = unknown AND tick_us < joined_us + piece.interval_us AND (
-                of_host.newest > tick
-                OR EXISTS (SELECT FROM rowcall.gap AS t WHERE t.host_id = ticks.host_id AND greatest(t.from_ts, t.to_ts) > tick)
-            ) AND NOT EXISTS (
-                SELECT FROM unnest(at) AS s (us) WHERE s.us BETWEEN joined_us AND tick_us
-            ) AND NOT EXISTS (
-                SELECT FROM rowcall.gap AS t
-                 WHERE t.host_id = ticks.host_id AND least(t.from_ts, t.to_ts) <= tick
-                   AND greatest(t.from_ts, t.to_ts) >= of_host.joined_at
-            );
+            -- Two steps: the second one is asked for a tick or two only.
+            IF states[i] = unknown AND tick_us < joined_us + piece.interval_us THEN
+                CONTINUE WHEN (
+                    of_host.newest > tick
+                    OR EXISTS (SELECT FROM rowcall.gap AS t WHERE t.host_id = ticks.host_id AND greatest(t.from_ts, t.to_ts) > tick)
+                ) AND NOT EXISTS (
+                    SELECT FROM unnest(at) AS s (us) WHERE s.us BETWEEN joined_us AND tick_us
+                ) AND NOT EXISTS (
+                    SELECT FROM rowcall.gap AS t
+                     WHERE t.host_id = ticks.host_id AND least(t.from_ts, t.to_ts) <= tick
+                       AND greatest(t.from_ts, t.to_ts) >= of_host.joined_at
+                );
+            END IF;
             state := words[states[i]];
             extra := greatest(counts[i] - 1, 0);
             RETURN NEXT;

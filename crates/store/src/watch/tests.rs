@@ -112,11 +112,11 @@ async fn holes_between_the_spans_of_all_aggregators_have_a_cause() {
     assert_eq!(holes("890", "790").await, all[..2]);
     assert_eq!(holes("879", "801").await, []);
     assert_eq!(holes("100", "50").await, all[6..]);
-    // One of two that ran on was the first to write again, and the other one before.
+    // Another one was the first to write again, as after a restore; one of before ran on.
     let two = "INSERT INTO rowcall.aggregator_span (aggregator, run, from_ts, through_ts)
         SELECT v.aggregator, v.run, now() - make_interval(mins => v.f), now() - make_interval(mins => v.t)
-        FROM (VALUES ('c', 20, 190, 150), ('d', 21, 190, 152), ('d', 21, 140, 90),
-            ('c', 20, 130, 90), ('e', 22, 80, 10)) AS v (aggregator, run, f, t)";
+        FROM (VALUES ('c', 20, 190, 150), ('d', 21, 140, 90), ('c', 20, 130, 90),
+            ('e', 22, 80, 10)) AS v (aggregator, run, f, t)";
     bench.sql.batch_execute(two).await.unwrap();
     let since = [(200, Some(190), "down"), (150, Some(140), "database"), (90, Some(80), "down")];
     let since = since.map(|(from, to, cause)| (from, to, cause.to_owned()));
