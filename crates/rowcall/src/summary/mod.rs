@@ -15,6 +15,7 @@ mod parts;
 mod roll;
 #[cfg(test)]
 mod samples;
+mod seen;
 mod unobserved;
 
 use std::time::Duration;
