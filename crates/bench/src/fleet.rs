@@ -38,12 +38,14 @@ pub(crate) struct Agent {
     _channel: Channel,
 }
 
-/// Connects and welcomes agents with names made from `prefix`.
+/// Connects and welcomes agents with names made from `prefix`, each of which says that it keeps so
+/// many records.
 pub(crate) async fn connect(
     stage: &Arc<Stage>,
     aggregator: SocketAddr,
     prefix: &'static str,
     count: usize,
+    kept: u64,
 ) -> Result<Vec<Agent>> {
     let turns = Arc::new(Semaphore::new(DIALS));
     let mut dials = JoinSet::new();
@@ -51,7 +53,7 @@ pub(crate) async fn connect(
         let (stage, turns) = (Arc::clone(stage), Arc::clone(&turns));
         dials.spawn(async move {
             let _turn = turns.acquire().await?;
-            let agent = Agent::connect(&stage, aggregator, &name(prefix, index)).await?;
+            let agent = Agent::connect(&stage, aggregator, &name(prefix, index), kept).await?;
             anyhow::Ok((index, agent))
         });
     }
@@ -123,11 +125,12 @@ pub(crate) fn batch(records: &[Record]) -> pb::Batch {
 }
 
 impl Agent {
-    async fn connect(stage: &Stage, aggregator: SocketAddr, name: &str) -> Result<Self> {
+    async fn connect(stage: &Stage, aggregator: SocketAddr, name: &str, kept: u64) -> Result<Self> {
         let channel = stage.dial(aggregator, "agent", name).await?;
         let (requests, outgoing) = mpsc::channel(OUTBOX);
         let mut client = TelemetryServiceClient::new(channel.clone());
-        let hello = pb::stream_request::Frame::Hello(hello(name));
+        let hello = pb::Hello { next_sequence: kept + 1, ..hello(name) };
+        let hello = pb::stream_request::Frame::Hello(hello);
         requests.send(pb::StreamRequest { frame: Some(hello) }).await?;
         let mut responses = client.stream(ReceiverStream::new(outgoing)).await?.into_inner();
         let first = responses.message().await?.and_then(|response| response.frame);

@@ -106,7 +106,7 @@ impl<'a> Both<'a> {
         store: &'a Store,
         shape: Shape,
     ) -> Result<Self> {
-        let agents = fleet::connect(stage, aggregator.address, shape.name, shape.hosts).await?;
+        let agents = fleet::connect(stage, aggregator.address, shape.name, shape.hosts, 0).await?;
         let sessions = sessions(store, shape.name, shape.hosts).await?;
         let begin = SystemClock.wall().plus_micros(-BACKLOG_DAYS * 1_440 * MINUTE);
         let both = Self { stage, aggregator, store, shape, agents, sessions, begin };

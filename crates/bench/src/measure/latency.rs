@@ -26,7 +26,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     drop(stage.database("bench_latency").await?);
     let aggregator = stage.aggregator("bench_latency", "1s").await?;
     let hosts = sizes.latency_hosts;
-    let agents = fleet::connect(stage, aggregator.address, "live", hosts).await?;
+    let agents = fleet::connect(stage, aggregator.address, "live", hosts, 0).await?;
     let apart = SECOND / u32::try_from(hosts.max(1))?;
     let start = Instant::now() + SECOND;
     let cpu_before = resources::cpu(aggregator.process.pid())?;

@@ -22,7 +22,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let pid = aggregator.process.pid();
     let before = resources::memory(pid)?;
     let streams = sizes.streams;
-    let mut agents = fleet::connect(stage, aggregator.address, "idle", streams).await?;
+    let mut agents = fleet::connect(stage, aggregator.address, "idle", streams, 0).await?;
     for agent in &mut agents {
         let record = fleet::record(1, SystemClock.wall())?;
         agent.pour(vec![fleet::batch(&[record])]).await?;

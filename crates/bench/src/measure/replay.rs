@@ -34,8 +34,9 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let client = stage.database("bench_replay").await?;
     let aggregator = stage.aggregator("bench_replay", "1s").await?;
     let hosts = sizes.replay_hosts;
-    let kept = fleet::connect(stage, aggregator.address, "back", hosts).await?;
-    let alive = fleet::connect(stage, aggregator.address, "live", LIVE.min(hosts)).await?;
+    let kept =
+        fleet::connect(stage, aggregator.address, "back", hosts, sizes.replay_samples).await?;
+    let alive = fleet::connect(stage, aggregator.address, "live", LIVE.min(hosts), 0).await?;
     let stop = CancellationToken::new();
     let start = Instant::now();
     let apart = Duration::from_secs(1) / u32::try_from(alive.len().max(1))?;
