@@ -184,7 +184,8 @@ pub fn clean_text_within(text: &str, most: usize) -> Option<String> {
     for c in text.trim().chars() {
         let harmful = c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if harmful {
+        // What was not at the beginning may be once something harmful before it is gone.
+        if harmful || (clean.is_empty() && c.is_whitespace()) {
             continue;
         }
         if clean.len() + c.len_utf8() > most {
@@ -347,6 +348,7 @@ mod tests {
     fn text_loses_what_harms_a_table_or_a_terminal() {
         assert_eq!(clean_text(" a\0b\u{1b}[31m\u{202e}c\n "), Some("ab[31mc".into()));
         assert_eq!(clean_text("\0\u{feff}"), None);
+        assert_eq!(clean_text("\u{e} a"), Some("a".into()));
         assert_eq!(clean_text("\u{202b}שלום"), Some("שלום".into()), "letters stay");
         assert_eq!(
             clean_text("Robert'); DROP TABLE x;--"),
