@@ -148,7 +148,9 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
             backlog::replayed(backlog, &told).await?
         }
         "full-disk" => {
-            let disk = FullDisk { bytes: 2 << 20, samples: size.of(6_000) };
+            // Fewer fit into what is allocated ahead, and nothing is given up.
+            let samples = size.of(6_000).max(1_500);
+            let disk = FullDisk { bytes: 2 << 20, samples };
             return spools::full_disk(disk, &told).await;
         }
         "rolled-back" => spools::rolled_back(size.of(1_000), &told).await?,
