@@ -65,7 +65,8 @@ fn nothing_an_agent_receives_on_the_stream_has_room_for_a_command() {
         .filter(|(_, field)| matches!(field.r#type(), Type::String | Type::Bytes))
         .map(|(name, field)| format!("{name}.{}", field.name()))
         .collect();
-    assert_eq!(free_form, ["Welcome.aggregator_version"]);
+    // A text that is logged, and a hash that is compared.
+    assert_eq!(free_form, ["Welcome.aggregator_version", "Welcome.server_authorities_sha256"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! - [`schedule`], [`backoff`], [`version`], [`clock`]: when to sample, when to come back, which
 //!   protocol to speak, and what time it is
 //! - [`throttle`]: one log line for many of a kind
+//! - [`token`]: the join token that a node trades for its certificate
 
 pub mod backoff;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod record;
 pub mod schedule;
 pub mod session;
 pub mod throttle;
+pub mod token;
 pub mod version;
 
 pub use rowcall_proto as proto;

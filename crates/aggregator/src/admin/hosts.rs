@@ -160,6 +160,7 @@ fn host(host: Host) -> pb::Host {
         retired_at: host.retired_at.map(crate::timestamp),
         last_sample_at: host.last_sample_at.map(crate::timestamp),
         agent_version: host.agent_version.unwrap_or_default(),
+        ..pb::Host::default()
     }
 }
 

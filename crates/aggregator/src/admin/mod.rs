@@ -59,6 +59,7 @@ impl AdminService for Admin {
             connected: shown.connected,
             disconnected_hosts: u32::try_from(shown.gone_in_all).unwrap_or(u32::MAX),
             gone: shown.gone,
+            ..pb::StatusResponse::default()
         };
         if response.encoded_len() > MAX_STATUS_BYTES {
             return Err(Status::resource_exhausted(format!(
@@ -101,6 +102,48 @@ impl AdminService for Admin {
         let operator = Operator::of(&request)?;
         let host = Some(self.retire(&operator, &request.into_inner()).await?);
         Ok(Response::new(pb::RetireHostResponse { host }))
+    }
+
+    async fn revoke_host(
+        &self,
+        _request: Request<pb::RevokeHostRequest>,
+    ) -> Result<Response<pb::RevokeHostResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
+    }
+
+    async fn restore_host(
+        &self,
+        _request: Request<pb::RestoreHostRequest>,
+    ) -> Result<Response<pb::RestoreHostResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
+    }
+
+    async fn rename_host(
+        &self,
+        _request: Request<pb::RenameHostRequest>,
+    ) -> Result<Response<pb::RenameHostResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
+    }
+
+    async fn create_token(
+        &self,
+        _request: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        Err(Status::unimplemented("this aggregator does not do that yet"))
     }
 }
 

@@ -103,6 +103,7 @@ pub(crate) async fn all(
         include_retired,
         page_size: PAGE_HOSTS,
         page_token: String::new(),
+        include_certificates: false,
     };
     let mut found = Vec::new();
     loop {
@@ -127,6 +128,7 @@ pub(crate) async fn any(client: &Client, hosts: v1::HostSelector) -> Option<bool
         include_retired: true,
         page_size: 1,
         page_token: String::new(),
+        include_certificates: false,
     };
     let page = client.admin().list_hosts(request).await.ok()?;
     Some(!page.into_inner().hosts.is_empty())

@@ -41,6 +41,7 @@ fn host(name: &str) -> v1::Host {
         retired_at: None,
         last_sample_at: at("2026-11-22T15:59:57Z"),
         agent_version: "0.1.0".to_owned(),
+        ..v1::Host::default()
     }
 }
 
@@ -115,6 +116,48 @@ impl AdminService for Fake {
     ) -> Result<Response<v1::GetHostResponse>, Status> {
         let host = self.find(&request.into_inner().host_name)?;
         Ok(Response::new(v1::GetHostResponse { host: Some(host) }))
+    }
+
+    async fn revoke_host(
+        &self,
+        _request: Request<v1::RevokeHostRequest>,
+    ) -> Result<Response<v1::RevokeHostResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn restore_host(
+        &self,
+        _request: Request<v1::RestoreHostRequest>,
+    ) -> Result<Response<v1::RestoreHostResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn rename_host(
+        &self,
+        _request: Request<v1::RenameHostRequest>,
+    ) -> Result<Response<v1::RenameHostResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn create_token(
+        &self,
+        _request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn label_host(

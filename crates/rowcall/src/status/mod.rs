@@ -263,6 +263,7 @@ mod tests {
                 host_name: "node3".to_owned(),
                 last_heard_at: at("2026-11-22T15:30:00Z"),
             }],
+            ..v1::StatusResponse::default()
         }
     }
 

@@ -85,5 +85,6 @@ fn name(kind: IntegrityKind) -> &'static str {
         IntegrityKind::UnexplainedGap => "unexplained gap",
         IntegrityKind::Restarted => "restarted",
         IntegrityKind::Unbalanced => "does not add up",
+        IntegrityKind::DuplicateIdentity => "two of one name",
     }
 }

@@ -155,5 +155,6 @@ fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> 
         clock_unix_us: shared.clock.wall().0,
         max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
         aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+        server_authorities_sha256: Vec::new(),
     }
 }
