@@ -4,6 +4,7 @@ mod certs_example;
 mod deploy;
 mod faults;
 mod imports;
+mod interop;
 mod messages;
 mod outages;
 mod readme;

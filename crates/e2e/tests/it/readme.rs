@@ -19,7 +19,7 @@ fn grpcurl_examples() -> Result<Vec<String>> {
     Ok(examples)
 }
 
-fn grpcurl() -> Result<PathBuf> {
+pub(crate) fn grpcurl() -> Result<PathBuf> {
     let installed = root().join(".tools/venv/bin/grpcurl");
     if installed.is_file() {
         return Ok(installed);
