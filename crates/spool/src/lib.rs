@@ -12,6 +12,7 @@ mod drops;
 mod error;
 mod format;
 mod hole;
+mod image;
 mod inspect;
 mod kept;
 mod open;
@@ -37,6 +38,7 @@ use rowcall_core::id::{Epoch, Sequence, UnixMicros};
 use rowcall_core::record::EpochOrigin;
 
 pub use error::{InspectError, OpenError};
+pub use image::{Image, read_image};
 pub use inspect::{Inspection, check, inspect};
 pub use record::wire_bytes;
 pub use spool::Spool;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod image;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod real;
