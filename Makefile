@@ -96,6 +96,10 @@ bench: postgres ## Measure speed, memory and bytes per row on this machine, abou
 chaos: postgres ## Kill, crash and cut at full size, about 20 minutes, and count what is lost; CHAOS_ONLY=PART,..
 	@.ci/chaos
 
+.PHONY: fuzz
+fuzz: ## Feed what reads bytes from outside with made-up ones, FUZZ_SECONDS=60 for each target; FUZZ_ONLY=TARGET,..
+	@.ci/fuzz
+
 .PHONY: check-up
 check-up: ## Try `make up` in a clean clone: wait for rows, run what it prints, stop it in three ways
 	@.ci/check-up

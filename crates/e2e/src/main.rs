@@ -18,11 +18,11 @@ use rowcall_e2e::faults::backlog::Backlog;
 use rowcall_e2e::faults::databases::{Commits, Crashes, Forgets};
 use rowcall_e2e::faults::links::Lasts;
 use rowcall_e2e::faults::spools::FullDisk;
-use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, spools};
+use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, slow, spools};
 use rowcall_e2e::scene::Outcome;
 
 /// The parts, in the order in which they run.
-const PARTS: [&str; 17] = [
+const PARTS: [&str; 18] = [
     "agents",
     "aggregators",
     "turns",
@@ -39,6 +39,7 @@ const PARTS: [&str; 17] = [
     "connections",
     "lock",
     "files",
+    "slow",
     "links",
 ];
 
@@ -157,6 +158,8 @@ async fn run(part: &'static str, size: Size) -> Result<Option<Outcome>> {
         "connections" => limits::no_connection_left(size.seconds(20), &told).await?,
         "lock" => limits::locked_out(size.seconds(60), &told).await?,
         "files" => limits::few_files(size.seconds(15), &told).await?,
+        // Of five kinds each: with both ends here, what fits under 20,000 open files.
+        "slow" => slow::peers(u32::try_from(size.of(2_000))?, &told).await?,
         _ => {
             let Some(mut outcome) = links::agents_link(Lasts::UntilNoticed, &told).await? else {
                 return Ok(None);

@@ -15,6 +15,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rowcall_core::clock::{Clock as _, SystemClock};
+use rowcall_tls::load::Files;
 
 /// What goes into one certificate. Starts good; each method breaks or changes one thing.
 #[derive(Clone, Debug)]
@@ -131,6 +132,16 @@ pub struct Paths {
     pub key: PathBuf,
     /// Certificates of the authorities believed.
     pub authorities: PathBuf,
+}
+
+impl From<&Paths> for Files {
+    fn from(paths: &Paths) -> Self {
+        Self {
+            certificate: paths.certificate.clone(),
+            key: paths.key.clone(),
+            authorities: paths.authorities.clone(),
+        }
+    }
 }
 
 /// The authority: a root, or an intermediate under one.

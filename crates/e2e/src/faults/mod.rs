@@ -7,4 +7,5 @@ pub mod backlog;
 pub mod databases;
 pub mod limits;
 pub mod links;
+pub mod slow;
 pub mod spools;

@@ -8,7 +8,7 @@ use rowcall_e2e::faults::backlog::Backlog;
 use rowcall_e2e::faults::databases::{Commits, Crashes, Forgets};
 use rowcall_e2e::faults::links::Lasts;
 use rowcall_e2e::faults::spools::FullDisk;
-use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, spools};
+use rowcall_e2e::faults::{agents, aggregators, backlog, databases, limits, links, slow, spools};
 use rowcall_e2e::oracle::Verdict;
 use rowcall_e2e::scene::{Outcome, Scene};
 use rowcall_e2e::stack::{Aggregator, TRUST_DOMAIN, serve};
@@ -172,4 +172,9 @@ async fn a_link_that_swallows_everything_loses_and_doubles_nothing() -> Result<(
 #[tokio::test]
 async fn a_link_to_the_database_that_swallows_everything_loses_and_doubles_nothing() -> Result<()> {
     checked(links::databases_link(Lasts::For(Duration::from_secs(3)), &quiet).await?)
+}
+
+#[tokio::test]
+async fn slow_connections_are_over_by_themselves_and_keep_nobody_out() -> Result<()> {
+    slow::peers(60, &quiet).await?.check()
 }

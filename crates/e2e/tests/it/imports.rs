@@ -1,5 +1,5 @@
 //! Imports run one way: proto <- core <- {tls, postgres, store, spool} <- {agent, aggregator} <- rowcall
-//! <- {e2e, bench}, with testkit for those two and for tests. cargo knows the edges; this holds
+//! <- {e2e, bench, fuzz}, with testkit for those two and for tests. cargo knows the edges; this holds
 //! them to the design.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::repository;
 
 /// How far up a crate stands. It may depend on crates that stand lower, never beside it.
-const RANKS: [(&str, u8); 12] = [
+const RANKS: [(&str, u8); 13] = [
     ("rowcall-proto", 0),
     ("rowcall-core", 1),
     ("rowcall-tls", 2),
@@ -23,6 +23,7 @@ const RANKS: [(&str, u8); 12] = [
     ("rowcall", 4),
     (E2E, 5),
     (BENCH, 5),
+    ("rowcall-fuzz", 5),
 ];
 const TESTKIT: &str = "rowcall-testkit";
 /// No part of what is released: it is tests, and the chaos that `make chaos` runs.
