@@ -254,6 +254,7 @@ impl Server {
             handshake_deadline: config.handshake_timeout,
             in_flight: max_handshakes,
             in_flight_per_source: config.max_handshakes_per_source,
+            ..Limits::default()
         });
         let handshakes = acceptor.counts();
         let incoming = acceptor.start(&stop_accepting);

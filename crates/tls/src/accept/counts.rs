@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rowcall_core::throttle::Throttle;
-use rustls::Error;
+use rustls::{CertificateError, Error};
 use tokio::time::Instant;
 
 /// Why a connection ended before a server had it.
@@ -21,6 +21,10 @@ pub enum Refusal {
     NoCertificate,
     /// The client's certificate is not of our authority, out of date, or not for clients.
     BadCertificate,
+    /// The client's certificate is revoked, or its authority's revocation list out of date.
+    RevokedCertificate,
+    /// A balancer's connection had no PROXY header, or a bad one.
+    ProxyHeader,
     /// The client ended the handshake with an alert: mostly it doesn't trust our certificate.
     RefusedByPeer,
     /// What came was not TLS.
@@ -33,12 +37,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Deadline,
         Self::TooMany,
         Self::TooManyFromSource,
         Self::NoCertificate,
         Self::BadCertificate,
+        Self::RevokedCertificate,
+        Self::ProxyHeader,
         Self::RefusedByPeer,
         Self::NotTls,
         Self::Protocol,
@@ -54,6 +60,8 @@ impl Refusal {
             Self::TooManyFromSource => "too_many_from_source",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
+            Self::RevokedCertificate => "revoked_certificate",
+            Self::ProxyHeader => "proxy_header",
             Self::RefusedByPeer => "refused_by_peer",
             Self::NotTls => "not_tls",
             Self::Protocol => "protocol",
@@ -61,14 +69,35 @@ impl Refusal {
         }
     }
 
-    pub(super) const fn concerns_certificates(self) -> bool {
-        matches!(self, Self::NoCertificate | Self::BadCertificate | Self::RefusedByPeer)
+    /// Whether people have something to mend; the rest is what any open port on a network sees.
+    pub(super) const fn concerns_people(self) -> bool {
+        matches!(
+            self,
+            Self::NoCertificate
+                | Self::BadCertificate
+                | Self::RevokedCertificate
+                | Self::ProxyHeader
+                | Self::RefusedByPeer
+        )
+    }
+
+    /// Whether the client's certificate was looked at and found wanting.
+    pub(super) const fn is_about_a_client(self) -> bool {
+        matches!(self, Self::NoCertificate | Self::BadCertificate | Self::RevokedCertificate)
     }
 
     pub(super) fn of(error: &io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             None => Self::Closed,
             Some(Error::NoCertificatesPresented) => Self::NoCertificate,
+            Some(
+                Error::InvalidCertRevocationList(_)
+                | Error::InvalidCertificate(
+                    CertificateError::Revoked
+                    | CertificateError::UnknownRevocationStatus
+                    | CertificateError::ExpiredRevocationListContext { .. },
+                ),
+            ) => Self::RevokedCertificate,
             Some(Error::InvalidCertificate(_)) => Self::BadCertificate,
             Some(Error::AlertReceived(_)) => Self::RefusedByPeer,
             Some(Error::InvalidMessage(_)) => Self::NotTls,
@@ -86,6 +115,8 @@ pub struct HandshakeCounts {
     too_many_from_source: AtomicU64,
     no_certificate: AtomicU64,
     bad_certificate: AtomicU64,
+    revoked_certificate: AtomicU64,
+    proxy_header: AtomicU64,
     refused_by_peer: AtomicU64,
     not_tls: AtomicU64,
     protocol: AtomicU64,
@@ -157,6 +188,8 @@ impl HandshakeCounts {
             Refusal::TooManyFromSource => &self.too_many_from_source,
             Refusal::NoCertificate => &self.no_certificate,
             Refusal::BadCertificate => &self.bad_certificate,
+            Refusal::RevokedCertificate => &self.revoked_certificate,
+            Refusal::ProxyHeader => &self.proxy_header,
             Refusal::RefusedByPeer => &self.refused_by_peer,
             Refusal::NotTls => &self.not_tls,
             Refusal::Protocol => &self.protocol,

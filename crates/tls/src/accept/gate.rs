@@ -5,20 +5,29 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::counts::{HandshakeCounts, Refusal};
 
 /// Bounds on what strangers can make an aggregator hold. They cover connections from their TCP
 /// accept until the server has taken them over, not those that run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time from TCP accept to the finished handshake. Default 10 s.
+    /// Longest time from TCP accept to the finished handshake, a balancer's header included.
+    /// Default 10 s.
     pub handshake_deadline: Duration,
     /// Handshakes under way in all; further connections are closed at once. Default 4,096. Each
     /// holds a file descriptor and some 20 KiB.
     pub in_flight: usize,
     /// Handshakes under way from one source: an IPv4 address, or an IPv6 /64. Default 64. A fleet
-    /// behind one NAT or balancer needs more, since all of it comes back at once after a restart.
+    /// behind one NAT needs more, since all of it comes back at once after a restart, or its
+    /// address in `exempt`.
     pub in_flight_per_source: usize,
+    /// Sources without a bound of their own; the bound on all of them together stays. Default none.
+    pub exempt: Vec<IpNet>,
+    /// Balancers: their connections must start with a PROXY header of version 2, and the client
+    /// that it names is the source. Nobody else's header is read. Default none.
+    pub proxy_from: Vec<IpNet>,
 }
 
 impl Default for Limits {
@@ -27,8 +36,22 @@ impl Default for Limits {
             handshake_deadline: Duration::from_secs(10),
             in_flight: 4_096,
             in_flight_per_source: 64,
+            exempt: Vec::new(),
+            proxy_from: Vec::new(),
         }
     }
+}
+
+impl Limits {
+    /// Whether this address is a balancer's.
+    pub(super) fn is_balancer(&self, address: IpAddr) -> bool {
+        holds(&self.proxy_from, address)
+    }
+}
+
+fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 #[derive(Debug)]
@@ -53,18 +76,18 @@ impl Gate {
         Self(Arc::new(Inner { limits, inside: Mutex::default(), counts }))
     }
 
-    /// A place for one handshake, given back when the pass is dropped.
+    /// A place for one handshake of this source, given back when the pass is dropped. A
+    /// balancer's connections have no source yet: see [`Pass::attribute`].
     pub(super) fn enter(&self, address: IpAddr) -> Result<Pass, Refusal> {
-        let source = source(address);
         let mut inside = self.0.lock();
         if inside.total >= self.0.limits.in_flight {
             return Err(Refusal::TooMany);
         }
-        let from_source = inside.by_source.get(&source).copied().unwrap_or(0);
-        if from_source >= self.0.limits.in_flight_per_source {
-            return Err(Refusal::TooManyFromSource);
-        }
-        inside.by_source.insert(source, from_source + 1);
+        let source = if self.0.limits.is_balancer(address) {
+            None
+        } else {
+            self.0.count(&mut inside, address)?
+        };
         inside.total += 1;
         self.0.counts.set_in_flight(inside.total);
         Ok(Pass { gate: Arc::clone(&self.0), source })
@@ -75,21 +98,47 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Counts one more of its source, unless that has no bound.
+    fn count(&self, inside: &mut Inside, address: IpAddr) -> Result<Option<IpAddr>, Refusal> {
+        if holds(&self.limits.exempt, address) {
+            return Ok(None);
+        }
+        let source = source(address);
+        let from_source = inside.by_source.get(&source).copied().unwrap_or(0);
+        if from_source >= self.limits.in_flight_per_source {
+            return Err(Refusal::TooManyFromSource);
+        }
+        inside.by_source.insert(source, from_source + 1);
+        Ok(Some(source))
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Pass {
     gate: Arc<Inner>,
-    source: IpAddr,
+    /// None where it has no bound of its own.
+    source: Option<IpAddr>,
+}
+
+impl Pass {
+    /// Whose handshake it is, now that the balancer has said so.
+    pub(super) fn attribute(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        let mut inside = self.gate.lock();
+        self.source = self.gate.count(&mut inside, address)?;
+        Ok(())
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut inside = self.gate.lock();
         inside.total = inside.total.saturating_sub(1);
-        match inside.by_source.get_mut(&self.source) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(inside.by_source.remove(&self.source)),
+        if let Some(source) = self.source {
+            match inside.by_source.get_mut(&source) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(inside.by_source.remove(&source)),
+            }
         }
         self.gate.counts.set_in_flight(inside.total);
     }
@@ -128,6 +177,34 @@ mod tests {
         assert_eq!(gate.enter(ip("192.0.2.3")).unwrap_err(), Refusal::TooMany);
         drop(first);
         assert!(gate.enter(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn exempt_sources_have_no_bound_of_their_own_but_the_one_of_all() {
+        let exempt = vec!["192.0.2.0/24".parse().unwrap()];
+        let limits = Limits { in_flight: 3, in_flight_per_source: 1, exempt, ..Limits::default() };
+        let gate = Gate::new(limits, Arc::default());
+        let _places =
+            ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"].map(|a| gate.enter(ip(a)).unwrap());
+        assert_eq!(gate.enter(ip("192.0.2.1")).unwrap_err(), Refusal::TooMany);
+    }
+
+    #[test]
+    fn a_balancers_connections_count_for_the_clients_that_it_names() {
+        let proxy_from = vec!["10.0.0.1/32".parse().unwrap()];
+        let limits =
+            Limits { in_flight: 9, in_flight_per_source: 1, proxy_from, ..Limits::default() };
+        let gate = Gate::new(limits, Arc::default());
+        let [mut first, mut second, mut third] =
+            ["10.0.0.1"; 3].map(|balancer| gate.enter(ip(balancer)).unwrap());
+        first.attribute(ip("192.0.2.1")).unwrap();
+        assert_eq!(second.attribute(ip("192.0.2.1")), Err(Refusal::TooManyFromSource));
+        third.attribute(ip("192.0.2.2")).unwrap();
+        assert_eq!(gate.enter(ip("192.0.2.2")).unwrap_err(), Refusal::TooManyFromSource);
+        drop(first);
+        assert!(gate.enter(ip("192.0.2.1")).is_ok());
+        drop((second, third));
+        assert!(gate.0.lock().by_source.is_empty());
     }
 
     #[test]

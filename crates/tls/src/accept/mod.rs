@@ -14,6 +14,7 @@
 mod counts;
 mod gate;
 mod peer;
+mod proxy;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
@@ -43,9 +44,12 @@ pub use peer::PeerInfo;
 
 use rowcall_core::throttle::EVERY;
 
-use crate::identity::{Identity, TrustDomain};
+use crate::certificate::PeerCertificate;
+use crate::identity::{Identity, IdentityError, TrustDomain};
 use crate::socket;
+use crate::trust::TrustError;
 use gate::{Gate, Pass};
+use proxy::ProxyError;
 
 /// Finished handshakes that wait for the server to take them over. Each keeps its place among
 /// the handshakes in flight until then.
@@ -60,6 +64,8 @@ const LINGER_BYTES: u64 = 64 * 1024;
 /// Pauses after the listening socket itself failed, doubling from one to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+const LIMIT: &str = "the limit is reached";
 
 /// Takes TCP connections and makes [`Connection`]s of them.
 #[derive(Debug)]
@@ -203,7 +209,7 @@ impl AsyncWrite for Connection {
 type Sender = mpsc::Sender<io::Result<Connection>>;
 
 async fn accept_loop(listener: TcpListener, shared: Shared, sender: Sender) {
-    let gate = Gate::new(shared.limits, Arc::clone(&shared.counts));
+    let gate = Gate::new(shared.limits.clone(), Arc::clone(&shared.counts));
     let handshakes = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
     let mut looks = interval(EVERY);
@@ -226,9 +232,7 @@ async fn accept_loop(listener: TcpListener, shared: Shared, sender: Sender) {
                         let task = handshake(stream, address, pass, shared.clone(), sender.clone());
                         handshakes.spawn(task);
                     }
-                    Err(refusal) => {
-                        refused(&shared.counts, address, refusal, &"the limit is reached")
-                    }
+                    Err(refusal) => refused(&shared.counts, address, refusal, &LIMIT),
                 }
             }
             Err(error) if concerns_one_connection(&error) => {
@@ -269,52 +273,109 @@ fn longer(pause: Duration) -> Duration {
 async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
-    pass: Pass,
+    mut pass: Pass,
     shared: Shared,
     sender: Sender,
 ) {
     let stop = shared.stop.clone();
     tokio::select! {
         () = stop.cancelled() => {}
-        () = finish_handshake(stream, address, &shared, sender) => {}
+        () = finish_handshake(stream, address, &mut pass, &shared, sender) => {}
     }
     drop(pass);
 }
 
-async fn finish_handshake(stream: TcpStream, address: SocketAddr, shared: &Shared, sender: Sender) {
-    if let Err(error) = socket::prepare(&stream) {
-        return refused(&shared.counts, address, Refusal::Closed, &error);
+/// Why a connection does not get as far as TLS.
+enum Unattributed {
+    Io(io::Error),
+    Header(ProxyError),
+    Refused(SocketAddr, Refusal),
+}
+
+/// Where a connection really comes from.
+async fn source(
+    stream: &mut TcpStream,
+    address: SocketAddr,
+    pass: &mut Pass,
+    limits: &Limits,
+) -> Result<SocketAddr, Unattributed> {
+    socket::prepare(stream).map_err(Unattributed::Io)?;
+    if !limits.is_balancer(address.ip()) {
+        return Ok(address);
     }
-    let acceptor = TlsAcceptor::from(shared.config.load_full());
-    let deadline = shared.limits.handshake_deadline;
-    match timeout(deadline, acceptor.accept(stream).into_fallible()).await {
-        Err(_) => {
-            let detail = format_args!("not finished after {deadline:?}");
-            refused(&shared.counts, address, Refusal::Deadline, &detail);
+    let Some(client) = proxy::client(stream).await.map_err(Unattributed::Header)? else {
+        return Ok(address);
+    };
+    pass.attribute(client.ip()).map_err(|refusal| Unattributed::Refused(client, refusal))?;
+    Ok(client)
+}
+
+async fn finish_handshake(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    pass: &mut Pass,
+    shared: &Shared,
+    sender: Sender,
+) {
+    let deadline = Instant::now() + shared.limits.handshake_deadline;
+    let counts = &shared.counts;
+    let late = |address| {
+        let detail = format_args!("not finished after {:?}", shared.limits.handshake_deadline);
+        refused(counts, address, Refusal::Deadline, &detail);
+    };
+    let source = source(&mut stream, address, pass, &shared.limits);
+    let address = match timeout_at(deadline, source).await {
+        Err(_) => return late(address),
+        Ok(Ok(address)) => address,
+        Ok(Err(Unattributed::Io(error))) => {
+            return refused(counts, address, Refusal::Closed, &error);
         }
+        Ok(Err(Unattributed::Header(error))) => {
+            return refused(counts, address, Refusal::ProxyHeader, &error);
+        }
+        Ok(Err(Unattributed::Refused(address, refusal))) => {
+            return refused(counts, address, refusal, &LIMIT);
+        }
+    };
+    let acceptor = TlsAcceptor::from(shared.config.load_full());
+    match timeout_at(deadline, acceptor.accept(stream).into_fallible()).await {
+        Err(_) => late(address),
         Ok(Err((error, stream))) => {
-            refused(&shared.counts, address, Refusal::of(&error), &error);
+            let refusal = Refusal::of(&error);
+            match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(tls) if refusal.is_about_a_client() => {
+                    refused(counts, address, refusal, &TrustError::of(tls));
+                }
+                _ => refused(counts, address, refusal, &error),
+            }
             // Nobody waits for the outcome, and the peer may be gone.
             drop(timeout(LINGER, linger(stream)).await);
         }
         Ok(Ok(stream)) => {
-            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-            let identity = Identity::from_chain(chain)
-                .and_then(|identity| identity.within(&shared.trust_domain));
-            match &identity {
-                Ok(identity) => debug!(peer = %address, %identity, "connected"),
-                Err(error) => {
-                    if let Some(held_back) = shared.counts.nameless() {
-                        info!(peer = %address, %error, held_back, "connected without an identity");
-                    }
-                }
-            }
-            shared.counts.count_accepted();
-            let peer = Arc::new(PeerInfo { address, identity });
+            let peer = Arc::new(peer(&stream, address, shared));
+            counts.count_accepted();
             // The server may have stopped taking connections.
             drop(sender.send(Ok(Connection { stream, peer })).await);
         }
     }
+}
+
+fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, shared: &Shared) -> PeerInfo {
+    let chain = stream.get_ref().1.peer_certificates();
+    let certificate = chain.and_then(|chain| PeerCertificate::from_chain(chain).ok());
+    let identity = Identity::from_chain(chain.unwrap_or_default())
+        .and_then(|identity| identity.within(&shared.trust_domain));
+    match &identity {
+        Ok(identity) => debug!(peer = %address, %identity, "connected"),
+        // None was asked for.
+        Err(IdentityError::NoCertificate) => debug!(peer = %address, "connected"),
+        Err(error) => {
+            if let Some(held_back) = shared.counts.nameless() {
+                info!(peer = %address, %error, held_back, "connected without an identity");
+            }
+        }
+    }
+    PeerInfo { address, identity, certificate }
 }
 
 async fn linger(mut stream: TcpStream) -> io::Result<()> {
@@ -331,8 +392,7 @@ fn refused(
 ) {
     let Some(held_back) = counts.count_refused(refusal) else { return };
     let reason = refusal.as_str();
-    // People act upon certificates; the rest is what any open port on a network sees.
-    if refusal.concerns_certificates() {
+    if refusal.concerns_people() {
         info!(%peer, reason, %detail, held_back, "handshake refused");
     } else {
         debug!(%peer, reason, %detail, held_back, "handshake refused");
@@ -343,7 +403,7 @@ fn refused(
 fn tell(counts: &HandshakeCounts) {
     for (refusal, held_back) in counts.untold() {
         match refusal {
-            Some(refusal) if refusal.concerns_certificates() => {
+            Some(refusal) if refusal.concerns_people() => {
                 info!(reason = refusal.as_str(), held_back, "more handshakes refused");
             }
             Some(refusal) => {

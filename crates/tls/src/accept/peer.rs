@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use tonic::{Request, Status};
 
+use crate::certificate::PeerCertificate;
 use crate::identity::{Identity, IdentityError, Role};
 
 /// The peer of one connection.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// Where it connects from.
+    /// Where it connects from; behind a balancer, as that says.
     pub address: SocketAddr,
     /// Whom its certificate names: of our authority and valid at the time of the handshake, but
     /// an error where its URI SAN breaks a rule.
     pub identity: Result<Identity, IdentityError>,
+    /// Its certificate; none where none is asked for, on the enrolment listener.
+    pub certificate: Option<PeerCertificate>,
 }
 
 impl PeerInfo {
@@ -56,7 +59,8 @@ mod tests {
     use super::*;
 
     fn peer(uri: &str) -> PeerInfo {
-        PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity: Identity::from_uri(uri) }
+        let identity = Identity::from_uri(uri);
+        PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity, certificate: None }
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rowcall_core::id::UnixMicros;
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
+use super::pinned::PinError;
 use crate::load::Rfc3339;
 
 /// Where in the making of a connection something happened.
@@ -34,6 +35,27 @@ impl fmt::Display for Step {
             Self::FirstBytes => "after the TLS handshake",
         })
     }
+}
+
+/// Why we do not believe the server's certificate, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerFault {
+    /// It is not of the authority pinned.
+    #[error("{0}")]
+    Pin(PinError),
+    /// By our clock it has expired or is not valid yet: that clock may be wrong.
+    #[error("{0}")]
+    Clock(String),
+    /// It is for other names than the one dialled.
+    #[error("{0}")]
+    Name(String),
+    /// It is of an authority that we do not know, or of one made anew.
+    #[error("{0}")]
+    Authority(String),
+    /// Something else is wrong with it.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// What stopped a connection.
@@ -75,7 +97,7 @@ pub enum ConnectError {
     },
     /// We do not believe the server's certificate.
     #[error("the server's certificate is not accepted: {0}")]
-    ServerCertificate(String),
+    ServerCertificate(ServerFault),
     /// The server does not believe our certificate.
     #[error("the server refuses our certificate (TLS alert {}): {}", alert_name(*.0), advice(*.0))]
     CertificateRefused(AlertDescription),
@@ -195,12 +217,15 @@ fn advice(alert: AlertDescription) -> &'static str {
         }
         A::UnknownCA => {
             "it does not know the authority that issued it; use a certificate of the authority in \
-             the server's CA file, or add ours to that file"
+             the server's CA file, or add ours to that file; or that authority's revocation list is \
+             out of date there"
         }
         A::CertificateExpired => {
             "it has expired or is not valid yet by the server's clock; renew it, or set the clocks"
         }
-        A::CertificateRevoked => "it has been revoked; enrol this machine again",
+        A::CertificateRevoked => {
+            "it has been revoked; enrol this machine again, or have another issued"
+        }
         A::UnsupportedCertificate => {
             "it is not for TLS clients; issue one with the extended key usage clientAuth"
         }
@@ -213,35 +238,43 @@ fn advice(alert: AlertDescription) -> &'static str {
     }
 }
 
-fn explain(error: &CertificateError) -> String {
+fn explain(error: &CertificateError) -> ServerFault {
     use CertificateError as E;
     match error {
-        E::UnknownIssuer => "its issuer is not among the authorities in our CA file; give the CA \
-                             certificate of the authority that issued it"
-            .to_owned(),
-        E::ExpiredContext { not_after, time } => format!(
+        E::UnknownIssuer => ServerFault::Authority(
+            "its issuer is not among the authorities in our CA file; give the CA certificate of \
+             the authority that issued it"
+                .to_owned(),
+        ),
+        E::BadSignature => ServerFault::Authority(
+            "it was not signed by the authority that our CA file has under its issuer's name, \
+             perhaps that authority was made anew; fetch the CA certificate again"
+                .to_owned(),
+        ),
+        E::ExpiredContext { not_after, time } => ServerFault::Clock(format!(
             "it expired at {}, it is now {}; renew it, or set this machine's clock",
             instant(*not_after),
             instant(*time)
-        ),
-        E::NotValidYetContext { not_before, time } => format!(
+        )),
+        E::NotValidYetContext { not_before, time } => ServerFault::Clock(format!(
             "it is valid only from {}, it is now {}; set this machine's clock if it is slow",
             instant(*not_before),
             instant(*time)
-        ),
-        E::NotValidForNameContext { expected, presented } => format!(
+        )),
+        E::NotValidForNameContext { expected, presented } => ServerFault::Name(format!(
             "it is not for {:?} but for {}; dial one of these names, or issue one for this name",
             expected.to_str(),
             names(presented)
+        )),
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => ServerFault::Other(
+            "it is not for TLS servers; issue one with the extended key usage serverAuth"
+                .to_owned(),
         ),
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "it is not for TLS servers; issue one with the extended key usage serverAuth".to_owned()
-        }
-        E::BadSignature => "it was not signed by the authority that our CA file has under its \
-                            issuer's name, perhaps that authority was made anew; fetch the CA \
-                            certificate again"
-            .to_owned(),
-        other => other.to_string(),
+        E::Other(OtherError(inner)) => match inner.downcast_ref::<PinError>() {
+            Some(error) => ServerFault::Pin(error.clone()),
+            None => ServerFault::Other(error.to_string()),
+        },
+        other => ServerFault::Other(other.to_string()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! and until then nothing is written that could make the server's kernel reset the connection.
 
 mod error;
+mod pinned;
 
 use std::future::Future;
 use std::io;
@@ -25,7 +26,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use error::{ConnectError, Step};
+pub use error::{ConnectError, ServerFault, Step};
+pub use pinned::{PinError, pinned_config};
 
 use crate::config::ALPN;
 use crate::socket;

@@ -38,7 +38,7 @@ async fn silent_client_is_dropped_at_the_deadline_while_an_honest_one_connects()
 
 #[tokio::test]
 async fn handshakes_over_the_bound_are_shed_and_let_in_again_when_there_is_room() {
-    let limits = Limits { handshake_deadline: NEVER, in_flight: 2, in_flight_per_source: 2 };
+    let limits = Limits { handshake_deadline: NEVER, in_flight: 2, ..Limits::default() };
     let world = World::with(Leaf::server(), limits).await;
     let client = world.client(&Leaf::client(AGENT));
     let first = TcpStream::connect(world.server.address).await.unwrap();
@@ -56,7 +56,7 @@ async fn handshakes_over_the_bound_are_shed_and_let_in_again_when_there_is_room(
 
 #[tokio::test]
 async fn one_source_cannot_keep_another_out() {
-    let limits = Limits { handshake_deadline: NEVER, in_flight: 9, in_flight_per_source: 1 };
+    let limits = Limits { handshake_deadline: NEVER, in_flight_per_source: 1, ..Limits::default() };
     let world = World::with(Leaf::server(), limits).await;
     let client = world.client(&Leaf::client(AGENT));
     let elsewhere = TcpSocket::new_v4().unwrap();

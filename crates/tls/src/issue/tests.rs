@@ -1,0 +1,104 @@
+//! What stands in certificates, and what is never issued.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rowcall_core::id::HostName;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::*;
+use crate::identity::{Identity, Role, TrustDomain};
+use crate::x509;
+
+const NOW: UnixMicros = UnixMicros(1_795_365_212_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn authority() -> Authority {
+    Authority::create(TrustDomain::parse("example.org").unwrap(), NOW).unwrap()
+}
+
+fn with<T>(pem: &str, look: impl FnOnce(&x509_parser::prelude::X509Certificate<'_>) -> T) -> T {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    look(&x509::read(&der).unwrap())
+}
+
+#[test]
+fn client_certificate_holds_identity_purpose_dates_and_nothing_more() {
+    let authority = authority();
+    let host = HostName::parse("node1").unwrap();
+    let issued = authority.issue_client(Role::Agent, &host, NOW, DAY).unwrap();
+    let der = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap();
+    assert_eq!(Identity::from_der(&der).unwrap().to_string(), "spiffe://example.org/agent/node1");
+    with(&issued.certificate_pem, |certificate| {
+        assert!(!certificate.is_ca());
+        let purposes = certificate.extended_key_usage().unwrap().unwrap().value;
+        assert!(purposes.client_auth && !purposes.server_auth && !purposes.any);
+        let seconds = NOW.0 / 1_000_000;
+        assert_eq!(certificate.validity().not_before.timestamp(), seconds - 300);
+        assert_eq!(certificate.validity().not_after.timestamp(), seconds + 86_400);
+    });
+    assert!(!format!("{issued:?}").contains("PRIVATE"));
+}
+
+#[test]
+fn authority_may_sign_certificates_and_revocation_lists() {
+    with(authority().cert_pem(), |certificate| {
+        let usage = certificate.key_usage().unwrap().unwrap().value;
+        assert!(usage.key_cert_sign() && usage.crl_sign());
+        assert_eq!(
+            certificate.basic_constraints().unwrap().unwrap().value.path_len_constraint,
+            Some(0)
+        );
+    });
+}
+
+#[test]
+fn serial_numbers_are_random_and_16_bytes() {
+    let authority = authority();
+    let host = HostName::parse("node1").unwrap();
+    let serials: HashSet<Vec<u8>> = (0..8)
+        .map(|_| {
+            let issued = authority.issue_client(Role::Agent, &host, NOW, DAY).unwrap();
+            with(&issued.certificate_pem, |certificate| certificate.raw_serial().to_vec())
+        })
+        .collect();
+    assert_eq!(serials.len(), 8);
+    assert!(serials.iter().all(|serial| serial.len() == 16));
+}
+
+#[test]
+fn authority_loads_from_its_own_files_and_issues_under_the_same_trust_domain() {
+    let first = authority();
+    let again = Authority::load(first.cert_pem(), &first.key_pem()).unwrap();
+    assert_eq!(again.trust_domain().as_str(), "example.org");
+    let issued = again.issue_server(&["localhost"], &[], NOW, DAY).unwrap();
+    let issuer = with(first.cert_pem(), |ca| ca.subject().to_string());
+    assert_eq!(with(&issued.certificate_pem, |leaf| leaf.issuer().to_string()), issuer);
+}
+
+#[test]
+fn loading_refuses_a_leaf_and_a_foreign_key() {
+    let authority = authority();
+    let leaf = authority.issue_server(&["localhost"], &[], NOW, DAY).unwrap();
+    assert!(matches!(
+        Authority::load(&leaf.certificate_pem, &leaf.key_pem),
+        Err(IssueError::NotAnAuthority)
+    ));
+    assert!(matches!(
+        Authority::load(authority.cert_pem(), &leaf.key_pem),
+        Err(IssueError::KeyMismatch)
+    ));
+    assert!(!format!("{authority:?}").to_lowercase().contains("key"));
+}
+
+#[test]
+fn server_certificate_needs_a_name_that_is_one() {
+    let authority = authority();
+    assert!(matches!(authority.issue_server(&[], &[], NOW, DAY), Err(IssueError::NoServerName)));
+    for bad in ["", "a b", "ä", "-"] {
+        assert!(
+            matches!(authority.issue_server(&[bad], &[], NOW, DAY), Err(IssueError::DnsName(_))),
+            "{bad:?}"
+        );
+    }
+}
