@@ -16,6 +16,24 @@ pub fn fingerprint(der: &CertificateDer<'_>) -> [u8; 32] {
     x509::sha256(der)
 }
 
+/// SHA-256 over several certificates, DER, one after the other: what a list of authorities is
+/// known by.
+#[must_use]
+pub fn list_sha256(certificates: &[CertificateDer<'_>]) -> [u8; 32] {
+    let bytes: Vec<u8> = certificates.iter().flat_map(|der| der.iter().copied()).collect();
+    x509::sha256(&bytes)
+}
+
+/// Whether a certificate was issued by this authority: its issuer's name, and its signature.
+#[must_use]
+pub fn issued_by(certificate: &CertificateDer<'_>, authority: &CertificateDer<'_>) -> bool {
+    let (Ok(certificate), Ok(authority)) = (x509::read(certificate), x509::read(authority)) else {
+        return false;
+    };
+    certificate.issuer().as_raw() == authority.subject().as_raw()
+        && certificate.verify_signature(Some(authority.public_key())).is_ok()
+}
+
 /// Certificates as they stand in a PEM file.
 #[must_use]
 pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {

@@ -11,7 +11,7 @@
 //! - `connect` (feature `connect`): the agent's and the command's way to a server, also to one
 //!   that is known by its pin alone
 //! - `request` (feature `request`): a node's key, and its request for a certificate
-//! - `issue` (feature `issue`): a small certificate authority
+//! - `issue`, `csr` (feature `issue`): a small certificate authority
 //! - `private` (features `issue` and `request`): files with secrets
 //!
 //! Limits and invariants: TLS 1.3 only, provider ring handed over explicitly, no session is ever
@@ -32,6 +32,8 @@ pub mod trust;
 pub mod accept;
 #[cfg(feature = "connect")]
 pub mod connect;
+#[cfg(feature = "issue")]
+pub mod csr;
 #[cfg(feature = "issue")]
 pub mod issue;
 #[cfg(any(feature = "issue", feature = "request"))]

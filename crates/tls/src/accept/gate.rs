@@ -43,6 +43,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Whether this address has no bound of its own.
+    #[must_use]
+    pub fn is_exempt(&self, address: IpAddr) -> bool {
+        holds(&self.exempt, address)
+    }
+
     /// Whether this address is a balancer's.
     pub(super) fn is_balancer(&self, address: IpAddr) -> bool {
         holds(&self.proxy_from, address)
@@ -101,7 +107,7 @@ impl Inner {
 
     /// Counts one more of its source, unless that has no bound.
     fn count(&self, inside: &mut Inside, address: IpAddr) -> Result<Option<IpAddr>, Refusal> {
-        if holds(&self.limits.exempt, address) {
+        if self.limits.is_exempt(address) {
             return Ok(None);
         }
         let source = source(address);
@@ -144,8 +150,10 @@ impl Drop for Pass {
     }
 }
 
-/// Whoever has one IPv6 address usually has the 2^64 of its network.
-fn source(address: IpAddr) -> IpAddr {
+/// What bounds per source count: an IPv4 address, or an IPv6 /64. Whoever has one IPv6 address
+/// usually has the 2^64 of its network.
+#[must_use]
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

@@ -39,7 +39,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, info, warn};
 
 pub use counts::{HandshakeCounts, Refusal};
-pub use gate::Limits;
+pub use gate::{Limits, source};
 pub use peer::PeerInfo;
 
 use rowcall_core::throttle::EVERY;
@@ -293,7 +293,7 @@ enum Unattributed {
 }
 
 /// Where a connection really comes from.
-async fn source(
+async fn origin(
     stream: &mut TcpStream,
     address: SocketAddr,
     pass: &mut Pass,
@@ -323,8 +323,8 @@ async fn finish_handshake(
         let detail = format_args!("not finished after {:?}", shared.limits.handshake_deadline);
         refused(counts, address, Refusal::Deadline, &detail);
     };
-    let source = source(&mut stream, address, pass, &shared.limits);
-    let address = match timeout_at(deadline, source).await {
+    let origin = origin(&mut stream, address, pass, &shared.limits);
+    let address = match timeout_at(deadline, origin).await {
         Err(_) => return late(address),
         Ok(Ok(address)) => address,
         Ok(Err(Unattributed::Io(error))) => {

@@ -14,10 +14,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::X509Certificate;
 
-use super::csr::CsrKey;
 use super::params::{date, for_an_end, name, parameters, uri};
 use super::{IssueError, Issued, IssuedForKey, Purpose, failed};
 use crate::certificate::{PeerCertificate, to_pem};
+use crate::csr::CsrKey;
 use crate::identity::{Identity, Role, TrustDomain};
 use crate::x509;
 

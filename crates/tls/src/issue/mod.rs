@@ -9,7 +9,6 @@
 //! caller gives the time. Nothing outlives the authority that issued it.
 
 mod authority;
-mod csr;
 mod params;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,6 @@ use rowcall_core::id::UnixMicros;
 use rustls::pki_types::CertificateDer;
 
 pub use authority::{AUTHORITY_LIFETIME, Authority, ROOT_LIFETIME};
-pub use csr::{CsrError, CsrKey};
 
 use crate::identity::IdentityError;
 use crate::load::Rfc3339;

@@ -53,18 +53,24 @@ pub enum DateError {
     },
 }
 
-/// When one certificate is valid.
-pub(crate) fn validity(der: &CertificateDer<'_>) -> Result<Validity, String> {
-    let certificate = x509::read(der)?;
-    let validity = certificate.validity();
-    Ok(Validity {
-        not_before: x509::micros(validity.not_before),
-        not_after: x509::micros(validity.not_after),
-    })
+impl Validity {
+    /// When one certificate is valid.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that complete "cannot be read: ".
+    pub fn of(der: &CertificateDer<'_>) -> Result<Self, String> {
+        let certificate = x509::read(der)?;
+        let validity = certificate.validity();
+        Ok(Self {
+            not_before: x509::micros(validity.not_before),
+            not_after: x509::micros(validity.not_after),
+        })
+    }
 }
 
 /// An instant as people read it, to the second, in UTC.
-pub(crate) struct Rfc3339(pub(crate) UnixMicros);
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub UnixMicros);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,8 +23,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 pub use authorities::Authorities;
-pub(crate) use dates::Rfc3339;
-pub use dates::{DateError, Validity};
+pub use dates::{DateError, Rfc3339, Validity};
 pub use error::{FileKind, LoadError};
 pub(crate) use pem::MAX_FILE_BYTES;
 pub(crate) use revocations::Revocations;

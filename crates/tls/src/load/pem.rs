@@ -7,7 +7,7 @@ use std::path::Path;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use super::dates::{Validity, validity};
+use super::dates::Validity;
 use super::error::{FileKind, LoadError};
 
 /// A file above this size is none of ours.
@@ -39,7 +39,7 @@ pub(super) fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, Lo
     let mut found = Vec::new();
     for item in CertificateDer::pem_slice_iter(&bytes) {
         let der = item.map_err(|error| not_pem(kind, path, &error))?;
-        let validity = validity(&der).map_err(|detail| LoadError::BadCertificate {
+        let validity = Validity::of(&der).map_err(|detail| LoadError::BadCertificate {
             kind,
             path: path.to_owned(),
             number: found.len() + 1,

@@ -59,7 +59,7 @@ impl CsrKey {
         x509::sha256(&self.spki)
     }
 
-    pub(super) fn spki(&self) -> &[u8] {
+    pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
 }
