@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
-use super::settings::{SETTINGS, variable};
+use super::settings::{IN_PKI_DIR, OF_ISSUER, SETTINGS, variable};
 
 /// A settings file above this size is none.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -16,6 +16,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Default,
+    /// The name of a file in this folder.
+    PkiDir(PathBuf),
     File(PathBuf),
     Environment(String),
     Flag(String),
@@ -25,6 +27,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::PkiDir(folder) => write!(f, "default in pki_dir {}", folder.display()),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
@@ -127,6 +130,20 @@ impl Values {
         }
     }
 
+    /// Lays what pki_dir stands for under all that is set.
+    pub(super) fn pki_dir(&mut self) {
+        let Some(folder) = self.get("pki_dir").map(|value| PathBuf::from(value.text.trim())) else {
+            return;
+        };
+        let issues = self.get("issuer").is_none_or(|value| value.text.trim() != "false");
+        for (key, name) in IN_PKI_DIR {
+            if self.get(key).is_none() && (issues || !OF_ISSUER.contains(&key)) {
+                let file = folder.join(name).to_string_lossy().into_owned();
+                self.set(key, file, Source::PkiDir(folder.clone()));
+            }
+        }
+    }
+
     fn set(&mut self, key: &'static str, text: String, source: Source) {
         self.values.insert(key, Value { text, source });
     }
@@ -198,7 +215,10 @@ mod tests {
             assert!(near || (key == "max_db_size" && said.contains(meant)), "{said}");
         }
         for key in ["", "spool", "postgresql", &"x".repeat(10_000)] {
-            assert!(unknown(key).contains("write one of listen, http_listen, database"), "{key}");
+            assert!(
+                unknown(key).contains("write one of listen, http_listen, enroll_listen"),
+                "{key}"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 //! A value is checked once, here, and every problem is reported at once. A password is taken from
 //! a file or the environment, never from a flag, where every user of the machine could read it.
 
+mod enrollment;
 mod layers;
 mod reader;
 mod settings;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgMatches;
+use ipnet::IpNet;
 use rowcall_core::id::HostName;
 use rowcall_core::session::aggregator::HELLO_DEADLINE;
 use rowcall_store::url_shown;
@@ -22,9 +24,10 @@ use rowcall_tls::load::Files;
 
 use layers::Values;
 use reader::Reader;
-use settings::SETTINGS;
+use settings::{CRL_IN_PKI_DIR, SETTINGS};
 
 pub use crate::deadman::{DeadManUrl, InvalidUrl};
+pub use enrollment::{Enrollment, Revocations};
 pub use settings::{DEFAULT_FILE, with_flags};
 
 /// The variable that names the settings file.
@@ -84,6 +87,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Its certificate, key and the authorities of its clients.
     pub files: Files,
+    /// Which of their certificates are revoked; none: no lists are looked at.
+    pub revocations: Option<Revocations>,
+    /// What it issues certificates with, and where; none: it doesn't.
+    pub enrollment: Option<Enrollment>,
     /// Trust domain of its clients; none: the one that a client authority names.
     pub trust_domain: Option<TrustDomain>,
     /// Time between two samples of an agent. Whole milliseconds.
@@ -108,6 +115,10 @@ pub struct Config {
     pub max_handshakes: usize,
     /// Handshakes at a time from one address.
     pub max_handshakes_per_source: usize,
+    /// Networks whose addresses have no bounds of their own.
+    pub exempt_sources: Vec<IpNet>,
+    /// Balancers: their connections begin with a header of the PROXY protocol, version 2.
+    pub proxy_from: Vec<IpNet>,
     /// Samples older than this are dropped, by whole days.
     pub retention: Duration,
     /// Above this size of the database the oldest day of samples is dropped.
@@ -149,7 +160,7 @@ impl Config {
     /// an aggregator says where.
     #[must_use]
     pub fn new(database: Database, files: Files) -> Self {
-        let mut reader = Reader { values: Values::defaults(), problems: Vec::new() };
+        let mut reader = Reader::new(Values::defaults(), Vec::new());
         let mut config = reader.config();
         config.database = database;
         config.files = files;
@@ -194,21 +205,27 @@ impl Config {
         }
         values.environment(environment);
         values.flags(matches);
+        values.pki_dir();
         let shown = print(&values);
         Ok((Self::from_values(values, needed)?, shown))
     }
 
     fn from_values(mut values: Values, needed: &[&str]) -> Result<Self, Problems> {
         let problems = std::mem::take(&mut values.problems);
-        let mut reader = Reader { values, problems };
+        let mut reader = Reader::new(values, problems);
         for key in needed {
             if reader.values.get(key).is_none() {
                 let variable = settings::variable(key);
+                let in_folder = settings::IN_PKI_DIR.iter().any(|(inside, _)| inside == key);
                 reader.problems.push(format!(
-                    "{key} is not set: give it in the settings file, as {variable} or as --{}",
-                    key.replace('_', "-")
+                    "{key} is not set: give it in the settings file, as {variable} or as --{}{}",
+                    key.replace('_', "-"),
+                    if in_folder { ", or set pki_dir" } else { "" }
                 ));
             }
+        }
+        if needed == TO_SERVE {
+            reader.half_an_issuer();
         }
         reader.password_in_flag();
         reader.secret_in_flag();
@@ -268,6 +285,18 @@ impl Config {
             "http_listen and listen are the same port: choose another for one of them, or `off` \
              for http_listen",
         );
+        if let Some(enroll) = self.enrollment.as_ref().and_then(|enrollment| enrollment.listen) {
+            check(
+                !meet(enroll, self.listen),
+                "enroll_listen and listen are the same port: choose another for one of them, or \
+                 `off` for enroll_listen",
+            );
+            check(
+                !self.http_listen.is_some_and(|http| meet(http, enroll)),
+                "http_listen and enroll_listen are the same port: choose another for one of them, \
+                 or `off`",
+            );
+        }
         problems
     }
 }
@@ -293,7 +322,14 @@ fn print(values: &Values) -> String {
                 };
                 format!("{} = {} # {}\n", setting.key, toml::Value::String(text), value.source)
             }
-            None => format!("# {} is not set\n", setting.key),
+            None => {
+                let folder = values.get("pki_dir").filter(|_| setting.key == "client_crl");
+                let once_there = folder.map(|folder| Path::new(folder.text.trim()));
+                let once_there = once_there.map(|folder| {
+                    format!(": {}, once it is there", folder.join(CRL_IN_PKI_DIR).display())
+                });
+                format!("# {} is not set{}\n", setting.key, once_there.unwrap_or_default())
+            }
         };
         shown.push_str(&line);
     }
@@ -307,6 +343,7 @@ fn print(values: &Values) -> String {
 pub fn from_file_text(text: &str) -> Result<Config, Problems> {
     let mut values = Values::defaults();
     values.text(Path::new("settings"), text);
+    values.pki_dir();
     Config::from_values(values, &TO_SERVE)
 }
 

@@ -1,5 +1,6 @@
 //! From texts to values, each checked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -11,6 +12,7 @@ use rowcall_tls::identity::TrustDomain;
 use rowcall_tls::load::Files;
 use tracing_subscriber::EnvFilter;
 
+use super::enrollment::network;
 use super::layers::{Source, Value, Values};
 use super::settings::SETTINGS;
 use super::value::{parse_duration, parse_size, show_duration};
@@ -18,6 +20,9 @@ use super::{Config, Database, DeadManUrl, LogFormat};
 
 /// What `max_database_size` may be, in bytes: 1 GiB to 1 PiB.
 const SIZES: std::ops::RangeInclusive<u64> = 1 << 30..=1 << 50;
+
+/// Nobody has more networks or addresses: a list beyond this is a slip.
+const MAX_LIST: usize = 256;
 
 /// What an aggregator is called on a machine whose name is none.
 static NAMELESS: LazyLock<HostName> =
@@ -31,6 +36,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    pub(super) const fn new(values: Values, problems: Vec<String>) -> Self {
+        Self { values, problems }
+    }
+
     pub(super) fn config(&mut self) -> Config {
         let database = match self.text("database").as_str() {
             "embedded" => Database::Embedded,
@@ -38,15 +47,7 @@ impl Reader {
         };
         Config {
             listen: self.parsed("listen", "an address and port such as 0.0.0.0:7443"),
-            http_listen: self.required("http_listen", |text| match text {
-                "off" => Ok(None),
-                address => address.parse().map(Some).map_err(|_| {
-                    format!(
-                        "{address:?} is neither an address and port such as 127.0.0.1:7445 nor \
-                         the word off"
-                    )
-                }),
-            }),
+            http_listen: self.address_or_off("http_listen", "127.0.0.1:7445"),
             name: self.name(),
             database,
             data_dir: self.path("data_dir"),
@@ -55,6 +56,8 @@ impl Reader {
                 key: self.path("key"),
                 authorities: self.path("client_ca"),
             },
+            revocations: self.revocations(),
+            enrollment: self.enrollment(),
             trust_domain: self.values.get("trust_domain").cloned().and_then(|value| {
                 self.checked("trust_domain", &value, |t| {
                     TrustDomain::parse(t).map_err(|e| e.to_string())
@@ -71,6 +74,8 @@ impl Reader {
             handshake_timeout: self.duration("handshake_timeout", 100, 10_000),
             max_handshakes: self.number("max_handshakes", 1, 65_536),
             max_handshakes_per_source: self.number("max_handshakes_per_source", 1, 65_536),
+            exempt_sources: self.list("exempt_sources", network),
+            proxy_from: self.list("proxy_from", network),
             retention: self.duration("retention", 7 * 86_400_000, 3_650 * 86_400_000),
             max_database_bytes: self.values.get("max_database_size").cloned().and_then(|value| {
                 self.checked("max_database_size", &value, |text| match parse_size(text)? {
@@ -112,8 +117,42 @@ impl Reader {
         })
     }
 
+    /// An address, or the word off.
+    pub(super) fn address_or_off(
+        &mut self,
+        key: &'static str,
+        example: &str,
+    ) -> Option<SocketAddr> {
+        self.required(key, |text| match text {
+            "off" => Ok(None),
+            address => address.parse().map(Some).map_err(|_| {
+                format!(
+                    "{address:?} is neither an address and port such as {example} nor the word off"
+                )
+            }),
+        })
+    }
+
+    /// What stands between commas.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(value) = self.values.get(key).cloned() else { return Vec::new() };
+        let all = |text: &str| {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let items = parts.map(&read).collect::<Result<Vec<_>, _>>()?;
+            match items.len() {
+                0..=MAX_LIST => Ok(items),
+                count => Err(format!("{count} are too many; the most is {MAX_LIST}")),
+            }
+        };
+        self.checked(key, &value, all).unwrap_or_default()
+    }
+
     /// A file or folder. Where it is not set, that is said elsewhere.
-    fn path(&mut self, key: &'static str) -> PathBuf {
+    pub(super) fn path(&mut self, key: &'static str) -> PathBuf {
         let found = self.values.get(key).cloned();
         let read = |text: &str| match text {
             "" => Err("the path is empty; name a file".to_owned()),
@@ -122,12 +161,16 @@ impl Reader {
         found.and_then(|value| self.checked(key, &value, read)).unwrap_or_default()
     }
 
-    fn text(&self, key: &'static str) -> String {
+    pub(super) fn text(&self, key: &'static str) -> String {
         self.values.get(key).map(|value| value.text.clone()).unwrap_or_default()
     }
 
     /// A setting that has a default.
-    fn required<T>(&mut self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> T {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let found = self.values.get(key).cloned();
         found.and_then(|value| self.checked(key, &value, &read)).unwrap_or_else(|| {
             let default = SETTINGS.iter().find(|s| s.key == key).and_then(|s| s.default);
@@ -137,7 +180,7 @@ impl Reader {
         })
     }
 
-    fn checked<T>(
+    pub(super) fn checked<T>(
         &mut self,
         key: &'static str,
         value: &Value,
@@ -148,11 +191,11 @@ impl Reader {
             .ok()
     }
 
-    fn parsed<T: FromStr>(&mut self, key: &'static str, expected: &str) -> T {
+    pub(super) fn parsed<T: FromStr>(&mut self, key: &'static str, expected: &str) -> T {
         self.required(key, |text| text.parse().map_err(|_| format!("{text:?} is not {expected}")))
     }
 
-    fn number(&mut self, key: &'static str, least: usize, most: usize) -> usize {
+    pub(super) fn number(&mut self, key: &'static str, least: usize, most: usize) -> usize {
         self.required(key, |text| match text.replace('_', "").parse() {
             Ok(number) if (least..=most).contains(&number) => Ok(number),
             _ => Err(format!("{text:?} is no whole number between {least} and {most}")),

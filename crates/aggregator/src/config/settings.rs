@@ -11,6 +11,23 @@ pub const DEFAULT_FILE: &str = "/etc/rowcall/aggregator.toml";
 /// Settings in the environment begin with this, then follows the key in capitals.
 const PREFIX: &str = "ROWCALL_";
 
+/// What pki_dir gives, with the names that `rowcall pki init` gives the files. There is a
+/// revocation list only once something was revoked: see [`CRL_IN_PKI_DIR`].
+pub(super) const IN_PKI_DIR: [(&str, &str); 6] = [
+    ("certificate", "server.pem"),
+    ("key", "server.key"),
+    ("client_ca", "client-ca.pem"),
+    ("server_ca", "root.pem"),
+    ("issuer_certificate", "client-ca.pem"),
+    ("issuer_key", "client-ca.key"),
+];
+
+/// client_crl in pki_dir, if it is there.
+pub(super) const CRL_IN_PKI_DIR: &str = "client-crl.pem";
+
+/// What only an aggregator that issues certificates reads.
+pub(super) const OF_ISSUER: [&str; 3] = ["server_ca", "issuer_certificate", "issuer_key"];
+
 /// One setting.
 pub(super) struct Setting {
     /// Key in the file; the flag has dashes for underscores.
@@ -31,7 +48,7 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub(super) const SETTINGS: [Setting; 28] = [
+pub(super) const SETTINGS: [Setting; 39] = [
     setting(
         "listen",
         Some("0.0.0.0:7443"),
@@ -43,6 +60,18 @@ pub(super) const SETTINGS: [Setting; 28] = [
         Some("127.0.0.1:7445"),
         "ADDRESS",
         "Address for probes and metrics, HTTP without TLS, or the word `off`; port 0 takes a free one",
+    ),
+    setting(
+        "enroll_listen",
+        Some("0.0.0.0:7444"),
+        "ADDRESS",
+        "Address for nodes that enrol, used only where certificates are issued, or the word `off`; port 0 takes a free one",
+    ),
+    setting(
+        "advertise",
+        None,
+        "URLS",
+        "Where enrolled nodes send to, https://HOST:PORT, several with commas; by default the host that they enrolled at",
     ),
     setting(
         "database",
@@ -57,9 +86,40 @@ pub(super) const SETTINGS: [Setting; 28] = [
         "What reports and logs of this database call this aggregator; by default the kernel's host name",
     ),
     setting("data_dir", Some("/var/lib/rowcall"), "DIR", "Directory of the embedded server"),
+    setting(
+        "pki_dir",
+        None,
+        "DIR",
+        "Folder made by `rowcall pki init`, such as /etc/rowcall/pki: where the seven files below are unless told otherwise",
+    ),
     setting("certificate", None, "FILE", "Server certificate, then its intermediates, PEM"),
     setting("key", None, "FILE", "Private key of the certificate, PEM"),
     setting("client_ca", None, "FILE", "Authorities whose client certificates are believed, PEM"),
+    setting(
+        "client_crl",
+        None,
+        "FILE",
+        "Revocation lists of these authorities, PEM; refused once they are out of date",
+    ),
+    setting(
+        "server_ca",
+        None,
+        "FILE",
+        "Authorities that enrolled nodes are told to trust, PEM; ours is under one of them",
+    ),
+    setting(
+        "issuer",
+        None,
+        "BOOL",
+        "Whether to issue certificates to nodes; by default where server_ca and the issuer's two files are set; false: their key is not even read",
+    ),
+    setting(
+        "issuer_certificate",
+        None,
+        "FILE",
+        "Authority that nodes' certificates are issued by, PEM; the first one in the file",
+    ),
+    setting("issuer_key", None, "FILE", "Private key of that authority, PEM"),
     setting(
         "trust_domain",
         None,
@@ -121,6 +181,24 @@ pub(super) const SETTINGS: [Setting; 28] = [
         Some("64"),
         "NUMBER",
         "Most TLS handshakes at a time from one address, at most max_handshakes; more where a fleet comes through one NAT",
+    ),
+    setting(
+        "exempt_sources",
+        None,
+        "NETWORKS",
+        "Networks without a bound per address, such as 10.0.0.0/8,192.0.2.7, for a fleet behind one NAT",
+    ),
+    setting(
+        "proxy_from",
+        None,
+        "NETWORKS",
+        "Balancers that must begin each connection with a PROXY protocol v2 header, whose source counts",
+    ),
+    setting(
+        "enroll_per_source",
+        Some("60"),
+        "NUMBER",
+        "Most enrolments and renewals a minute from one address on enroll_listen, 1 to 100,000",
     ),
     setting(
         "retention",

@@ -62,7 +62,7 @@ fn every_problem_is_reported_at_once() {
         "database is not set: give it in the settings file, as ROWCALL_DATABASE or as --database",
         "certificate is not set",
         "key is not set",
-        "client_ca is not set: give it in the settings file, as ROWCALL_CLIENT_CA or as --client-ca",
+        "client_ca is not set: give it in the settings file, as ROWCALL_CLIENT_CA or as --client-ca, or set pki_dir",
     ] {
         assert!(problems.contains(part), "{part} is missing in:\n{problems}");
     }
@@ -142,6 +142,23 @@ fn printed_settings_hide_passwords_and_can_be_read_again() {
 }
 
 #[test]
+fn printed_settings_show_what_pki_dir_stands_for_and_can_be_read_again() {
+    let text = "database = 'embedded'\npki_dir = '/pki'\n";
+    let (_, shown) = load(text, &[], &[]).unwrap();
+    for line in [
+        "key = \"/pki/server.key\" # default in pki_dir /pki\n",
+        "# client_crl is not set: /pki/client-crl.pem, once it is there\n",
+        "issuer_key = \"/pki/client-ca.key\" # default in pki_dir /pki\n",
+    ] {
+        assert!(shown.contains(line), "{line} is missing in:\n{shown}");
+    }
+    let again = from_file_text(&shown).unwrap();
+    assert!(again.enrollment.is_some() && again.revocations.unwrap().may_be_missing);
+    let (_, shown) = load(text, &[], &["--issuer=false"]).unwrap();
+    assert!(shown.contains("# issuer_key is not set\n"), "{shown}");
+}
+
+#[test]
 fn a_file_that_is_named_must_be_there() {
     let matches = with_flags(clap::Command::new("x"))
         .try_get_matches_from(["x", "--config", "/nonexistent/a.toml"])
@@ -178,6 +195,15 @@ fn every_setting_can_come_from_the_environment() {
             "ROWCALL_CERTIFICATE" => "/run/credentials/x/certificate",
             "ROWCALL_KEY" => "/run/credentials/x/key",
             "ROWCALL_CLIENT_CA" => "/run/credentials/x/ca",
+            "ROWCALL_PKI_DIR" => "/etc/rowcall/pki",
+            "ROWCALL_CLIENT_CRL" => "/run/credentials/x/crl",
+            "ROWCALL_SERVER_CA" => "/run/credentials/x/root",
+            "ROWCALL_ISSUER_CERTIFICATE" => "/run/credentials/x/issuer",
+            "ROWCALL_ISSUER" => "true",
+            "ROWCALL_ISSUER_KEY" => "/run/credentials/x/issuer-key",
+            "ROWCALL_ADVERTISE" => "https://agg1:7443",
+            "ROWCALL_EXEMPT_SOURCES" => "10.0.0.0/8",
+            "ROWCALL_PROXY_FROM" => "192.0.2.1",
             "ROWCALL_TRUST_DOMAIN" => "cluster.example",
             "ROWCALL_MAX_DATABASE_SIZE" => "2TiB",
             "ROWCALL_NAME" => "agg1",
