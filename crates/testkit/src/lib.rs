@@ -5,6 +5,7 @@
 pub mod ca;
 pub mod database;
 pub mod log;
+pub mod pki;
 pub mod poll;
 pub mod process;
 pub mod proxy;
