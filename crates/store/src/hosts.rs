@@ -1,40 +1,41 @@
-//! Hosts as operators see them: what each is, its labels, and whether it is in the roll.
+//! Hosts as operators see them: what each is, its labels, its certificates, and whether it is in the
+//! roll.
 //!
 //! Labels select hosts in every report, so what may be a label is decided here, with words for the
 //! person who typed it. A host is never deleted: its samples and history belong to it. It is
-//! retired, and back in the roll when its agent says Hello again.
+//! retired or revoked, and restored. A name that a host had before means it too.
+
+mod changes;
+mod labels;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postgres_types::ToSql;
-use rowcall_core::convert::clean_text;
 use rowcall_core::id::{HostId, HostName, UnixMicros};
 use rowcall_core::record::HostFacts;
 use tokio_postgres::Row;
 
 use crate::Store;
+use crate::access::span;
 use crate::error::{Error, Kind};
 use crate::reports::check_selector;
 use crate::session::facts_of;
 use crate::time::Time;
 
+pub use changes::Renamed;
+pub(crate) use labels::check_labels;
+pub use labels::{MAX_HOST_LABELS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+
 const LIST: &str = include_str!("../../../sql/queries/hosts/list.sql");
 const ONE: &str = include_str!("../../../sql/queries/hosts/one.sql");
-const LABEL: &str = include_str!("../../../sql/queries/hosts/label.sql");
-const UNLABEL: &str = include_str!("../../../sql/queries/hosts/unlabel.sql");
-const RETIRE: &str = include_str!("../../../sql/queries/hosts/retire.sql");
-const LOCK: &str = include_str!("../../../sql/queries/session/lock.sql");
 
-/// All of them but the last, which is the session's.
+/// Those in the folder of hosts.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] = &[LIST, ONE, LABEL, UNLABEL, RETIRE];
-
-/// Most labels of one host.
-pub const MAX_HOST_LABELS: usize = 64;
-/// Longest key of a label, in bytes.
-pub const MAX_KEY_BYTES: usize = 63;
-/// Longest value of a label, in bytes.
-pub const MAX_VALUE_BYTES: usize = 255;
+pub(crate) const QUERIES: &[&str] = &[LIST, ONE, changes::LABEL, changes::UNLABEL, changes::RETIRE];
+/// Those in the folder of access.
+#[cfg(test)]
+pub(crate) const ACCESS_QUERIES: &[&str] = changes::ACCESS_QUERIES;
 
 /// A host.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,34 @@ pub struct Host {
     pub last_sample_at: Option<UnixMicros>,
     /// The version of the agent that last said Hello.
     pub agent_version: Option<String>,
+    /// Those of its certificates that are neither expired nor revoked, the newest first; empty
+    /// where they were not asked for.
+    pub certificates: Vec<HostCertificate>,
+    /// Since when its certificates are refused, because it is revoked or retired. None: they are not.
+    pub revoked_at: Option<UnixMicros>,
+    /// Why, in the words of who did it; empty if nothing was said.
+    pub revoked_reason: String,
+    /// It retires itself after being silent for so long. None: it does not.
+    pub ephemeral: Option<Duration>,
+    /// What it was called before; certificates of these names speak for it.
+    pub former_names: Vec<String>,
+}
+
+/// A certificate of a host, issued here or seen here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCertificate {
+    /// SHA-256 of it, DER.
+    pub fingerprint: Vec<u8>,
+    /// Its number, as openssl shows it.
+    pub serial: String,
+    /// From when on it is valid.
+    pub not_before: UnixMicros,
+    /// Until when.
+    pub not_after: UnixMicros,
+    /// `enrolled`, `renewed` or `seen`.
+    pub origin: String,
+    /// When it last opened a stream, to the hour. None: it never did.
+    pub last_seen_at: Option<UnixMicros>,
 }
 
 /// Which hosts to list. The default: all that are in the roll.
@@ -68,6 +97,8 @@ pub struct Filter {
     pub name_glob: String,
     /// Retired ones too.
     pub include_retired: bool,
+    /// With their certificates.
+    pub certificates: bool,
 }
 
 impl Store {
@@ -87,84 +118,24 @@ impl Store {
         let values: Vec<_> = filter.labels.values().collect();
         let after = after.map(HostName::as_str);
         let limit = i64::from(limit);
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&keys, &values, &filter.name_glob, &filter.include_retired, &after, &limit];
+        let parameters: [&(dyn ToSql + Sync); 7] = [
+            &keys,
+            &values,
+            &filter.name_glob,
+            &filter.include_retired,
+            &after,
+            &limit,
+            &filter.certificates,
+        ];
         self.look(LIST, &parameters).await
     }
 
-    /// The host of this name, retired or not.
+    /// The host that has this name, or had it, retired or not, with its certificates.
     ///
     /// # Errors
     /// As the database says.
     pub async fn host(&self, name: &HostName) -> Result<Option<Host>, Error> {
         Ok(self.look(ONE, &[&name.as_str()]).await?.pop())
-    }
-
-    /// Puts labels on a host and takes others off, all or nothing; the host as it is then. None:
-    /// there is no such host. A label to take off that is not there is no error.
-    ///
-    /// # Errors
-    /// [`Kind::Data`] with words for people: a key outside `[a-z0-9._/-]` or longer than
-    /// [`MAX_KEY_BYTES`], a value longer than [`MAX_VALUE_BYTES`] or with characters that nobody
-    /// sees, a key that is to be set and removed, a host with more than [`MAX_HOST_LABELS`]. Else
-    /// as the database says.
-    pub async fn label_host(
-        &self,
-        name: &HostName,
-        set: &BTreeMap<String, String>,
-        remove: &[String],
-    ) -> Result<Option<Host>, Error> {
-        check_labels(set, remove)?;
-        let keys: Vec<_> = set.keys().collect();
-        let values: Vec<_> = set.values().collect();
-        let mut connection = self.ingest.get().await?;
-        let work = async {
-            let transaction = connection.transaction().await?;
-            // Changes of one host's labels come one after the other: they are counted below.
-            let lock = transaction.prepare_cached(LOCK).await?;
-            let Some(row) = transaction.query_opt(&lock, &[&name.as_str()]).await? else {
-                return Ok(None);
-            };
-            let host_id: i32 = row.try_get(0)?;
-            if !remove.is_empty() {
-                transaction.execute(UNLABEL, &[&host_id, &remove]).await?;
-            }
-            if !set.is_empty() {
-                transaction.execute(LABEL, &[&host_id, &keys, &values]).await?;
-            }
-            let host = Host::from_row(&transaction.query_one(ONE, &[&name.as_str()]).await?)?;
-            if host.labels.len() > MAX_HOST_LABELS {
-                return Err(refuse(format!(
-                    "host {name} would have {} labels, at most {MAX_HOST_LABELS} are possible: \
-                     remove some",
-                    host.labels.len()
-                )));
-            }
-            transaction.commit().await?;
-            Ok(Some(host))
-        };
-        let result = self.ingest.wait(work).await;
-        self.ingest.settle(connection, &result);
-        result
-    }
-
-    /// Takes a host out of the roll from now on; the host as it is then. None: there is no such
-    /// host. A retired one stays as it is, with the time at which it was retired first.
-    ///
-    /// Its samples are kept, and if its agent says Hello again, it is back in the roll.
-    ///
-    /// # Errors
-    /// As the database says.
-    pub async fn retire_host(&self, name: &HostName) -> Result<Option<Host>, Error> {
-        let connection = self.ingest.get().await?;
-        let work = async {
-            connection.execute(RETIRE, &[&name.as_str()]).await?;
-            let row = connection.query_opt(ONE, &[&name.as_str()]).await?;
-            row.as_ref().map(Host::from_row).transpose()
-        };
-        let result = self.ingest.wait(work).await;
-        self.ingest.settle(connection, &result);
-        result
     }
 
     /// Looks without taking a connection from ingest.
@@ -207,56 +178,38 @@ impl Host {
             retired_at: time("retired_at")?,
             last_sample_at: time("last_sample_at")?,
             agent_version: row.try_get("agent_version")?,
+            certificates: certificates(row)?,
+            revoked_at: time("ended_at")?,
+            revoked_reason: row.try_get("reason")?,
+            ephemeral: span(row.try_get("ephemeral_s")?),
+            former_names: row.try_get("former_names")?,
         })
     }
 }
 
-fn check_labels(set: &BTreeMap<String, String>, remove: &[String]) -> Result<(), Error> {
-    for key in set.keys().chain(remove) {
-        check_key(key)?;
-    }
-    if let Some(key) = remove.iter().find(|key| set.contains_key(*key)) {
-        return Err(refuse(format!("label {key:?} is to be set and removed at once")));
-    }
-    for (key, value) in set {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(refuse(format!(
-                "the value of label {key:?} has {} bytes, at most {MAX_VALUE_BYTES} are allowed",
-                value.len()
-            )));
-        }
-        if clean_text(value).unwrap_or_default() != *value {
-            return Err(refuse(format!(
-                "the value of label {key:?} is {value:?}: control characters, marks of direction \
-                 and spaces at its ends are not allowed"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_key(key: &str) -> Result<(), Error> {
-    if key.is_empty() {
-        return Err(refuse("a label's key is empty"));
-    }
-    if key.len() > MAX_KEY_BYTES {
-        return Err(refuse(format!(
-            "a label's key has {} bytes, at most {MAX_KEY_BYTES} are allowed",
-            key.len()
-        )));
-    }
-    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '/' | '-');
-    match key.chars().find(|c| !allowed(*c)) {
-        Some(c) => Err(refuse(format!(
-            "the label's key {key:?} contains {c:?}, only a-z, 0-9, '.', '_', '/' and '-' are \
-             allowed"
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn refuse(why: impl Into<String>) -> Error {
-    Error::new(Kind::Data, why)
+/// From columns that are arrays, all of one length; NULL: there is none.
+fn certificates(row: &Row) -> Result<Vec<HostCertificate>, Error> {
+    let Some(prints) = row.try_get::<_, Option<Vec<Vec<u8>>>>("fingerprints")? else {
+        return Ok(Vec::new());
+    };
+    let serials: Vec<String> = row.try_get("serials")?;
+    let begins: Vec<Time> = row.try_get("begins")?;
+    let ends: Vec<Time> = row.try_get("ends")?;
+    let origins: Vec<String> = row.try_get("origins")?;
+    let seen: Vec<Option<Time>> = row.try_get("seen")?;
+    let ids = prints.into_iter().zip(serials).zip(origins);
+    let times = begins.into_iter().zip(ends).zip(seen);
+    Ok(ids
+        .zip(times)
+        .map(|(((fingerprint, serial), origin), ((begin, end), seen))| HostCertificate {
+            fingerprint,
+            serial,
+            not_before: begin.0,
+            not_after: end.0,
+            origin,
+            last_seen_at: seen.map(|time| time.0),
+        })
+        .collect())
 }
 
 #[cfg(test)]

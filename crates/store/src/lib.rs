@@ -3,6 +3,7 @@
 //! The only crate that sees `tokio-postgres` and the files in `sql/`. It knows nothing of the
 //! wire: what it takes and gives are [`rowcall_core`]'s types. Works with PostgreSQL 15 to 18.
 
+pub mod access;
 mod connect;
 mod error;
 mod guard;
@@ -34,7 +35,10 @@ pub use ingest::{Committed, Fallen, Incoming};
 pub use migrate::Migration;
 pub use pool::{PoolStatus, Settings};
 pub use retention::{DropReason, DroppedDay, Retained};
-pub use session::{EpochId, Mark, OpenedSession, Started};
+pub use session::{
+    EpochId, Lease, Mark, OpenedSession, Party, SessionHolder, SessionRefusal, Started,
+    StreamHolder,
+};
 pub use watch::ToldClock;
 
 use pool::{Pool, Purpose};

@@ -8,3 +8,7 @@ pub(crate) const MIGRATE: i64 = 0x526f_7763_616c_6c01;
 /// spells it out.
 #[cfg(test)]
 pub(crate) const PARTITIONS: i64 = 0x526f_7763_616c_6c02;
+/// Held while silent hosts retire themselves.
+pub(crate) const EPHEMERAL: i64 = 0x526f_7763_616c_6c03;
+/// Held while hosts change names.
+pub(crate) const NAMES: i64 = 0x526f_7763_616c_6c04;

@@ -39,6 +39,8 @@ pub(crate) const STEPS: &[Step] = &[
     step!(2, "V0002__reader_role", oldest_compatible: 1),
     step!(3, "V0003__retention", oldest_compatible: 1),
     step!(4, "V0004__ledger", oldest_compatible: 4),
+    // A program of before would let those in whose access ended.
+    step!(5, "V0005__access", oldest_compatible: 5),
 ];
 
 const PREPARE: &str = include_str!("../../../sql/queries/migrate/prepare.sql");

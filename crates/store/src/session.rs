@@ -2,23 +2,26 @@
 //! end of a process that says Bye.
 //!
 //! What is told wins over what is known, but what is not told leaves it: an agent that cannot
-//! read a file any more does not make the database forget. Locks are taken in one order, the
-//! host's `host_info` row first and its `host_latest` row then.
+//! read a file any more does not make the database forget. Locks are taken in one order, see
+//! [`crate::access`]; the host's `host_info` row comes before its `host_latest` row.
 
 mod known;
+mod lease;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{GenericClient, Object, Transaction};
 use rowcall_core::convert::Hello;
 use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
 
 use crate::Store;
+use crate::access::Presented;
 use crate::error::{Error, Kind};
 use crate::time::Time;
 
 pub(crate) use known::facts_of;
 use known::{About, Known};
+pub use lease::{Lease, Party, SessionHolder, SessionRefusal, StreamHolder};
 
 /// Two transactions that stand in each other's way are tried again at once this often.
 pub(crate) const CONFLICT_TRIES: u32 = 5;
@@ -43,6 +46,11 @@ query!(EPOCH_OPEN, "epoch_open");
 query!(INTERVAL, "interval");
 query!(RUN, "run");
 query!(RUN_END, "run_end");
+query!(TAKE, "take");
+query!(HOLDER, "holder");
+query!(CLOSE, "close");
+query!(TAKEN, "taken");
+query!(CONFLICT, "conflict");
 
 /// All of them.
 #[cfg(test)]
@@ -61,6 +69,11 @@ pub(crate) const QUERIES: &[&str] = &[
     INTERVAL,
     RUN,
     RUN_END,
+    TAKE,
+    HOLDER,
+    CLOSE,
+    TAKEN,
+    CONFLICT,
 ];
 
 /// `rowcall.epoch.id`: the database's number for one life of one host's spool.
@@ -130,28 +143,38 @@ pub struct OpenedSession {
     pub facts_changed: bool,
     /// The agent's process was not seen before, and what was different. None: it is known.
     pub started: Option<Started>,
+    /// The host's stream, to be given back when it ends.
+    pub lease: Lease,
 }
 
 impl Store {
-    /// Makes or finds the host, its epoch and its interval, in one transaction. An agent that
-    /// comes back as it was costs one look and writes nothing.
+    /// Makes or finds the host, its epoch and its interval, in one transaction, and takes its
+    /// stream, if its certificate may be used and no other process of its agent holds it. An agent
+    /// that comes back as it was costs one look and one small row, who holds its stream.
     ///
     /// The epoch becomes the host's current one: from then on [`Store::ingest`] refuses records of
     /// any other epoch of the host. The epoch that was current is closed with its mark; should it
-    /// come back, it goes on from there. A retired host is back in the roll, from now on.
+    /// come back, it goes on from there. A host that retired itself is back in the roll, from now on.
+    ///
+    /// A stream is taken over from the same process of the agent, from an aggregator that stopped
+    /// or was not heard of for 60 s, and from the caller itself unless that says that it still
+    /// lives.
     ///
     /// # Errors
-    /// As the database says; nothing is changed then.
+    /// As the database says; nothing is changed then, nor by a refusal.
     pub async fn open_session(
         &self,
         hello: &Hello,
         interval: Duration,
-    ) -> Result<OpenedSession, Error> {
+        presented: &Presented,
+        holder: &SessionHolder<'_>,
+    ) -> Result<Result<OpenedSession, SessionRefusal>, Error> {
         let interval_ms = i32::try_from(interval.as_millis()).unwrap_or(i32::MAX).max(1);
+        let newcomer = Newcomer { hello, interval_ms, presented, holder };
         let mut tries = 0;
         loop {
             let mut connection = self.ingest.get().await?;
-            let result = self.ingest.wait(open(&mut connection, hello, interval_ms)).await;
+            let result = self.ingest.wait(open(&mut connection, &newcomer)).await;
             self.ingest.settle(connection, &result);
             tries += 1;
             match result {
@@ -189,38 +212,99 @@ impl Store {
     }
 }
 
+/// Who asks for a session.
+struct Newcomer<'a> {
+    hello: &'a Hello,
+    interval_ms: i32,
+    presented: &'a Presented,
+    holder: &'a SessionHolder<'a>,
+}
+
+impl Newcomer<'_> {
+    async fn look(&self, client: &impl GenericClient) -> Result<Option<Known>, Error> {
+        let statement = client.prepare_cached(LOOK).await?;
+        let (name, run) = (self.hello.host_name.as_str(), self.hello.run.as_i64());
+        let print = self.presented.fingerprint.as_slice();
+        let begins = Time(self.presented.not_before);
+        let row = client.query_opt(&statement, &[&name, &run, &print, &begins]).await?;
+        row.as_ref().map(Known::from_row).transpose()
+    }
+
+    /// Why it is refused, as far as can be told from what is known.
+    fn refusal(&self, known: &Known) -> Option<SessionRefusal> {
+        if let Some(refusal) = &known.refusal {
+            return Some(SessionRefusal::Access(refusal.clone()));
+        }
+        let (held, aggregator_run) = known.held.as_ref()?;
+        let ours = *aggregator_run == self.holder.aggregator_run;
+        let other = held.party.run != self.hello.run;
+        let lives =
+            ours && other && (self.holder.still_lives)(HostId(known.host_id), held.party.run);
+        lives.then(|| SessionRefusal::AlreadyConnected(held.clone()))
+    }
+
+    async fn take(
+        &self,
+        client: &impl GenericClient,
+        known: &Known,
+    ) -> Result<Result<Lease, SessionRefusal>, Error> {
+        let (hello, shown) = (self.hello, self.presented);
+        let taken =
+            lease::take(client, known.host_id, hello, shown, self.holder, known.seen_lately)
+                .await?;
+        Ok(taken.map_err(SessionRefusal::AlreadyConnected))
+    }
+}
+
 async fn open(
     connection: &mut Object,
-    hello: &Hello,
-    interval_ms: i32,
-) -> Result<OpenedSession, Error> {
-    let name = &hello.host_name;
-    let look = connection.prepare_cached(LOOK).await?;
-    if let Some(row) = connection.query_opt(&look, &[&name.as_str(), &hello.run.as_i64()]).await? {
-        let known = Known::from_row(&row)?;
-        if let Some(session) = known.as_it_was(hello, interval_ms) {
-            return Ok(session);
+    newcomer: &Newcomer<'_>,
+) -> Result<Result<OpenedSession, SessionRefusal>, Error> {
+    if let Some(known) = newcomer.look(&*connection).await? {
+        if let Some(refusal) = newcomer.refusal(&known) {
+            return Ok(Err(refusal));
+        }
+        if let Some(epoch_id) = known.as_it_was(newcomer.hello, newcomer.interval_ms) {
+            let taken = newcomer.take(&*connection, &known).await?;
+            return Ok(taken.map(|lease| OpenedSession {
+                host_id: HostId(known.host_id),
+                epoch_id,
+                mark: known.mark,
+                host_is_new: false,
+                epoch_is_new: false,
+                facts_changed: false,
+                started: None,
+                lease,
+            }));
         }
     }
     let transaction = connection.transaction().await?;
-    let session = change(&transaction, hello, interval_ms).await?;
-    transaction.commit().await?;
+    let session = change(&transaction, newcomer).await?;
+    if session.is_ok() {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
     Ok(session)
 }
 
 async fn change(
     transaction: &Transaction<'_>,
-    hello: &Hello,
-    interval_ms: i32,
-) -> Result<OpenedSession, Error> {
-    let (host_id, host_is_new) = lock_host(transaction, &hello.host_name).await?;
-    let look = transaction.prepare_cached(LOOK).await?;
-    let parameters: [&(dyn postgres_types::ToSql + Sync); 2] =
-        [&hello.host_name.as_str(), &hello.run.as_i64()];
-    let row = transaction.query_one(&look, &parameters).await?;
-    let known = Known::from_row(&row)?;
+    newcomer: &Newcomer<'_>,
+) -> Result<Result<OpenedSession, SessionRefusal>, Error> {
+    let (hello, interval_ms) = (newcomer.hello, newcomer.interval_ms);
+    let Locked { id: host_id, is_new: host_is_new, .. } =
+        lock_host(transaction, &hello.host_name).await?;
+    let known = newcomer.look(transaction).await?.ok_or_else(|| gone(&hello.host_name))?;
+    if let Some(refusal) = newcomer.refusal(&known) {
+        return Ok(Err(refusal));
+    }
+    let lease = match newcomer.take(transaction, &known).await? {
+        Ok(lease) => lease,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     if !known.has_latest {
-        execute(transaction, LATEST_INSERT, &[&host_id]).await?;
+        join_roll(transaction, host_id).await?;
     }
 
     let told = known.about.updated_by(hello);
@@ -247,7 +331,7 @@ async fn change(
         Some(epoch_id) => (epoch_id, known.mark, false),
         None => switch_epoch(transaction, host_id, hello).await?,
     };
-    Ok(OpenedSession {
+    Ok(Ok(OpenedSession {
         host_id: HostId(host_id),
         epoch_id: EpochId(epoch_id),
         mark,
@@ -255,27 +339,58 @@ async fn change(
         epoch_is_new,
         facts_changed,
         started,
-    })
+        lease,
+    }))
 }
 
-/// The host's id, its row locked; and whether it was made for that.
-async fn lock_host(transaction: &Transaction<'_>, name: &HostName) -> Result<(i32, bool), Error> {
+/// A host whose row is locked.
+pub(crate) struct Locked {
+    pub(crate) id: i32,
+    /// What it is called now.
+    pub(crate) name: String,
+    /// It was made for that.
+    pub(crate) is_new: bool,
+}
+
+/// Locks the host that has a name, or had it. None: there is none.
+pub(crate) async fn find_host(
+    transaction: &Transaction<'_>,
+    name: &HostName,
+) -> Result<Option<Locked>, Error> {
     let lock = transaction.prepare_cached(LOCK).await?;
-    if let Some(row) = transaction.query_opt(&lock, &[&name.as_str()]).await? {
-        return Ok((row.try_get(0)?, false));
+    let row = transaction.query_opt(&lock, &[&name.as_str()]).await?;
+    let locked = |row: tokio_postgres::Row| -> Result<Locked, Error> {
+        Ok(Locked { id: row.try_get(0)?, name: row.try_get(1)?, is_new: false })
+    };
+    row.map(locked).transpose()
+}
+
+/// Locks the host that has a name, or had it; made if there is none.
+pub(crate) async fn lock_host(
+    transaction: &Transaction<'_>,
+    name: &HostName,
+) -> Result<Locked, Error> {
+    if let Some(host) = find_host(transaction, name).await? {
+        return Ok(host);
     }
     let insert = transaction.prepare_cached(INSERT).await?;
     if let Some(row) = transaction.query_opt(&insert, &[&name.as_str()]).await? {
-        return Ok((row.try_get(0)?, true));
+        return Ok(Locked { id: row.try_get(0)?, name: name.as_str().to_owned(), is_new: true });
     }
     // Somebody else was faster, and has committed.
-    match transaction.query_opt(&lock, &[&name.as_str()]).await? {
-        Some(row) => Ok((row.try_get(0)?, false)),
-        None => Err(Error::new(
-            Kind::Transient,
-            format!("host {name} was made and removed by others at the same moment"),
-        )),
-    }
+    find_host(transaction, name).await?.ok_or_else(|| gone(name))
+}
+
+/// A host is in the roll from now on, unless it was before.
+pub(crate) async fn join_roll(transaction: &Transaction<'_>, host_id: i32) -> Result<(), Error> {
+    execute(transaction, LATEST_INSERT, &[&host_id]).await
+}
+
+fn gone(name: &HostName) -> Error {
+    Error::new(
+        Kind::Transient,
+        format!("host {name} was made and removed by others at the same moment"),
+    )
 }
 
 async fn update(
@@ -336,7 +451,7 @@ async fn switch_epoch(
     Ok((epoch_id, mark, is_new))
 }
 
-async fn execute(
+pub(crate) async fn execute(
     transaction: &Transaction<'_>,
     sql: &str,
     parameters: &[&(dyn postgres_types::ToSql + Sync)],

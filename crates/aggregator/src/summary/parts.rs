@@ -201,6 +201,7 @@ fn kind(kind: IntegrityKind) -> pb::IntegrityKind {
         IntegrityKind::Missed => pb::IntegrityKind::Missed,
         IntegrityKind::Restarted => pb::IntegrityKind::Restarted,
         IntegrityKind::Unbalanced => pb::IntegrityKind::Unbalanced,
+        IntegrityKind::DuplicateIdentity => pb::IntegrityKind::DuplicateIdentity,
     }
 }
 

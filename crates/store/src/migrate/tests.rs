@@ -104,7 +104,7 @@ async fn a_newer_schema_is_refused_only_below_its_oldest_compatible_version() {
     assert_eq!(error.kind(), Kind::Schema);
     let text = error.to_string();
     assert!(text.contains("version 99"), "{text}");
-    assert!(text.contains("98 or later; this one knows 4"), "{text}");
+    assert!(text.contains("98 or later; this one knows 5"), "{text}");
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn a_database_of_version_2_keeps_its_rows_and_goes_on() {
     let (kind, words) = told(bench.store.check_schema().await.unwrap_err());
     assert_eq!(kind, Kind::Schema);
     assert!(
-        words.contains("has version 2, this program needs 4: run `rowcall-aggregator"),
+        words.contains("has version 2, this program needs 5: run `rowcall-aggregator"),
         "{words}"
     );
     let tables = ["host_info", "host_usage", "host_latest", "rowcall.epoch", "rowcall.quarantine"];
@@ -327,7 +327,7 @@ async fn the_schema_is_checked_without_changing_it() {
     let bench = Bench::empty().await;
     let error = bench.store.check_schema().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Schema);
-    assert!(error.to_string().contains("has version 0, this program needs 4"), "{error}");
+    assert!(error.to_string().contains("has version 0, this program needs 5"), "{error}");
     assert_eq!(
         bench.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'rowcall'").await,
         0
@@ -340,7 +340,7 @@ async fn the_schema_is_checked_without_changing_it() {
     bench.sql.batch_execute(&format!("{newer} 98")).await.unwrap();
     let error = bench.store.check_schema().await.unwrap_err();
     assert!(
-        error.to_string().contains("98 or later; this one knows 4: install a newer"),
+        error.to_string().contains("98 or later; this one knows 5: install a newer"),
         "{error}"
     );
 }

@@ -169,6 +169,8 @@ pub struct IntegrityRow {
 pub enum IntegrityKind {
     /// The ledger of an epoch does not add up.
     Unbalanced,
+    /// Two agents claimed one host for 2 minutes or longer.
+    DuplicateIdentity,
     /// An agent dropped samples before they were acknowledged.
     Dropped,
     /// Fewer samples between two that arrived than were due, and no record says why.
@@ -314,6 +316,7 @@ impl FromRow for (IntegrityRow, u64) {
             host_name: row.try_get(0)?,
             kind: match row.try_get(1)? {
                 "unbalanced" => IntegrityKind::Unbalanced,
+                "duplicate_identity" => IntegrityKind::DuplicateIdentity,
                 "dropped" => IntegrityKind::Dropped,
                 "unexplained_gap" => IntegrityKind::UnexplainedGap,
                 "epoch_changed" => IntegrityKind::EpochChanged,

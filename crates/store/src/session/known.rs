@@ -1,11 +1,12 @@
 //! What the database knows of a host, against what its agent tells.
 
 use rowcall_core::convert::Hello;
-use rowcall_core::id::HostId;
+use rowcall_core::id::RunId;
 use rowcall_core::record::HostFacts;
 use tokio_postgres::Row;
 
-use super::{EpochId, Mark, OpenedSession, Started};
+use super::{EpochId, Mark, Started, StreamHolder};
+use crate::access::AccessRefusal;
 use crate::error::Error;
 use crate::time::Time;
 
@@ -76,6 +77,12 @@ pub(super) struct Known {
     pub(super) has_run: bool,
     pub(super) run_ended: bool,
     pub(super) has_runs: bool,
+    /// Who holds its stream, or held it, and through which process of an aggregator.
+    pub(super) held: Option<(StreamHolder, RunId)>,
+    /// Why the certificate that is shown is refused.
+    pub(super) refusal: Option<AccessRefusal>,
+    /// That certificate was seen within the hour.
+    pub(super) seen_lately: bool,
 }
 
 /// The facts in a row that has all their columns of `host_info`.
@@ -118,11 +125,14 @@ impl Known {
             has_run: row.try_get("has_run")?,
             run_ended: row.try_get("run_ended")?,
             has_runs: row.try_get("has_runs")?,
+            held: StreamHolder::from_row(row)?,
+            refusal: AccessRefusal::from_row(row)?,
+            seen_lately: row.try_get("seen_lately")?,
         })
     }
 
-    /// The session, if the Hello changes nothing.
-    pub(super) fn as_it_was(&self, hello: &Hello, interval_ms: i32) -> Option<OpenedSession> {
+    /// The host's epoch, if the Hello changes nothing.
+    pub(super) fn as_it_was(&self, hello: &Hello, interval_ms: i32) -> Option<EpochId> {
         let epoch_id = self.epoch?;
         let same = self.epoch_number == Some(hello.epoch.as_i64())
             && self.interval_ms == Some(interval_ms)
@@ -130,15 +140,7 @@ impl Known {
             && self.has_run
             && !self.run_ended
             && self.about.updated_by(hello) == self.about;
-        same.then_some(OpenedSession {
-            host_id: HostId(self.host_id),
-            epoch_id: EpochId(epoch_id),
-            mark: self.mark,
-            host_is_new: false,
-            epoch_is_new: false,
-            facts_changed: false,
-            started: None,
-        })
+        same.then_some(EpochId(epoch_id))
     }
 
     /// What is different from the process before, if this one was not seen. What the host is known
