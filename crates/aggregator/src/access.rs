@@ -15,14 +15,17 @@ use tonic::{Code, Status};
 use tower_service::Service;
 use tracing::info;
 
+use crate::audit::Audit;
 use crate::connections::{Call, Visit};
 use crate::refusals::{Reason, Refusals};
 
+const OPERATORS: &[Role] = &[Role::Operator];
 const READERS: &[Role] = &[Role::Viewer, Role::Operator];
 
 /// First match wins.
-const TABLE: [(&str, &[Role]); 5] = [
+const TABLE: [(&str, &[Role]); 6] = [
     ("/rowcall.v1.TelemetryService/", &[Role::Agent]),
+    (RENEW, &[Role::Agent]),
     ("/rowcall.v1.SummaryService/", READERS),
     ("/rowcall.v1.AdminService/Status", READERS),
     ("/rowcall.v1.AdminService/ListHosts", READERS),
@@ -32,13 +35,29 @@ const TABLE: [(&str, &[Role]); 5] = [
 /// What comes after the table for AdminService: what changes something.
 const ADMIN: &str = "/rowcall.v1.AdminService/";
 
+/// The calls that change something, and what `rowcall.audit` calls that.
+const CHANGES: [(&str, &str); 8] = [
+    ("/rowcall.v1.AdminService/LabelHost", "host.label"),
+    ("/rowcall.v1.AdminService/RetireHost", "host.retire"),
+    ("/rowcall.v1.AdminService/RevokeHost", "host.revoke"),
+    ("/rowcall.v1.AdminService/RestoreHost", "host.restore"),
+    ("/rowcall.v1.AdminService/RenameHost", "host.rename"),
+    ("/rowcall.v1.AdminService/CreateToken", "token.create"),
+    ("/rowcall.v1.AdminService/RevokeToken", "token.revoke"),
+    (RENEW, "host.renew"),
+];
+
+/// What nodes without a certificate call, on a port of its own; here only those that have one.
+const ENROLLMENT: &str = "/rowcall.v1.EnrollmentService/";
+const RENEW: &str = "/rowcall.v1.EnrollmentService/Renew";
+
 fn roles(path: &str) -> &'static [Role] {
     let known = TABLE.iter().find(|(service, _)| {
         if service.ends_with('/') { path.starts_with(service) } else { path == *service }
     });
     match known {
         Some((_, roles)) => roles,
-        None if path.starts_with(ADMIN) => &[Role::Operator],
+        None if path.starts_with(ADMIN) => OPERATORS,
         None => &Role::ALL,
     }
 }
@@ -48,22 +67,33 @@ fn roles(path: &str) -> &'static [Role] {
 pub(crate) struct Guarded {
     routes: Routes,
     refusals: Arc<Refusals>,
+    audit: Arc<Audit>,
 }
 
 impl Guarded {
-    /// `refusals` counts the calls that were not let through.
-    pub(crate) fn new(routes: Routes, refusals: Arc<Refusals>) -> Self {
-        Self { routes: routes.prepare(), refusals }
+    /// `refusals` counts the calls that were not let through; `audit` records those that would
+    /// have changed something.
+    pub(crate) fn new(routes: Routes, refusals: Arc<Refusals>, audit: Arc<Audit>) -> Self {
+        Self { routes: routes.prepare(), refusals, audit }
     }
 
     fn check(&self, visit: &Visit, path: &str) -> Result<(), Status> {
         // Counted where it came in.
         visit.check()?;
+        if path.starts_with(ENROLLMENT) && path != RENEW {
+            return Err(Status::unimplemented(
+                "of EnrollmentService only Renew is served here; enrol on the enrolment port, 7444 \
+                 unless told otherwise",
+            ));
+        }
         visit.peer.require(roles(path)).map(drop).inspect_err(|status| {
             let reason = match status.code() {
                 Code::Unauthenticated => Reason::Unauthenticated,
                 _ => Reason::Role,
             };
+            if let Some((_, action)) = CHANGES.iter().find(|(change, _)| *change == path) {
+                self.audit.refused(&visit.peer, action, "", status.message());
+            }
             if let Some(held_back) = self.refusals.count(reason) {
                 info!(
                     peer = %visit.peer.address, path, reason = status.message(), held_back,
@@ -149,6 +179,13 @@ mod tests {
             ("/rowcall.v1.AdminService/GetHost", READERS),
             ("/rowcall.v1.AdminService/LabelHost", &[Role::Operator]),
             ("/rowcall.v1.AdminService/RetireHost", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/RevokeHost", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/RestoreHost", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/RenameHost", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/CreateToken", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/ListTokens", &[Role::Operator]),
+            ("/rowcall.v1.AdminService/RevokeToken", &[Role::Operator]),
+            ("/rowcall.v1.EnrollmentService/Renew", &[Role::Agent]),
             ("/rowcall.v1.AdminService/StatusOfSomethingNew", &[Role::Operator]),
             ("/grpc.health.v1.Health/Check", &Role::ALL),
             ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &Role::ALL),

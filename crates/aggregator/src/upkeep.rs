@@ -21,6 +21,8 @@ use crate::registry::{End, Registry};
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often days are made ahead and old ones dropped.
 const DAYS_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often it is looked which ephemeral hosts were silent for too long.
+const EPHEMERAL_INTERVAL: Duration = Duration::from_secs(60);
 /// A schema that somebody misses is looked for no more often than this.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ impl Upkeep {
         info!("agents are welcome");
         self.ready.send_replace(true);
         let (mut looks, mut days) = (every(LOOK_INTERVAL), every(DAYS_INTERVAL));
-        let mut doubts = every(DOUBT_INTERVAL);
+        let (mut doubts, mut ephemeral) = (every(DOUBT_INTERVAL), every(EPHEMERAL_INTERVAL));
         loop {
             tokio::select! {
                 _ = looks.tick() => {
@@ -82,6 +84,7 @@ impl Upkeep {
                     }
                 }
                 _ = days.tick() => self.days(store).await,
+                _ = ephemeral.tick() => retire(store).await,
             }
         }
     }
@@ -170,6 +173,16 @@ impl Upkeep {
         store.expect_schema(*known);
         info!(version = migration.to, "the schema is made anew");
         Ok(None)
+    }
+}
+
+/// Has hosts retire that were enrolled to do so.
+async fn retire(store: &Store) {
+    match store.retire_ephemeral().await {
+        Ok(hosts) => {
+            hosts.iter().for_each(|host| info!(%host, "ephemeral host retired: it was silent"));
+        }
+        Err(error) => warn!(%error, "cannot retire ephemeral hosts, trying again in a minute"),
     }
 }
 

@@ -1,18 +1,12 @@
-//! The fleet's hosts: list, show, label, retire. Every change, done or refused, is logged with who
-//! asked for it.
-
-use std::collections::BTreeMap;
+//! The fleet's hosts: list and show.
 
 use prost::Message as _;
 use rowcall_core::convert::facts_to_wire;
 use rowcall_core::id::HostName;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::Error as StoreError;
-use rowcall_store::hosts::{Filter, Host};
-use rowcall_tls::accept::PeerInfo;
-use rowcall_tls::identity::{Identity, Role};
-use tonic::{Request, Status};
-use tracing::{info, warn};
+use rowcall_store::hosts::{Filter, Host, HostCertificate};
+use tonic::Status;
 
 use super::Admin;
 use crate::telemetry::refusal;
@@ -24,28 +18,6 @@ const MAX_PAGE: u32 = 10_000;
 /// Most bytes of hosts in a page: with the token, below what gRPC clients take by default. A page
 /// of hosts with long labels ends early.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024 - 4 * 1024;
-
-/// Who changes something.
-#[derive(Clone, Debug)]
-pub(super) struct Operator(Identity);
-
-impl Operator {
-    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        // Checked at the door already; here it is about the name.
-        PeerInfo::of(request)?.require(&[Role::Operator]).cloned().map(Self)
-    }
-
-    fn log<T>(&self, what: &str, target: &str, result: &Result<T, Status>) {
-        let operator = &self.0;
-        match result {
-            Ok(_) => info!(%operator, host = target, "{what}"),
-            Err(status) => warn!(
-                %operator, host = target, code = ?status.code(), reason = status.message(),
-                "{what}: refused"
-            ),
-        }
-    }
-}
 
 impl Admin {
     pub(super) async fn list(
@@ -76,6 +48,7 @@ impl Admin {
             labels: selector.labels.into_iter().collect(),
             name_glob: selector.name_glob,
             include_retired: request.include_retired,
+            certificates: request.include_certificates,
         };
         let store = self.database.store()?;
         // One more tells whether there is another page.
@@ -84,48 +57,9 @@ impl Admin {
     }
 
     pub(super) async fn get(&self, request: &pb::GetHostRequest) -> Result<pb::Host, Status> {
-        let name = name(&request.host_name)?;
+        let name = parse("host_name", &request.host_name)?;
         let found = self.database.store()?.host(&name).await.map_err(failed)?;
         found.map(host).ok_or_else(|| unknown(&name))
-    }
-
-    pub(super) async fn label(
-        &self,
-        operator: &Operator,
-        request: pb::LabelHostRequest,
-    ) -> Result<pb::Host, Status> {
-        let set: BTreeMap<_, _> = request.set.into_iter().collect();
-        let result = async {
-            let name = name(&request.host_name)?;
-            if set.is_empty() && request.remove.is_empty() {
-                return Err(Status::invalid_argument("nothing to set and nothing to remove"));
-            }
-            let store = self.database.store()?;
-            let _turn = self.database.aside().await;
-            let changed = store.label_host(&name, &set, &request.remove).await.map_err(failed)?;
-            changed.map(host).ok_or_else(|| unknown(&name))
-        }
-        .await;
-        let what = format!("label host: set {set:?}, remove {:?}", request.remove);
-        operator.log(&brief(what), &brief(request.host_name), &result);
-        result
-    }
-
-    pub(super) async fn retire(
-        &self,
-        operator: &Operator,
-        request: &pb::RetireHostRequest,
-    ) -> Result<pb::Host, Status> {
-        let result = async {
-            let name = name(&request.host_name)?;
-            let store = self.database.store()?;
-            let _turn = self.database.aside().await;
-            let changed = store.retire_host(&name).await.map_err(failed)?;
-            changed.map(host).ok_or_else(|| unknown(&name))
-        }
-        .await;
-        operator.log("retire host", &brief(request.host_name.clone()), &result);
-        result
     }
 }
 
@@ -150,7 +84,7 @@ fn paged(found: Vec<Host>, page: u32) -> pb::ListHostsResponse {
     pb::ListHostsResponse { hosts, next_page_token: last.unwrap_or_default() }
 }
 
-fn host(host: Host) -> pb::Host {
+pub(super) fn host(host: Host) -> pb::Host {
     pb::Host {
         id: host.id.0,
         host_name: host.name.to_string(),
@@ -160,32 +94,41 @@ fn host(host: Host) -> pb::Host {
         retired_at: host.retired_at.map(crate::timestamp),
         last_sample_at: host.last_sample_at.map(crate::timestamp),
         agent_version: host.agent_version.unwrap_or_default(),
-        ..pb::Host::default()
+        certificates: host.certificates.into_iter().map(certificate).collect(),
+        revoked_at: host.revoked_at.map(crate::timestamp),
+        revoked_reason: host.revoked_reason,
+        ephemeral_s: host.ephemeral.map_or(0, |silence| silence.as_secs()),
+        former_names: host.former_names.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn name(text: &str) -> Result<HostName, Status> {
-    HostName::parse(text).map_err(|error| Status::invalid_argument(format!("host_name: {error}")))
+fn certificate(certificate: HostCertificate) -> pb::Certificate {
+    pb::Certificate {
+        serial: certificate.serial,
+        fingerprint: hexadecimal(&certificate.fingerprint),
+        not_before: Some(crate::timestamp(certificate.not_before)),
+        expires_at: Some(crate::timestamp(certificate.not_after)),
+        origin: certificate.origin.as_str().to_owned(),
+        last_seen_at: certificate.last_seen_at.map(crate::timestamp),
+        // Only those are shown that are good.
+        revoked_at: None,
+    }
 }
 
-fn unknown(name: &HostName) -> Status {
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn parse(field: &str, text: &str) -> Result<HostName, Status> {
+    HostName::parse(text).map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
+}
+
+pub(super) fn unknown(name: &HostName) -> Status {
     Status::not_found(format!("there is no host {name}; `rowcall host list` shows all"))
 }
 
-/// A change without a row is as good as an error of the database.
 fn failed(error: StoreError) -> Status {
     refusal::database(&error)
-}
-
-/// For the log, where nobody reads more of a line than this.
-fn brief(mut text: String) -> String {
-    const MOST: usize = 1_000;
-    if text.len() > MOST {
-        let end = (0..=MOST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -206,6 +149,11 @@ mod tests {
             retired_at: None,
             last_sample_at: None,
             agent_version: None,
+            certificates: Vec::new(),
+            revoked_at: None,
+            revoked_reason: String::new(),
+            ephemeral: None,
+            former_names: Vec::new(),
         }
     }
 
@@ -228,12 +176,5 @@ mod tests {
         assert!(page.encoded_len() < 4 * 1024 * 1024);
         let one = paged(vec![found("a", &"x".repeat(5_000_000)), found("b", "")], 10);
         assert_eq!((one.hosts.len(), one.next_page_token.as_str()), (1, "a"));
-    }
-
-    #[test]
-    fn a_log_line_stays_short() {
-        assert_eq!(brief("é".repeat(10)), "é".repeat(10));
-        let text = brief("é".repeat(1_000));
-        assert!(text.len() <= 1_003 && text.ends_with("é..."), "{text}");
     }
 }

@@ -1,6 +1,9 @@
-//! AdminService: who is connected, from memory; and the fleet's hosts, from the database.
+//! AdminService: who is connected, from memory; the fleet's hosts and join tokens, from the database.
 
+mod changes;
 mod hosts;
+mod operator;
+mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +13,31 @@ use rowcall_core::clock::SharedClock;
 use rowcall_core::id::UnixMicros;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::admin_service_server::AdminService;
+use rowcall_core::token::Pin;
 use tonic::{Request, Response, Status};
 
+use crate::audit::Audit;
 use crate::database::Database;
 use crate::registry::Registry;
+use crate::revocation::Revocation;
 use crate::telemetry::writer::Counters;
-use hosts::Operator;
 
 /// Largest answer, in bytes: what gRPC clients take by default.
 const MAX_STATUS_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is asked of this aggregator's own certificates.
+pub(crate) trait Credentials: std::fmt::Debug + Send + Sync {
+    /// The authority that nodes must find in our chain. None: no certificates are issued here.
+    fn pin(&self) -> Option<Pin>;
+    /// What nodes that hold our certificates must trust, by one hash. None: as above.
+    fn server_authorities_sha256(&self) -> Option<[u8; 32]>;
+    /// What is wrong with certificate, key, authorities or lists; those of before are in use.
+    fn error(&self) -> Option<String>;
+    /// When our certificate ends.
+    fn expires_at(&self) -> UnixMicros;
+    /// When the first authority of client certificates ends.
+    fn client_ca_expires_at(&self) -> Option<UnixMicros>;
+}
 
 /// The service.
 #[derive(Debug)]
@@ -28,6 +47,9 @@ pub(crate) struct Admin {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: SharedClock,
     pub(crate) started_at: UnixMicros,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) revocation: Arc<Revocation>,
+    pub(crate) credentials: Arc<dyn Credentials>,
 }
 
 #[tonic::async_trait]
@@ -55,11 +77,18 @@ impl AdminService for Admin {
             committed_samples: count(&self.counters.samples),
             duplicate_samples: count(&self.counters.duplicates),
             quarantined_samples: count(&self.counters.quarantined),
-            database_error: self.database.error().unwrap_or_default(),
+            database_error: self
+                .database
+                .error()
+                .or_else(|| self.revocation.error())
+                .unwrap_or_default(),
             connected: shown.connected,
             disconnected_hosts: u32::try_from(shown.gone_in_all).unwrap_or(u32::MAX),
             gone: shown.gone,
-            ..pb::StatusResponse::default()
+            certificate_error: self.credentials.error().unwrap_or_default(),
+            certificate_expires_at: Some(crate::timestamp(self.credentials.expires_at())),
+            client_ca_expires_at: self.credentials.client_ca_expires_at().map(crate::timestamp),
+            issues_certificates: self.credentials.pin().is_some(),
         };
         if response.encoded_len() > MAX_STATUS_BYTES {
             return Err(Status::resource_exhausted(format!(
@@ -90,7 +119,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::LabelHostRequest>,
     ) -> Result<Response<pb::LabelHostResponse>, Status> {
-        let operator = Operator::of(&request)?;
+        let operator = self.operator(&request)?;
         let host = Some(self.label(&operator, request.into_inner()).await?);
         Ok(Response::new(pb::LabelHostResponse { host }))
     }
@@ -99,51 +128,60 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::RetireHostRequest>,
     ) -> Result<Response<pb::RetireHostResponse>, Status> {
-        let operator = Operator::of(&request)?;
+        let operator = self.operator(&request)?;
         let host = Some(self.retire(&operator, &request.into_inner()).await?);
         Ok(Response::new(pb::RetireHostResponse { host }))
     }
 
     async fn revoke_host(
         &self,
-        _request: Request<pb::RevokeHostRequest>,
+        request: Request<pb::RevokeHostRequest>,
     ) -> Result<Response<pb::RevokeHostResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        let operator = self.operator(&request)?;
+        let host = Some(self.revoke(&operator, &request.into_inner()).await?);
+        Ok(Response::new(pb::RevokeHostResponse { host }))
     }
 
     async fn restore_host(
         &self,
-        _request: Request<pb::RestoreHostRequest>,
+        request: Request<pb::RestoreHostRequest>,
     ) -> Result<Response<pb::RestoreHostResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        let operator = self.operator(&request)?;
+        let host = Some(self.restore(&operator, &request.into_inner()).await?);
+        Ok(Response::new(pb::RestoreHostResponse { host }))
     }
 
     async fn rename_host(
         &self,
-        _request: Request<pb::RenameHostRequest>,
+        request: Request<pb::RenameHostRequest>,
     ) -> Result<Response<pb::RenameHostResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        let operator = self.operator(&request)?;
+        let host = Some(self.rename(&operator, &request.into_inner()).await?);
+        Ok(Response::new(pb::RenameHostResponse { host }))
     }
 
     async fn create_token(
         &self,
-        _request: Request<pb::CreateTokenRequest>,
+        request: Request<pb::CreateTokenRequest>,
     ) -> Result<Response<pb::CreateTokenResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        let operator = self.operator(&request)?;
+        self.create(&operator, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_tokens(
         &self,
-        _request: Request<pb::ListTokensRequest>,
+        request: Request<pb::ListTokensRequest>,
     ) -> Result<Response<pb::ListTokensResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        self.tokens(&request.into_inner()).await.map(Response::new)
     }
 
     async fn revoke_token(
         &self,
-        _request: Request<pb::RevokeTokenRequest>,
+        request: Request<pb::RevokeTokenRequest>,
     ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
-        Err(Status::unimplemented("this aggregator does not do that yet"))
+        let operator = self.operator(&request)?;
+        let token = Some(self.revoke_token_of(&operator, &request.into_inner()).await?);
+        Ok(Response::new(pb::RevokeTokenResponse { token }))
     }
 }
 

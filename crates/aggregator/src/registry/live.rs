@@ -7,7 +7,7 @@ use std::time::Duration;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{Epoch, HostId, Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
-use rowcall_store::{EpochId, LiveMark};
+use rowcall_store::{EpochId, Lease, LiveMark};
 use tokio::sync::Notify;
 
 use super::{NEVER, Newcomer, lock, millis};
@@ -25,6 +25,9 @@ pub(crate) enum End {
     Uncommitted,
     /// The database was made anew and knows no host; nothing of it is stored any more.
     Forgotten,
+    /// While this aggregator could not reach the database, another one gave the host's session to
+    /// another process.
+    TakenOver,
 }
 
 /// What the writer tells a stream.
@@ -67,6 +70,7 @@ pub(crate) struct Live {
     heard_at: AtomicI64,
     last_sample_at: AtomicI64,
     numbers: OnceLock<Numbers>,
+    lease: OnceLock<Lease>,
     /// The highest sequence that is known to be committed of its epoch; 0: none.
     mark: AtomicI64,
     /// Ticks that were due up to what is committed, as the agent counts; 0: it does not tell.
@@ -92,6 +96,7 @@ impl Live {
             heard_at: AtomicI64::new(wall.0),
             last_sample_at: AtomicI64::new(NEVER),
             numbers: OnceLock::new(),
+            lease: OnceLock::new(),
             mark: AtomicI64::new(0),
             committed_due: AtomicI64::new(0),
             clock: Mutex::new(told),
@@ -104,10 +109,21 @@ impl Live {
 
     /// The database knows it: under which numbers, and up to where its epoch is committed. To be
     /// called once, in the era of these numbers.
-    pub(crate) fn opened(&self, numbers: Numbers, mark: Option<Sequence>) {
+    pub(super) fn opened(&self, numbers: Numbers, mark: Option<Sequence>) {
         self.mark.fetch_max(mark.map_or(0, Sequence::as_i64), Ordering::Relaxed);
         // A second time would be a bug that costs nothing: the first numbers stay.
         self.numbers.set(numbers).ok();
+    }
+
+    /// The database has it as the host's session. To be called once.
+    pub(crate) fn leased(&self, lease: Lease) {
+        // As above.
+        self.lease.set(lease).ok();
+    }
+
+    /// What the database has it as. None: it does not have it.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.get()
     }
 
     /// What the database calls it. None: it is not opened yet.

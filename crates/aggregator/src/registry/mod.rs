@@ -7,16 +7,18 @@
 mod live;
 mod refills;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::{HostId, HostName, RunId, UnixMicros};
+use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
-use rowcall_store::{LiveMark, LiveMarks};
+use rowcall_store::{Lease, LiveMark, LiveMarks, Party};
+use tokio::sync::Notify;
 
+use crate::connections::Visit;
 pub(crate) use live::{End, Live, Numbers};
 use refills::Refills;
 
@@ -36,6 +38,8 @@ pub(crate) struct AlreadyConnected {
     name: HostName,
     peer: SocketAddr,
     heard_s: u64,
+    /// Who has it.
+    pub(crate) holder: Party,
 }
 
 /// Who asks for a session.
@@ -44,11 +48,22 @@ pub(crate) struct Newcomer {
     pub(crate) name: HostName,
     pub(crate) run: RunId,
     pub(crate) peer: SocketAddr,
+    pub(crate) machine_id: Option<String>,
+    /// The connection that it came on.
+    pub(crate) visit: Arc<Visit>,
     pub(crate) agent_version: Option<String>,
     /// The agent's clock at Hello.
     pub(crate) clock: UnixMicros,
     /// The database's era; see [`crate::database::Database`].
     pub(crate) era: u64,
+}
+
+impl Newcomer {
+    /// It, in a conflict with another one.
+    pub(crate) fn party(&self) -> Party {
+        let (peer, machine_id) = (self.peer.to_string(), self.machine_id.clone());
+        Party { run: self.run, peer, machine_id }
+    }
 }
 
 /// What a host is to us.
@@ -111,18 +126,25 @@ pub(crate) struct Registry {
     interval: Duration,
     silence: Duration,
     hosts: Mutex<Hosts>,
+    /// Sessions that ended, of which the database does not know it yet; and their eras. No more than
+    /// were live, since each had to be opened there.
+    ended: Mutex<Vec<(u64, Lease)>>,
+    ending: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Hosts {
     live: HashMap<HostName, Arc<Live>>,
+    /// Those of them that the database knows. A host may have certificates of several names.
+    by_number: HashMap<HostId, Arc<Live>>,
     /// Since the start; bounded by the names that the authority certified.
     seen: HashMap<HostName, Seen>,
 }
 
 impl Registry {
     pub(crate) fn new(clock: SharedClock, interval: Duration, silence: Duration) -> Arc<Self> {
-        Arc::new(Self { clock, interval, silence, hosts: Mutex::default() })
+        let (hosts, ended, ending) = (Mutex::default(), Mutex::default(), Notify::new());
+        Arc::new(Self { clock, interval, silence, hosts, ended, ending })
     }
 
     /// Gives a newcomer the host's session. An older one of the same process is told to end, and
@@ -138,6 +160,7 @@ impl Registry {
                     name,
                     peer: old.newcomer.peer,
                     heard_s: silent_ms / 1_000,
+                    holder: old.newcomer.party(),
                 });
             }
             old.end(End::Replaced);
@@ -147,6 +170,54 @@ impl Registry {
         let seen = Seen { left_at: live.connected_at, spool: None, refills: Refills::default() };
         hosts.seen.entry(name).or_insert(seen);
         Ok(Ticket { registry: Arc::clone(self), live })
+    }
+
+    /// The database knows a session: under which numbers, and up to where its epoch is committed. To
+    /// be called once, in the era of these numbers. A session that the host has here under another
+    /// name is told to end: the database gave its place away.
+    pub(crate) fn opened(&self, live: &Arc<Live>, numbers: Numbers, mark: Option<Sequence>) {
+        live.opened(numbers, mark);
+        let old = lock(&self.hosts).by_number.insert(numbers.host, Arc::clone(live));
+        if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, live)) {
+            old.end(End::Replaced);
+        }
+    }
+
+    /// Whether this agent process still has the host's session here: what the database has on
+    /// record may be over, or be the host's under another name.
+    pub(crate) fn holds(&self, host: HostId, run: RunId) -> bool {
+        let now_ms = millis(self.clock.monotonic());
+        lock(&self.hosts).live.values().any(|live| {
+            live.newcomer.run == run
+                && live.silent_ms(now_ms) <= millis(self.silence)
+                && live.progress().end.is_none()
+                && live.numbers().is_none_or(|numbers| numbers.host == host)
+        })
+    }
+
+    /// Sessions that go on, of these hosts and of those that are being opened; None: all.
+    pub(crate) fn sessions(&self, of: Option<&HashSet<HostId>>) -> Vec<Arc<Live>> {
+        let asked = |live: &&Arc<Live>| {
+            of.is_none_or(|of| live.numbers().is_none_or(|numbers| of.contains(&numbers.host)))
+        };
+        lock(&self.hosts).live.values().filter(asked).map(Arc::clone).collect()
+    }
+
+    /// Waits until a session ends that the database has on record.
+    pub(crate) async fn ended(&self) {
+        self.ending.notified().await;
+    }
+
+    /// Some of those that ended, the first ones of those of this era; others are forgotten.
+    pub(crate) fn some_ended(&self, era: u64, most: usize) -> Vec<Lease> {
+        let mut ended = lock(&self.ended);
+        ended.retain(|(of, _)| *of == era);
+        ended.iter().take(most).map(|(_, lease)| lease.clone()).collect()
+    }
+
+    /// The database knows of these.
+    pub(crate) fn forget_ended(&self, known: &[Lease]) {
+        lock(&self.ended).retain(|(_, lease)| !known.contains(lease));
     }
 
     /// Hosts whose name is accepted, by name, and how many were connected once and are not now,
@@ -244,8 +315,17 @@ pub(crate) struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let Newcomer { name, era, .. } = &self.live.newcomer;
+        if let Some(lease) = self.live.lease() {
+            lock(&self.registry.ended).push((*era, lease.clone()));
+            self.registry.ending.notify_one();
+        }
         let mut hosts = lock(&self.registry.hosts);
-        let name = &self.live.newcomer.name;
+        if let Some(Numbers { host, .. }) = self.live.numbers()
+            && hosts.by_number.get(&host).is_some_and(|live| Arc::ptr_eq(live, &self.live))
+        {
+            hosts.by_number.remove(&host);
+        }
         // A newer session of the host may have taken the place.
         if hosts.live.get(name).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
             hosts.live.remove(name);

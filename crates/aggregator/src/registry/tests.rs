@@ -1,6 +1,8 @@
 use rowcall_core::clock::TestClock;
 use rowcall_core::id::{Epoch, Sequence};
 use rowcall_store::EpochId;
+use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::identity::Identity;
 
 use super::live::Progress;
 use super::*;
@@ -12,11 +14,20 @@ pub(crate) fn live(name: &str) -> Arc<Live> {
     Arc::clone(&registry().1.admit(newcomer(name, 1)).unwrap().live)
 }
 
+/// A connection with the certificate of this host.
+pub(crate) fn visit(name: &str) -> Arc<Visit> {
+    let identity = Identity::from_uri(&format!("spiffe://d/agent/{name}"));
+    let address = ([192, 0, 2, 1], 4).into();
+    Visit::alone(Arc::new(PeerInfo { address, identity, certificate: None }))
+}
+
 pub(crate) fn newcomer(name: &str, run: u64) -> Newcomer {
     Newcomer {
         name: HostName::parse(name).unwrap(),
         run: RunId::new(run).unwrap(),
         peer: ([192, 0, 2, 1], 4).into(),
+        machine_id: None,
+        visit: visit(name),
         agent_version: Some("0.1.0".into()),
         clock: UnixMicros(1_500_000),
         era: 0,
@@ -175,11 +186,11 @@ fn marks_are_the_highest_that_is_known_of_each_session_that_goes_on() {
         (ticket, numbers(host))
     };
     let (fresh, numbers) = admit("fresh", 1);
-    fresh.live.opened(numbers, None);
+    registry.opened(&fresh.live, numbers, None);
     assert_eq!(registry.marks(), [mark(numbers, 0)], "its numbers could be given to others");
     fresh.live.end(End::Forgotten);
     let (old, numbers) = admit("old", 2);
-    old.live.opened(numbers, Some(sequence(7)));
+    registry.opened(&old.live, numbers, Some(sequence(7)));
     assert_eq!(registry.marks(), [mark(numbers, 7)]);
     old.live.committed(sequence(5), 0);
     assert_eq!(registry.marks(), [mark(numbers, 7)], "a replay does not lower it");
@@ -192,10 +203,49 @@ fn marks_are_the_highest_that_is_known_of_each_session_that_goes_on() {
 }
 
 #[test]
+fn a_host_has_one_session_whatever_the_names_of_its_certificates() {
+    let (clock, registry) = registry();
+    let of = |hosts: &[i32]| -> Vec<String> {
+        let hosts = hosts.iter().map(|host| HostId(*host)).collect();
+        let mut names: Vec<_> = registry
+            .sessions(Some(&hosts))
+            .iter()
+            .map(|live| live.newcomer.name.to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    let run = |n| RunId::new(n).unwrap();
+    let old = registry.admit(newcomer("old", 1)).unwrap();
+    assert!(registry.holds(HostId(4), run(1)), "it may be this host's");
+    assert_eq!(of(&[9]), ["old"], "nor is it known not to be this one's");
+    registry.opened(&old.live, numbers(4), None);
+    let other = registry.admit(newcomer("other", 3)).unwrap();
+    registry.opened(&other.live, numbers(5), None);
+    assert!(registry.holds(HostId(4), run(1)) && !registry.holds(HostId(5), run(1)));
+    assert_eq!((of(&[4]), of(&[5])), (vec!["old".to_owned()], vec!["other".to_owned()]));
+    assert_eq!(registry.sessions(None).len(), 2);
+    clock.advance(SILENCE + Duration::from_millis(1));
+    assert!(!registry.holds(HostId(4), run(1)), "it is silent for too long");
+    old.live.heard(&shared(&clock));
+    assert!(registry.holds(HostId(4), run(1)));
+    let new = registry.admit(newcomer("new", 2)).unwrap();
+    registry.opened(&new.live, numbers(4), None);
+    assert_eq!(old.live.progress().end, Some(End::Replaced));
+    assert_eq!((new.live.progress().end, other.live.progress().end), (None, None));
+    assert!(!registry.holds(HostId(4), run(1)), "it must end");
+    drop(old);
+    drop(registry.admit(newcomer("new", 2)).unwrap());
+    let newer = registry.admit(newcomer("newer", 7)).unwrap();
+    registry.opened(&newer.live, numbers(4), None);
+    assert_eq!(newer.live.progress().end, None);
+}
+
+#[test]
 fn clocks_off_by_more_than_half_the_interval_are_taken_once_and_status_shows_the_newest() {
     let (clock, registry) = registry();
     let ticket = registry.admit(newcomer("n", 1)).unwrap();
-    ticket.live.opened(numbers(4), None);
+    registry.opened(&ticket.live, numbers(4), None);
     assert_eq!(registry.take_clocks(), [], "half a second is nothing");
     let told = |offset_s: i64| {
         let theirs = rowcall_core::clock::Clock::wall(&*clock).plus_micros(offset_s * 1_000_000);

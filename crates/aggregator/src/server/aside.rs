@@ -7,11 +7,14 @@ use rowcall_core::clock::SharedClock;
 use rowcall_core::id::RunId;
 use tracing::info_span;
 
+use crate::audit::Audit;
 use crate::config::{Config, DeadManUrl};
 use crate::database::Database;
 use crate::farewells::Farewells;
+use crate::leases::Leases;
 use crate::metrics::Meters;
 use crate::registry::Registry;
+use crate::revocation::Revocation;
 use crate::spans::Spans;
 use crate::tasks::Tasks;
 use crate::telemetry::writer::Counters;
@@ -25,6 +28,9 @@ const LAST_WORD: Duration = Duration::from_secs(3);
 pub(super) struct Aside {
     pub(super) farewells: Arc<Farewells>,
     pub(super) spans: Arc<Spans>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) revocation: Arc<Revocation>,
+    pub(super) audit: Arc<Audit>,
     database: Arc<Database>,
     registry: Arc<Registry>,
     counters: Arc<Counters>,
@@ -52,6 +58,13 @@ impl Aside {
                 run: RunId::from_random(bits),
                 commits: counters.commits(),
             }),
+            leases: Leases::new(Arc::clone(database), Arc::clone(registry), Arc::clone(clock)),
+            revocation: Revocation::new(
+                Arc::clone(database),
+                Arc::clone(registry),
+                Arc::clone(clock),
+            ),
+            audit: Audit::new(Arc::clone(database), Arc::clone(clock), config.name.to_string()),
             database: Arc::clone(database),
             registry: Arc::clone(registry),
             counters: Arc::clone(counters),
@@ -66,6 +79,9 @@ impl Aside {
         let spans = Arc::clone(&self.spans);
         drop(tasks.spawn(info_span!("span"), async move { spans.keep().await }));
         drop(tasks.spawn(info_span!("farewells"), Arc::clone(&self.farewells).run()));
+        drop(tasks.spawn(info_span!("leases"), Arc::clone(&self.leases).run()));
+        drop(tasks.spawn(info_span!("revocation"), Arc::clone(&self.revocation).run()));
+        drop(tasks.spawn(info_span!("audit"), Arc::clone(&self.audit).run()));
         let (database, registry) = (Arc::clone(&self.database), Arc::clone(&self.registry));
         let telling = clocks::tell(database, registry, Arc::clone(&self.clock));
         drop(tasks.spawn(info_span!("clocks"), telling));
@@ -78,8 +94,10 @@ impl Aside {
     /// The last words to the database, once all that was started has ended.
     pub(super) async fn last(&self, limit: Duration) {
         // First what is quick, and tells a stop from a crash.
-        self.spans.close(limit * 3 / 4).await;
-        self.farewells.last(limit / 4).await;
+        self.spans.close(limit / 2).await;
+        self.leases.last(limit / 6).await;
+        self.farewells.last(limit / 6).await;
+        self.audit.last(limit / 6).await;
     }
 }
 

@@ -4,17 +4,29 @@ use rowcall_store::Settings;
 
 use crate::Error;
 use crate::config::{Config, Database as Which};
+use crate::enrollment;
 
 /// The database of an embedded server.
 const EMBEDDED_DATABASE: &str = "host_agent";
 
 /// Connections of the ingest pool beyond those for what agents send: one for the upkeep task, one
-/// for small work aside. So neither ever waits for what agents send, or takes its place.
-const EXTRA_CONNECTIONS: usize = 2;
+/// for small work aside, one to check who may still speak. So none of them ever waits for what agents
+/// send, or takes its place.
+const EXTRA_CONNECTIONS: usize = 3;
+
+/// Connections beside the pools: the one that hears of revocations.
+const ALONE: usize = 1;
 
 /// Connections to the database, all together.
 pub(super) fn connections(config: &Config) -> usize {
-    config.ingest_connections + EXTRA_CONNECTIONS + config.report_connections
+    ingest(config) + config.report_connections + ALONE
+}
+
+/// Connections of the ingest pool. Calls for certificates have their own there, so that a fleet
+/// that enrols never waits for what agents send, nor they for it.
+fn ingest(config: &Config) -> usize {
+    let enrollment = config.enrollment.as_ref().map_or(0, |_| enrollment::AT_ONCE);
+    config.ingest_connections + EXTRA_CONNECTIONS + enrollment
 }
 
 /// Starts the embedded server where there is to be one; and the settings to connect with.
@@ -39,7 +51,7 @@ pub(super) async fn embedded(
 pub(super) fn store_settings(config: &Config, url: String) -> Settings {
     Settings {
         url,
-        ingest_connections: config.ingest_connections + EXTRA_CONNECTIONS,
+        ingest_connections: ingest(config),
         report_connections: config.report_connections,
         statement_timeout: config.statement_timeout,
         pool_wait: config.pool_wait,

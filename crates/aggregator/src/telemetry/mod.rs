@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
+use rowcall_core::id::RunId;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::telemetry_service_server::TelemetryService;
 use rowcall_tls::identity::Role;
@@ -24,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{field, info_span};
 
+use crate::admin::Credentials;
 use crate::connections::Visit;
 use crate::database::Database;
 use crate::farewells::Farewells;
+use crate::leases::Leases;
 use crate::metrics::Meters;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
@@ -41,6 +44,9 @@ const OUTBOUND: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) database: Arc<Database>,
+    /// This aggregator, for people, and this process.
+    pub(crate) name: String,
+    pub(crate) run: RunId,
     pub(crate) registry: Arc<Registry>,
     pub(crate) queue: Queue,
     pub(crate) clock: SharedClock,
@@ -54,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) farewells: Arc<Farewells>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) credentials: Arc<dyn Credentials>,
 }
 
 /// The service.

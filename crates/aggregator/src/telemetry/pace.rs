@@ -24,7 +24,7 @@ const FIRST_LOOK: usize = 256;
      back in {wait_s} s",
     each = EACH.as_secs()
 )]
-pub(super) struct TooOften {
+pub(crate) struct TooOften {
     name: HostName,
     wait_s: u64,
 }
@@ -50,7 +50,7 @@ impl Pace {
     }
 
     /// Counts a session. One that is refused does not count.
-    pub(super) fn open(&self, name: &HostName) -> Result<(), TooOften> {
+    pub(crate) fn open(&self, name: &HostName) -> Result<(), TooOften> {
         let now = self.clock.monotonic();
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let rested_at = hosts.rested_at.get(name).map_or(now, |at| *at.max(&now)) + EACH;

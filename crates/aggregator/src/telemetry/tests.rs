@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SystemClock;
-use rowcall_core::id::{Epoch, HostId, HostName};
+use rowcall_core::id::{Epoch, HostId, HostName, RunId, UnixMicros};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{HELLO_DEADLINE, Session, silence_limit};
+use rowcall_core::token::Pin;
 use rowcall_store::EpochId;
-use rowcall_tls::accept::PeerInfo;
-use rowcall_tls::identity::Identity;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -23,12 +22,14 @@ use super::lanes::Pending;
 use super::queue::{Intake, Queue, SMALL_RECORDS};
 use super::stream::{Ended, Opened, run};
 use super::{OUTBOUND, Pace, Shared};
+use crate::admin::Credentials;
 use crate::connections::Visit;
 use crate::database::Database;
 use crate::farewells::Farewells;
+use crate::leases::Leases;
 use crate::metrics::Meters;
 use crate::refusals::Refusals;
-use crate::registry::tests::newcomer;
+use crate::registry::tests::{newcomer, visit};
 use crate::registry::{End, Registry};
 use crate::tasks::Tasks;
 
@@ -42,10 +43,15 @@ fn shared() -> (Arc<Shared>, Intake) {
     let clock = SystemClock::shared();
     let (queue, work) = Queue::new();
     let database = Database::new();
+    let registry = Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL));
     let shared = Shared {
         farewells: Farewells::new(Arc::clone(&database), Arc::clone(&clock), Duration::ZERO),
+        leases: Leases::new(Arc::clone(&database), Arc::clone(&registry), Arc::clone(&clock)),
+        credentials: Arc::new(NoCredentials),
+        name: "here".into(),
+        run: RunId::new(1).unwrap(),
         database,
-        registry: Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL)),
+        registry,
         queue,
         refusals: Refusals::new(Arc::clone(&clock)),
         clock,
@@ -68,14 +74,43 @@ struct Rig {
     agent: mpsc::Sender<Result<pb::StreamRequest, Status>>,
     responses: Responses,
     stream: JoinHandle<Result<Ended, Status>>,
+    visit: Arc<Visit>,
+}
+
+/// An aggregator that issues nothing.
+#[derive(Debug)]
+struct NoCredentials;
+
+impl Credentials for NoCredentials {
+    fn pin(&self) -> Option<Pin> {
+        None
+    }
+
+    fn server_authorities_sha256(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn error(&self) -> Option<String> {
+        None
+    }
+
+    fn expires_at(&self) -> UnixMicros {
+        UnixMicros(0)
+    }
+
+    fn client_ca_expires_at(&self) -> Option<UnixMicros> {
+        None
+    }
 }
 
 fn rig() -> Rig {
     let (shared, work) = shared();
     let ticket = shared.registry.admit(newcomer("n", 1)).unwrap();
     let outlet = shared.queue.outlet(Arc::clone(&ticket.live), HostId(1), EpochId(2));
+    let visit = visit("n");
     let mut opened = Opened {
         shared: Arc::clone(&shared),
+        visit: Arc::clone(&visit),
         session: Session::new(Epoch::new(7).unwrap(), None),
         ticket,
         outlet,
@@ -90,7 +125,7 @@ fn rig() -> Rig {
         let served = opened.serve(&mut ReceiverStream::new(inbound), &outbound).await;
         served.map_err(|broken| broken.status)
     });
-    Rig { shared, work, agent, responses, stream }
+    Rig { shared, work, agent, responses, stream, visit }
 }
 
 impl Rig {
@@ -143,9 +178,7 @@ fn commit(work: &[Pending]) {
 #[tokio::test(start_paused = true)]
 async fn a_peer_without_hello_is_dropped_after_10_seconds() {
     let (shared, _work) = shared();
-    let identity = Identity::from_uri("spiffe://d/agent/n");
-    let peer = PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity };
-    let visit = Visit::alone(Arc::new(peer));
+    let visit = visit("n");
     let (_silent, inbound) = mpsc::channel::<Result<pb::StreamRequest, Status>>(1);
     let (outbound, mut responses) = mpsc::channel(OUTBOUND);
     let started = Instant::now();
@@ -271,6 +304,20 @@ async fn bye_ends_a_stream_after_its_last_acknowledgement() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_whose_peer_is_expelled_ends_at_once_with_the_reason() {
+    let rig = rig();
+    // A batch waits for its commit, and another one for room.
+    rig.batch(1..=1).await;
+    let _work = received(&rig.work).await;
+    let full = rig.shared.queue.fill().await;
+    rig.batch(2..=BACKLOG).await;
+    rig.visit.expel("host n is revoked");
+    let status = rig.stream.await.unwrap().unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "host n is revoked"));
+    drop(full);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_superseded_spool_is_aborted() {
     let rig = rig();
     rig.batch(1..=1).await;
@@ -360,8 +407,7 @@ async fn without_a_database_hello_is_answered_unavailable_with_the_reason() {
 
 /// One stream of host "n" that says this and ends; what it is answered.
 async fn says(shared: &Arc<Shared>, hello: pb::Hello) -> Status {
-    let identity = Identity::from_uri("spiffe://d/agent/n");
-    let visit = Visit::alone(Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity }));
+    let visit = visit("n");
     let (agent, inbound) = mpsc::channel(1);
     let frame = Some(pb::stream_request::Frame::Hello(hello));
     agent.send(Ok(pb::StreamRequest { frame })).await.unwrap();

@@ -136,7 +136,9 @@ impl Writer {
         for Pending { live, incoming, is_late } in pending {
             // Its stream was told to end; whatever it sent comes again on another one.
             let end = live.progress().end;
-            if matches!(end, Some(End::Superseded | End::Refill)) || live.newcomer.era != era {
+            if matches!(end, Some(End::Superseded | End::Refill | End::TakenOver))
+                || live.newcomer.era != era
+            {
                 continue;
             }
             replayed += u64::from(is_late);

@@ -6,7 +6,8 @@ use rowcall_testkit::log::Log;
 use tonic::{Code, Status};
 use tracing::Level;
 
-use crate::rig::Rig;
+use crate::revocation::{restore, turned_away};
+use crate::rig::{Rig, count};
 
 /// An aggregator that has met these hosts.
 async fn met(database: &Database, names: &[&str]) -> Rig {
@@ -115,6 +116,10 @@ async fn a_retired_host_is_listed_only_on_request_and_stays_retired_as_of_the_fi
     assert_eq!(names(&list(&rig, pb::ListHostsRequest::default()).await), ["b"]);
     let all = pb::ListHostsRequest { include_retired: true, ..Default::default() };
     assert_eq!(names(&list(&rig, all).await), ["a", "b"]);
+    assert_eq!(turned_away(&rig, "a", 2).await.code(), Code::PermissionDenied);
+    assert_eq!(names(&list(&rig, pb::ListHostsRequest::default()).await), ["b"]);
+    let host = restore(&rig, "a").await.unwrap();
+    assert!(host.retired_at.is_none());
     let _back = rig.connected("a", 2).await;
     assert_eq!(names(&list(&rig, pb::ListHostsRequest::default()).await), ["a", "b"]);
 }
@@ -189,12 +194,70 @@ async fn every_change_is_logged_with_the_operator_the_host_and_the_result() {
     retire(&rig, "nobody").await.unwrap_err();
     let lines = log.take();
     for (what, more) in [
-        ("label host: set {\"rack\": \"7\"}, remove [\"old\"]", "host=\"node1\""),
-        ("retire host ", "host=\"node1\""),
-        ("retire host: refused", "host=\"nobody\""),
+        ("label host: set {\"rack\": \"7\"}, remove [\"old\"]", "on=\"node1\""),
+        ("retire host ", "on=\"node1\""),
+        ("retire host: refused", "on=\"nobody\""),
     ] {
         let line = lines.iter().find(|line| line.contains(what) && line.contains(more));
         let line = line.unwrap_or_else(|| panic!("{what} is missing in {lines:?}"));
-        assert!(line.contains("operator=spiffe://d/operator/alice"), "{line}");
+        assert!(line.contains("operator=\"spiffe://d/operator/alice\""), "{line}");
+        assert!(line.contains("peer=\"127.0.0.1:"), "{line}");
     }
+}
+
+async fn rename(rig: &Rig, old: &str, new: &str) -> Result<pb::Host, Status> {
+    let request = pb::RenameHostRequest { host_name: old.into(), new_name: new.into() };
+    Ok(rig.admin("operator").await.rename_host(request).await?.into_inner().host.unwrap())
+}
+
+#[tokio::test]
+async fn a_renamed_host_keeps_its_rows_and_its_former_name_speaks_for_it() {
+    let database = Database::create().await.unwrap();
+    let rig = met(&database, &["old", "other"]).await;
+    let before = list(&rig, pb::ListHostsRequest::default()).await.hosts[0].id;
+    let host = rename(&rig, "old", "New").await.unwrap();
+    assert_eq!((host.id, host.host_name.as_str()), (before, "new"));
+    assert_eq!(host.former_names, ["old"]);
+    let all = list(&rig, pb::ListHostsRequest::default()).await;
+    assert_eq!(names(&all), ["new", "other"]);
+    // Its certificate still has the former name, and its next samples join those before.
+    let (mut agent, welcome) = rig.connected("old", 1).await;
+    assert_eq!((welcome.host_id, welcome.mark.unwrap().through_sequence), (before, 1));
+    agent.samples(1..=3).await;
+    agent.acknowledged(3).await;
+    let rows = "SELECT count(*) FROM host_usage u JOIN host_info i ON i.id = u.host_id \
+                WHERE i.hostname = 'new'";
+    assert!(count(&database, rows).await >= 3);
+    assert_eq!(rig.status().await.connected[0].host_name, "old", "as it is certified");
+    for (old, new, code, words) in [
+        ("new", "other", Code::AlreadyExists, "other"),
+        ("other", "old", Code::AlreadyExists, "formerly"),
+        ("nobody", "somebody", Code::NotFound, "no host nobody"),
+        ("new", "a b", Code::InvalidArgument, "new_name: "),
+        ("a b", "new", Code::InvalidArgument, "host_name: "),
+    ] {
+        let status = rename(&rig, old, new).await.unwrap_err();
+        assert_eq!(status.code(), code, "{old} to {new}: {status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+    assert_eq!(rename(&rig, "new", "old").await.unwrap().host_name, "old", "its own it may have");
+}
+
+#[tokio::test]
+async fn certificates_come_with_a_list_on_request_and_with_one_host_always() {
+    let database = Database::create().await.unwrap();
+    let rig = met(&database, &["a"]).await;
+    let listed = list(&rig, pb::ListHostsRequest::default()).await;
+    assert!(listed.hosts[0].certificates.is_empty());
+    let request = pb::ListHostsRequest { include_certificates: true, ..Default::default() };
+    let listed = list(&rig, request).await.hosts.remove(0).certificates;
+    assert_eq!(listed.len(), 1);
+    let certificate = &listed[0];
+    assert_eq!((certificate.origin.as_str(), certificate.fingerprint.len()), ("seen", 64));
+    assert!(!certificate.serial.is_empty() && certificate.last_seen_at.is_some());
+    let (begins, ends) = (certificate.not_before.unwrap(), certificate.expires_at.unwrap());
+    assert!(begins.seconds < ends.seconds);
+    let mut viewer = rig.admin("viewer").await;
+    let one = viewer.get_host(pb::GetHostRequest { host_name: "a".into() }).await.unwrap();
+    assert_eq!(one.into_inner().host.unwrap().certificates, listed);
 }

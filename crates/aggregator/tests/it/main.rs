@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
 mod access;
+mod audit;
+mod clones;
 mod deadman;
 mod farewells;
 mod faults;
@@ -13,6 +15,7 @@ mod metrics;
 mod notify;
 mod process;
 mod reports;
+mod revocation;
 mod rig;
 mod schema;
 mod spans;

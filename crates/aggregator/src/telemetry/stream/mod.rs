@@ -33,6 +33,11 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 const FORGOTTEN: &str = "the database was made anew and does not know this host: say Hello again \
                          and send what is not acknowledged";
 
+/// For streams whose host another aggregator gave to another agent process.
+const TAKEN_OVER: &str = "while this aggregator could not reach the database, another agent process \
+                          of this host connected to another one: is the certificate used on two \
+                          machines? keep the samples and come back later";
+
 /// What goes to the peer.
 pub(super) type Outbound = mpsc::Sender<Result<pb::StreamResponse, Status>>;
 
@@ -95,6 +100,8 @@ pub(super) async fn run<S>(
 /// A welcomed stream.
 pub(super) struct Opened {
     pub(super) shared: Arc<Shared>,
+    /// Whose end ends the stream.
+    pub(super) visit: Arc<Visit>,
     pub(super) session: Session,
     pub(super) ticket: Ticket,
     pub(super) outlet: Outlet,

@@ -8,7 +8,7 @@ use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{
     HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet,
 };
-use rowcall_store::{Mark, Started};
+use rowcall_store::{Mark, SessionHolder, SessionRefusal, Started};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
@@ -18,7 +18,8 @@ use super::{FORGOTTEN, Opened, Outbound, response};
 use crate::connections::Visit;
 use crate::metrics::AckTimer;
 use crate::refusals::Reason;
-use crate::registry::{Newcomer, Numbers};
+use crate::registry::{Newcomer, Numbers, Ticket};
+use crate::revocation::presented;
 use crate::telemetry::Shared;
 use crate::telemetry::queue::SMALL_RECORDS;
 use crate::telemetry::refusal::{self, Broken};
@@ -52,6 +53,8 @@ where
         name: name.clone(),
         run: hello.run,
         peer: visit.peer.address,
+        machine_id: hello.machine_id.clone(),
+        visit: Arc::clone(visit),
         agent_version: hello.agent_version.clone(),
         clock: hello.clock,
         era: shared.database.era(),
@@ -62,8 +65,13 @@ where
     shared.pace.open(name).map_err(|refused| {
         Broken::because(Reason::TooManySessions, Status::unavailable(refused.to_string()))
     })?;
+    let presented = presented(&visit.peer)
+        .ok_or_else(|| Status::internal("the connection's certificate is not at hand"))?;
+    let party = newcomer.party();
     let ticket = shared.registry.admit(newcomer).map_err(|refused| {
-        Broken::because(Reason::AlreadyConnected, Status::already_exists(refused.to_string()))
+        let text = refused.to_string();
+        shared.leases.conflict(name, refused.holder, party.clone());
+        Broken::because(Reason::AlreadyConnected, Status::already_exists(text))
     })?;
     let welcomed = visit.welcome();
     let opened = {
@@ -75,14 +83,24 @@ where
         let Some(_era) = shared.database.hold_era(ticket.live.newcomer.era).await else {
             return Err(Status::unavailable(FORGOTTEN).into());
         };
-        let opened = store.open_session(&hello, shared.interval).await.map_err(|error| {
+        let still_lives = |host, run| shared.registry.holds(host, run);
+        let holder = SessionHolder {
+            aggregator: &shared.name,
+            aggregator_run: shared.run,
+            peer: &party.peer,
+            still_lives: &still_lives,
+        };
+        let opened = store.open_session(&hello, shared.interval, &presented, &holder).await;
+        let opened = opened.map_err(|error| {
             shared.database.doubt(&error, ticket.live.newcomer.era);
             not_ready(refusal::database(&error))
         })?;
+        let opened = opened.map_err(|refused| no_session(shared, &ticket, refused))?;
         // As long as the era is held, or the numbers might be of one before.
         let numbers =
             Numbers { host: opened.host_id, epoch_id: opened.epoch_id, epoch: hello.epoch };
-        ticket.live.opened(numbers, opened.mark.map(|mark| mark.through));
+        ticket.live.leased(opened.lease.clone());
+        shared.registry.opened(&ticket.live, numbers, opened.mark.map(|mark| mark.through));
         opened
     };
     let (host, epoch) = (opened.host_id, opened.epoch_id);
@@ -104,6 +122,7 @@ where
     }
     Ok(Opened {
         shared: Arc::clone(shared),
+        visit: Arc::clone(visit),
         session: Session::new(hello.epoch, opened.mark.map(|mark| mark.through)),
         ack_timer: AckTimer::default(),
         stopped: false,
@@ -138,6 +157,22 @@ fn version_before(how: &Started) -> Option<&str> {
     }
 }
 
+/// The database gives this agent no session.
+fn no_session(shared: &Shared, ticket: &Ticket, refused: SessionRefusal) -> Broken {
+    let text = refused.to_string();
+    match refused {
+        SessionRefusal::Access(_) => {
+            ticket.live.newcomer.visit.expel(&text);
+            Broken::because(Reason::Revoked, Status::permission_denied(text))
+        }
+        SessionRefusal::AlreadyConnected(holder) => {
+            let newcomer = &ticket.live.newcomer;
+            shared.leases.conflict(&newcomer.name, holder.party, newcomer.party());
+            Broken::because(Reason::AlreadyConnected, Status::already_exists(text))
+        }
+    }
+}
+
 fn not_ready(status: Status) -> Broken {
     Broken::because(Reason::NotReady, status)
 }
@@ -155,6 +190,10 @@ fn welcome(shared: &Shared, protocol: u32, host: HostId, mark: Option<Mark>) -> 
         clock_unix_us: shared.clock.wall().0,
         max_in_flight_bytes: MAX_IN_FLIGHT_BYTES,
         aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
-        server_authorities_sha256: Vec::new(),
+        server_authorities_sha256: shared
+            .credentials
+            .server_authorities_sha256()
+            .map(|hash| hash.to_vec())
+            .unwrap_or_default(),
     }
 }

@@ -12,7 +12,8 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::info;
 
-use super::{Ended, FORGOTTEN, LAST_WORD, Opened, Outbound, response};
+use super::{Ended, FORGOTTEN, LAST_WORD, Opened, Outbound, TAKEN_OVER, response};
+use crate::refusals::Reason;
 use crate::registry::{End, Live};
 use crate::telemetry::queue::{Received, Room, SMALL_RECORDS, Turn};
 use crate::telemetry::refusal::Broken;
@@ -93,6 +94,7 @@ impl Opened {
     {
         let shared = Arc::clone(&self.shared);
         let live = Arc::clone(&self.ticket.live);
+        let visit = Arc::clone(&self.visit);
         let silence = silence_limit(shared.interval);
         let mut quiet_since = Instant::now();
         let mut due = Due::default();
@@ -118,6 +120,10 @@ impl Opened {
             let owing = !reads || !self.session.is_settled();
             tokio::select! {
                 biased;
+                // What it sent is committed or not, and not waited for.
+                why = visit.expelled() => {
+                    return Err(Broken::because(Reason::Revoked, Status::permission_denied(why)));
+                }
                 () = live.changed() => {
                     let progress = live.progress();
                     if let Some(ack) = progress.through.and_then(|t| self.session.committed(t)) {
@@ -140,6 +146,10 @@ impl Opened {
                             }
                             return Ok(Ended::Drained(pb::DrainReason::Refill));
                         }
+                        Some(End::TakenOver) => return Err(Broken::because(
+                            Reason::AlreadyConnected,
+                            Status::already_exists(TAKEN_OVER),
+                        )),
                         Some(End::Forgotten) => return Err(Status::unavailable(FORGOTTEN).into()),
                         Some(End::Uncommitted) => return Err(Status::unavailable(
                             "shutting down without the database; send again what is not acknowledged",
