@@ -17,7 +17,8 @@ pub fn command() -> Command {
              3 stopped with records that are not committed, 130 stopped at once by a second signal",
         )
         .subcommand(with_flags(
-            Command::new("serve").about("Serve agents and readers until SIGTERM or SIGINT"),
+            Command::new("serve")
+                .about("Serve agents and readers until SIGTERM or SIGINT; SIGHUP reloads certificates"),
         ))
         .subcommand(with_flags(
             Command::new("migrate")

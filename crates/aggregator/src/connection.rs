@@ -8,9 +8,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rowcall_tls::accept::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
@@ -41,6 +43,16 @@ impl Bounded {
             }
         });
         Self { io, over: Some(over), guest }
+    }
+
+    /// And after this time, whatever goes on.
+    pub(crate) fn for_at_most(mut self, stay: Duration) -> Self {
+        let over = self.over.take();
+        self.over = over.map(|over| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            // That it took too long is no error here: the connection just ends.
+            Box::pin(async move { drop(timeout(stay, over).await) })
+        });
+        self
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {

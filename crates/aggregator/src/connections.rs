@@ -13,12 +13,14 @@
 //! [`TURNED_AWAY`] of them; the rest is dropped without a word.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rowcall_core::id::HostName;
-use rowcall_tls::accept::PeerInfo;
+use rowcall_tls::accept::{PeerInfo, source};
 use rowcall_tls::identity::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
@@ -40,8 +42,15 @@ pub(crate) const MAX_OF_AGENT: usize = 8;
 /// Connections of one viewer's or operator's certificate. Each carries 8 calls at a time.
 pub(crate) const MAX_OF_PERSON: usize = 32;
 
+/// Connections of one source on the listener of those without a certificate. Each is soon over.
+const MAX_OF_SOURCE: usize = 64;
+
 /// Connections that are let in beyond these only to be told so.
 const TURNED_AWAY: usize = 4;
+
+/// A peer that was expelled has so long to read why, once its calls have ended; and so long at all.
+const READS_WHY: Duration = Duration::from_secs(1);
+const EXPELLED_AT_LAST: Duration = Duration::from_secs(5);
 
 /// Descriptors for everything but connections and the database: logs, listeners, timers, room.
 const RESERVED_DESCRIPTORS: usize = 64;
@@ -73,6 +82,10 @@ enum Holder {
     Named(Role, HostName),
     /// All whose certificates name nobody.
     Nobody,
+    /// On the listener of those without a certificate: an IPv4 address, or an IPv6 /64.
+    Source(IpAddr),
+    /// There: all that are exempt from a bound of their own.
+    Exempt,
 }
 
 impl Holder {
@@ -83,6 +96,10 @@ impl Holder {
         }
     }
 
+    const fn is_stranger(&self) -> bool {
+        matches!(self, Self::Source(_) | Self::Exempt)
+    }
+
     const fn is_agent(&self) -> bool {
         matches!(self, Self::Named(Role::Agent, _))
     }
@@ -91,13 +108,17 @@ impl Holder {
         match self {
             Self::Named(Role::Agent, _) => MAX_OF_AGENT,
             Self::Named(Role::Viewer | Role::Operator, _) | Self::Nobody => MAX_OF_PERSON,
+            Self::Source(_) => MAX_OF_SOURCE,
+            Self::Exempt => usize::MAX,
         }
     }
 
     const fn idle(&self) -> Duration {
         match self {
             Self::Named(Role::Viewer | Role::Operator, _) => IDLE_PERSON,
-            Self::Named(Role::Agent, _) | Self::Nobody => IDLE_AGENT,
+            Self::Named(Role::Agent, _) | Self::Nobody | Self::Source(_) | Self::Exempt => {
+                IDLE_AGENT
+            }
         }
     }
 }
@@ -108,6 +129,8 @@ pub(crate) struct Connections {
     bound: usize,
     first_call: Duration,
     refusals: Arc<Refusals>,
+    /// Of a listener whose peers have no certificates: sources without a bound. None: they have.
+    strangers: Option<Vec<IpNet>>,
     /// Of each holder the oldest first. Never holds an empty list.
     held: Mutex<HashMap<Holder, Vec<Arc<Visit>>>>,
 }
@@ -115,7 +138,32 @@ pub(crate) struct Connections {
 impl Connections {
     /// At most `bound` in all; on each a call must come within `first_call` of its handshake.
     pub(crate) fn new(bound: usize, first_call: Duration, refusals: Arc<Refusals>) -> Arc<Self> {
-        Arc::new(Self { bound, first_call, refusals, held: Mutex::default() })
+        Arc::new(Self { bound, first_call, refusals, strangers: None, held: Mutex::default() })
+    }
+
+    /// The same for peers without certificates: each source has a bound, but those of `exempt`.
+    pub(crate) fn of_strangers(
+        bound: usize,
+        first_call: Duration,
+        refusals: Arc<Refusals>,
+        exempt: Vec<IpNet>,
+    ) -> Arc<Self> {
+        let strangers = Some(exempt);
+        Arc::new(Self { bound, first_call, refusals, strangers, held: Mutex::default() })
+    }
+
+    fn holder(&self, peer: &PeerInfo) -> Holder {
+        let Some(exempt) = &self.strangers else { return Holder::of(peer) };
+        let address = peer.address.ip().to_canonical();
+        if exempt.iter().any(|network| network.contains(&address)) {
+            return Holder::Exempt;
+        }
+        Holder::Source(source(address))
+    }
+
+    /// All connections now.
+    pub(crate) fn visits(&self) -> Vec<Arc<Visit>> {
+        self.lock().values().flatten().map(Arc::clone).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Holder, Vec<Arc<Visit>>>> {
@@ -124,7 +172,7 @@ impl Connections {
 
     /// A place for a connection, given back when the guest is dropped. None: there is none.
     pub(crate) fn enter(self: &Arc<Self>, peer: &Arc<PeerInfo>) -> Option<Guest> {
-        let holder = Holder::of(peer);
+        let holder = self.holder(peer);
         let mut held = self.lock();
         if held.values().map(Vec::len).sum::<usize>() >= self.bound {
             drop(held);
@@ -137,13 +185,15 @@ impl Connections {
         if visits.len() >= holder.bound() {
             if let Some(place) = replaceable(visits, holder.is_agent()) {
                 visits.remove(place).evict();
-                said = Some("its certificate has too many: the oldest idle one was dropped for it");
-            } else if visits.len() < holder.bound() + TURNED_AWAY {
+                said = Some(
+                    "too many of one certificate or source: the oldest idle one was dropped for it",
+                );
+            } else if !holder.is_stranger() && visits.len() < holder.bound() + TURNED_AWAY {
                 turned_away = true;
                 said = Some("its certificate has too many, all busy: its calls are refused");
             } else {
                 drop(held);
-                self.say(Reason::TooManyOfIdentity, peer, "dropped: its certificate has too many");
+                self.say(Reason::TooManyOfIdentity, peer, "dropped: it has too many, all busy");
                 return None;
             }
         }
@@ -173,7 +223,7 @@ impl Connections {
             held.iter()
                 .filter(|(holder, _)| match holder {
                     Holder::Named(role, _) => wanted == Some(*role),
-                    Holder::Nobody => wanted.is_none(),
+                    _ => wanted.is_none(),
                 })
                 .map(|(_, visits)| visits.len())
                 .sum()
@@ -206,8 +256,16 @@ pub(crate) struct Visit {
     idle_limit: Duration,
     is_turned_away: bool,
     welcomed: AtomicBool,
+    expelled: OnceLock<Expelled>,
+    expulsion: Notify,
     state: Mutex<State>,
     changed: Notify,
+}
+
+#[derive(Debug)]
+struct Expelled {
+    why: String,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -227,6 +285,8 @@ pub(crate) enum Over {
     Idle,
     /// A newer connection of the same certificate takes its place.
     Evicted,
+    /// Its certificate is not good any more.
+    Expelled,
 }
 
 impl Visit {
@@ -244,6 +304,8 @@ impl Visit {
             idle_limit: if is_turned_away { IDLE_AGENT } else { holder.idle() },
             is_turned_away,
             welcomed: AtomicBool::new(false),
+            expelled: OnceLock::new(),
+            expulsion: Notify::new(),
             state: Mutex::new(State { calls: 0, had_a_call: false, idle_since, evicted: false }),
             changed: Notify::new(),
         }
@@ -272,6 +334,9 @@ impl Visit {
 
     /// Why calls on this connection are not served, if they aren't.
     pub(crate) fn check(&self) -> Result<(), Status> {
+        if let Some(expelled) = self.expelled.get() {
+            return Err(Status::permission_denied(expelled.why.as_str()));
+        }
         if self.is_turned_away {
             return Err(Status::resource_exhausted(format!(
                 "this certificate has {MAX_OF_PERSON} connections open and all are busy, which is \
@@ -280,6 +345,28 @@ impl Visit {
             )));
         }
         Ok(())
+    }
+
+    /// Its certificate is not good any more: its streams end, its calls are refused, and the
+    /// connection is closed. The first reason stays.
+    pub(crate) fn expel(&self, why: &str) {
+        let expelled = Expelled { why: why.to_owned(), at: Instant::now() };
+        if self.expelled.set(expelled).is_ok() {
+            self.expulsion.notify_waiters();
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until it is expelled; why.
+    pub(crate) async fn expelled(&self) -> &str {
+        loop {
+            // Made before the look, so that none in between is missed.
+            let expulsion = self.expulsion.notified();
+            if let Some(expelled) = self.expelled.get() {
+                return &expelled.why;
+            }
+            expulsion.await;
+        }
     }
 
     /// Its stream was welcomed, and is the host's session until the value is dropped.
@@ -309,12 +396,19 @@ impl Visit {
                 if state.evicted {
                     return Over::Evicted;
                 }
-                let (limit, why) = if state.had_a_call {
-                    (self.idle_limit, Over::Idle)
+                let is_idle = state.calls == 0;
+                if let Some(Expelled { at, .. }) = self.expelled.get() {
+                    let latest = *at + EXPELLED_AT_LAST;
+                    let read = state.idle_since.max(*at) + READS_WHY;
+                    Some((if is_idle { read.min(latest) } else { latest }, Over::Expelled))
                 } else {
-                    (self.first_call, Over::NoCall)
-                };
-                (state.calls == 0).then_some((state.idle_since + limit, why))
+                    let (limit, why) = if state.had_a_call {
+                        (self.idle_limit, Over::Idle)
+                    } else {
+                        (self.first_call, Over::NoCall)
+                    };
+                    is_idle.then_some((state.idle_since + limit, why))
+                }
             };
             let Some((at, why)) = ends else {
                 self.changed.notified().await;
@@ -378,7 +472,9 @@ impl Guest {
                         info!(%peer, reason, held_back, "connection dropped: no call in {waited:?}");
                     }
                 }
-                over @ (Over::Idle | Over::Evicted) => debug!(%peer, ?over, "connection dropped"),
+                over @ (Over::Idle | Over::Evicted | Over::Expelled) => {
+                    debug!(%peer, ?over, "connection dropped")
+                }
             }
         }
     }

@@ -6,12 +6,16 @@
 //! - `telemetry`: one task per stream, one writer for all
 //! - `connections`, `connection`: how many there may be, and for how long; `access`: who may call
 //!   what; `refusals`: who was not served, counted and logged
+//! - `certificates`: what is served and believed, reloaded while it runs; `enrollment`: what is
+//!   issued to nodes
 //! - `registry`: which hosts are connected, what is committed of each, what they told of spool and
 //!   clock
 //! - `summary`, `admin`: what people ask; `http`, `metrics`: what machines ask
 //! - `upkeep`: days made ahead and dropped, a lost schema, a database that went back in time
 //! - `spans`, `farewells`, `clocks`: when this process observed, which agents were stopped, whose
 //!   clock is off, all on a connection beside those for what agents send
+//! - `leases`, `revocation`, `audit`: who has a host's session among all aggregators, who may not go
+//!   on, and the changes that were refused
 //! - `deadman`: a URL called while rows are committed; `notify`, `pulse`: the service manager
 //!
 //! Invariants: an acknowledgement is sent only after COMMIT; a stream writes only the host that
@@ -21,6 +25,8 @@
 
 mod access;
 mod admin;
+mod audit;
+mod certificates;
 mod cli;
 mod clocks;
 pub mod config;
@@ -28,13 +34,16 @@ mod connection;
 mod connections;
 mod database;
 mod deadman;
+mod enrollment;
 mod farewells;
 mod http;
+mod leases;
 mod metrics;
 mod notify;
 mod pulse;
 mod refusals;
 mod registry;
+mod revocation;
 mod server;
 mod spans;
 mod summary;

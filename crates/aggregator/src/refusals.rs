@@ -31,6 +31,12 @@ pub(crate) enum Reason {
     Version,
     /// Hello names another host than the certificate.
     OtherHost,
+    /// The host, or its certificate, is revoked, retired or replaced.
+    Revoked,
+    /// An enrolment or renewal whose token, name, request or proof is not good.
+    NotEnrolled,
+    /// More enrolments and renewals than one source or host may ask for, or than can wait.
+    TooManyEnrolments,
     /// The host is connected already, by another process.
     AlreadyConnected,
     /// One host opens sessions too often.
@@ -53,7 +59,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::TooManyConnections,
         Self::TooManyOfIdentity,
         Self::NoCall,
@@ -63,6 +69,9 @@ impl Reason {
         Self::BadHello,
         Self::Version,
         Self::OtherHost,
+        Self::Revoked,
+        Self::NotEnrolled,
+        Self::TooManyEnrolments,
         Self::AlreadyConnected,
         Self::TooManySessions,
         Self::NotReady,
@@ -86,6 +95,9 @@ impl Reason {
             Self::BadHello => "bad_hello",
             Self::Version => "version",
             Self::OtherHost => "other_host",
+            Self::Revoked => "revoked",
+            Self::NotEnrolled => "not_enrolled",
+            Self::TooManyEnrolments => "too_many_enrolments",
             Self::AlreadyConnected => "already_connected",
             Self::TooManySessions => "too_many_sessions",
             Self::NotReady => "not_ready",

@@ -79,8 +79,17 @@ fn environment(name: &str) -> Option<String> {
 async fn serve(config: Config) -> Result<u8> {
     let mut interrupts = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terms = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut hangups = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let shutdown = CancellationToken::new();
     let server = Server::bind(config, SystemClock::shared()).await?.notifying();
+    let handle = server.handle();
+    // For as long as the process lives: without a handler a SIGHUP would end it.
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            info!("SIGHUP: looking at the certificates");
+            handle.reload();
+        }
+    });
     let running = server.run(shutdown.clone());
     tokio::pin!(running);
     tokio::select! {

@@ -11,7 +11,7 @@ fn connections(bound: usize) -> Arc<Connections> {
 
 fn peer(uri: &str) -> Arc<PeerInfo> {
     let identity = Identity::from_uri(uri);
-    Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity })
+    Arc::new(PeerInfo { address: ([192, 0, 2, 1], 1).into(), identity, certificate: None })
 }
 
 /// Why a connection must end, which it does within days.
@@ -131,4 +131,33 @@ fn connections_and_handshakes_share_the_open_files() {
     assert_eq!(budget(1_024, 8, 4_096), (714, 238));
     assert_eq!(budget(1_024, 8, 100), (852, 100));
     assert_eq!(budget(10, 8, 4_096), (6, 2), "even then somebody is served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expelled_peer_is_told_why_and_its_connection_is_over_soon_whatever_it_does() {
+    let connections = connections(10);
+    let guest = connections.enter(&agent("n")).unwrap();
+    let streams = [guest.visit.call(), guest.visit.call()];
+    let waiting = {
+        let visit = Arc::clone(&guest.visit);
+        tokio::spawn(async move { visit.expelled().await.to_owned() })
+    };
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let expelled = Instant::now();
+    guest.visit.expel("revoked");
+    guest.visit.expel("something else");
+    assert_eq!(waiting.await.unwrap(), "revoked");
+    let status = guest.visit.check().unwrap_err();
+    assert_eq!((status.code(), status.message()), (tonic::Code::PermissionDenied, "revoked"));
+    // Its calls do not end, and then they do.
+    assert_eq!(over(&guest).await, Over::Expelled);
+    assert_eq!(expelled.elapsed(), EXPELLED_AT_LAST);
+    let guest = connections.enter(&agent("m")).unwrap();
+    let call = guest.visit.call();
+    guest.visit.expel("revoked");
+    let expelled = Instant::now();
+    drop(call);
+    assert_eq!(over(&guest).await, Over::Expelled);
+    assert_eq!(expelled.elapsed(), READS_WHY);
+    drop(streams);
 }

@@ -13,8 +13,10 @@ use rowcall_tls::accept::{HandshakeCounts, Refusal};
 
 use super::families::{Families, number};
 use super::{process, spools};
+use crate::certificates::Certificates;
 use crate::connections::Connections;
 use crate::database::Database;
+use crate::enrollment::Shared as Enrollment;
 use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::{Presence, Registry, State};
@@ -25,24 +27,19 @@ use crate::telemetry::writer::Counters;
 /// they are what an alert asks for; `rowcall_host_series_left_out` counts the others.
 pub(crate) const MAX_HOST_SERIES: usize = 10_000;
 
-/// Ends of certificates' times.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Expiry {
-    /// Of our own certificate.
-    pub(crate) server: UnixMicros,
-    /// Of the first client authority to end.
-    pub(crate) client_ca: Option<UnixMicros>,
-}
-
 /// Where the values are kept.
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) started_at: UnixMicros,
-    pub(crate) expiry: Expiry,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) enrollment: Arc<Enrollment>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) handshakes: Arc<HandshakeCounts>,
+    /// Of each listener, by name.
+    pub(crate) handshakes: Vec<(&'static str, Arc<HandshakeCounts>)>,
     pub(crate) connections: Arc<Connections>,
+    /// On the enrolment listener.
+    pub(crate) strangers: Arc<Connections>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) database: Arc<Database>,
     pub(crate) farewells: Arc<Farewells>,
@@ -78,12 +75,34 @@ impl Sources {
         if let Some(files) = process::open_files() {
             to.gauge("process_open_fds", "Open file descriptors", number(files))?;
         }
+        self.certificates(to)
+    }
+
+    fn certificates(&self, to: &mut Families<'_>) -> fmt::Result {
+        let ends = self.certificates.ends();
+        let ends = [
+            ("server", Some(ends.server)),
+            ("client_ca", Some(ends.client_ca)),
+            ("client_crl", ends.client_crl),
+            ("issuer", ends.issuer),
+            ("server_ca", ends.server_ca),
+        ];
         to.gauges(
             "certificate_expiry_timestamp_seconds",
-            "When our own certificate, and the first of the client authorities, ends",
-            [("server", Some(self.expiry.server)), ("client_ca", self.expiry.client_ca)]
-                .into_iter()
+            "When our own certificate, and the first of the client authorities, of their \
+             revocation lists, of the issuer and of what nodes trust, ends",
+            ends.into_iter()
                 .filter_map(|(which, end)| Some(([("certificate", which)], seconds(end?)))),
+        )?;
+        to.gauge(
+            "certificate_problem",
+            "1 while certificates cannot be reloaded or are out of date, else 0",
+            i64::from(self.certificates.error().is_some()),
+        )?;
+        to.gauge(
+            "certificate_requests_pending",
+            "Calls for a certificate that are served or wait for it",
+            number(self.enrollment.pending()),
         )
     }
 
@@ -153,24 +172,32 @@ impl Sources {
     }
 
     fn doors(&self, to: &mut Families<'_>) -> fmt::Result {
-        let counts = &self.handshakes;
-        let results = Refusal::ALL.map(|refusal| (refusal.as_str(), counts.refused(refusal)));
         to.counters(
             "handshakes",
-            "TLS handshakes by result: accepted, or why not",
-            std::iter::once(("accepted", counts.accepted()))
-                .chain(results)
-                .map(|(result, count)| ([("result", result)], count)),
+            "TLS handshakes by listener and result: accepted, or why not",
+            self.handshakes.iter().flat_map(|(listener, counts)| {
+                let results = Refusal::ALL.map(|why| (why.as_str(), counts.refused(why)));
+                std::iter::once(("accepted", counts.accepted())).chain(results).map(
+                    move |(result, count)| ([("listener", *listener), ("result", result)], count),
+                )
+            }),
         )?;
-        to.gauge(
+        to.gauges(
             "handshakes_in_flight",
-            "Connections whose TLS handshake is not finished",
-            number(counts.in_flight()),
+            "Connections whose TLS handshake is not finished, by listener",
+            self.handshakes
+                .iter()
+                .map(|(name, counts)| ([("listener", *name)], number(counts.in_flight()))),
         )?;
         to.gauges(
             "connections",
-            "Connections by the role in their certificate; none: it names nobody",
-            self.connections.by_role().map(|(role, count)| ([("role", role)], number(count))),
+            "Connections by the role in their certificate; none: it names nobody; enrolling: on \
+             the enrolment listener, without one",
+            self.connections
+                .by_role()
+                .into_iter()
+                .chain([("enrolling", self.strangers.visits().len())])
+                .map(|(role, count)| ([("role", role)], number(count))),
         )?;
         let refused = Reason::ALL.map(|why| ([("reason", why.as_str())], self.refusals.of(why)));
         to.counters(
@@ -181,7 +208,7 @@ impl Sources {
         to.counter(
             "accept_errors",
             "Failures of the listening socket itself, as for want of file descriptors",
-            counts.accept_errors(),
+            self.handshakes.iter().map(|(_, counts)| counts.accept_errors()).sum(),
         )
     }
 

@@ -21,9 +21,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use rowcall_store::DropReason;
+use tonic::Code;
 
 pub(crate) use ack::AckTimer;
-pub(crate) use collect::{Expiry, Sources};
+pub(crate) use collect::Sources;
 
 /// Every name begins with this.
 const PREFIX: &str = "rowcall";
@@ -35,6 +36,7 @@ const LATENCY_BUCKETS: [f64; 16] = [
 ];
 
 type Label = [(&'static str, &'static str); 1];
+type Labels = [(&'static str, &'static str); 2];
 
 /// How a stream ended, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,56 @@ impl StreamEnd {
     }
 }
 
+/// How a certificate is got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issue {
+    /// For a token.
+    Enrolment,
+    /// For the one before.
+    Renewal,
+}
+
+impl Issue {
+    const ALL: [Self; 2] = [Self::Enrolment, Self::Renewal];
+
+    /// The word for it, in logs and as a label.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrolment => "enrolment",
+            Self::Renewal => "renewal",
+        }
+    }
+
+    fn labels(self, result: &'static str) -> Labels {
+        [("kind", self.as_str()), ("result", result)]
+    }
+}
+
+/// What became of a call for a certificate, as a label.
+const fn issue_result(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Unauthenticated => "unauthenticated",
+        Code::PermissionDenied => "denied",
+        Code::AlreadyExists => "name_taken",
+        Code::InvalidArgument => "invalid",
+        Code::ResourceExhausted => "too_many",
+        Code::Unavailable => "unavailable",
+        _ => "failed",
+    }
+}
+
+const ISSUE_RESULTS: [&str; 8] = [
+    "ok",
+    "unauthenticated",
+    "denied",
+    "name_taken",
+    "invalid",
+    "too_many",
+    "unavailable",
+    "failed",
+];
+
 /// What other parts count with. Shared.
 #[derive(Debug)]
 pub(crate) struct Meters {
@@ -78,6 +130,7 @@ pub(crate) struct Meters {
     went_back: Counter,
     heartbeats: Family<Label, Counter>,
     dead_man_calls: Family<Label, Counter>,
+    issued: Family<Labels, Counter>,
 }
 
 /// How something went, as a label.
@@ -98,6 +151,7 @@ impl Meters {
             went_back: Counter::default(),
             heartbeats: Family::default(),
             dead_man_calls: Family::default(),
+            issued: Family::default(),
         };
         // A series that begins with its first event hides that event from `rate()`.
         for end in StreamEnd::ALL {
@@ -110,7 +164,17 @@ impl Meters {
             drop(meters.heartbeats.get_or_create(&result(well)));
             drop(meters.dead_man_calls.get_or_create(&result(well)));
         }
+        for issue in Issue::ALL {
+            for result in ISSUE_RESULTS {
+                drop(meters.issued.get_or_create(&issue.labels(result)));
+            }
+        }
         Arc::new(meters)
+    }
+
+    /// A certificate was asked for, with this end.
+    pub(crate) fn issued(&self, issue: Issue, code: Code) {
+        self.issued.get_or_create(&issue.labels(issue_result(code))).inc();
     }
 
     /// A flush is committed; how long its successful try took.
@@ -221,6 +285,11 @@ impl Metrics {
             "dead_man_calls",
             "Calls of dead_man_url, by result",
             meters.dead_man_calls.clone(),
+        );
+        registry.register(
+            "certificate_requests",
+            "Calls of nodes for a certificate, by kind (enrolment, renewal) and result",
+            meters.issued.clone(),
         );
         registry.register_collector(Box::new(sources));
         Self(registry)

@@ -4,9 +4,14 @@ use rowcall_core::clock::{SharedClock, TestClock};
 use rowcall_core::id::UnixMicros;
 use rowcall_core::proto::v1 as pb;
 
+use rowcall_testkit::pki::Pki;
+
 use super::*;
+use crate::certificates::Certificates;
+use crate::config::from_file_text;
 use crate::connections::Connections;
 use crate::database::Database;
+use crate::enrollment::Shared as Enrollment;
 use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Registry as Hosts;
@@ -19,6 +24,7 @@ struct Parts {
     hosts: Arc<Hosts>,
     refusals: Arc<Refusals>,
     meters: Arc<Meters>,
+    certificates: Arc<Certificates>,
     metrics: Metrics,
 }
 
@@ -30,20 +36,29 @@ fn parts() -> Parts {
     let database = Database::new();
     let meters = Meters::new();
     let refusals = Refusals::new(Arc::clone(&shared));
+    let pki = Pki::create().unwrap();
+    let config = format!("database = 'embedded'\npki_dir = '{}'\n", pki.dir().display());
+    let config = from_file_text(&config).unwrap();
+    let certificates = Certificates::load(&config, &shared).unwrap();
+    let connections = || Connections::new(10, Duration::from_secs(10), Arc::clone(&refusals));
+    let enrollment =
+        Enrollment::new(&config, 1, &database, &certificates, &shared, &refusals, &meters);
     let sources = Sources {
         started_at: UnixMicros(1_500_000),
-        expiry: Expiry { server: UnixMicros(7_000_000), client_ca: None },
+        certificates: Arc::clone(&certificates),
+        enrollment,
         registry: Arc::clone(&hosts),
         counters: Counters::new(),
-        handshakes: Arc::default(),
-        connections: Connections::new(10, Duration::from_secs(10), Arc::clone(&refusals)),
+        handshakes: vec![("stream", Arc::default()), ("enrollment", Arc::default())],
+        connections: connections(),
+        strangers: connections(),
         refusals: Arc::clone(&refusals),
         farewells: Farewells::new(Arc::clone(&database), shared, second),
         database,
         queue: Queue::new().0,
     };
     let metrics = Metrics::new(&meters, sources);
-    Parts { clock, hosts, refusals, meters, metrics }
+    Parts { clock, hosts, refusals, meters, certificates, metrics }
 }
 
 /// Value by name and labels.
@@ -73,6 +88,7 @@ fn what_is_metered_is_shown() {
     parts.meters.went_back();
     parts.meters.heartbeat(true);
     parts.meters.called_dead_man(false);
+    parts.meters.issued(Issue::Enrolment, Code::Unauthenticated);
     assert_eq!(parts.refusals.count(Reason::Role), Some(0));
     let after = values(&parts.metrics);
     for (series, value) in [
@@ -93,11 +109,34 @@ fn what_is_metered_is_shown() {
         ("rowcall_span_heartbeats_total{result=\"failed\"}", 0.0),
         ("rowcall_dead_man_calls_total{result=\"failed\"}", 1.0),
         ("rowcall_process_start_time_seconds", 1.5),
-        ("rowcall_certificate_expiry_timestamp_seconds{certificate=\"server\"}", 7.0),
+        // By this clock, what was just issued is not valid yet.
+        ("rowcall_certificate_problem", 1.0),
+        (
+            "rowcall_certificate_requests_total{kind=\"enrolment\",result=\"unauthenticated\"}",
+            1.0,
+        ),
+        ("rowcall_certificate_requests_total{kind=\"renewal\",result=\"ok\"}", 0.0),
+        ("rowcall_certificate_requests_pending", 0.0),
+        ("rowcall_handshakes_total{listener=\"enrollment\",result=\"accepted\"}", 0.0),
+        ("rowcall_connections{role=\"enrolling\"}", 0.0),
         ("rowcall_database_up", 0.0),
     ] {
         assert_eq!(after.get(series), Some(&value), "{series}");
     }
+    let ends = parts.certificates.ends();
+    for (which, end) in [
+        ("server", Some(ends.server)),
+        ("client_ca", Some(ends.client_ca)),
+        ("client_crl", ends.client_crl),
+        ("issuer", ends.issuer),
+        ("server_ca", ends.server_ca),
+    ] {
+        let series =
+            format!("rowcall_certificate_expiry_timestamp_seconds{{certificate=\"{which}\"}}");
+        let seconds = end.map(|end| f64::from(u32::try_from(end.0 / 1_000_000).unwrap()));
+        assert_eq!(after.get(&series), seconds.as_ref(), "{series}");
+    }
+    assert!(ends.issuer.is_some() && ends.client_crl.is_none());
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rowcall_core::token::Pin;
 use tokio::sync::{broadcast, watch};
 
 use crate::CommittedSample;
+use crate::certificates::Certificates;
 use crate::refusals::Refusals;
 
 /// How a stop went.
@@ -27,7 +29,9 @@ pub enum Stopped {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) address: SocketAddr,
+    pub(super) enroll_address: Option<SocketAddr>,
     pub(super) http_address: Option<SocketAddr>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) ready: watch::Receiver<bool>,
     pub(super) observers: broadcast::Sender<CommittedSample>,
     pub(super) refusals: Arc<Refusals>,
@@ -38,6 +42,24 @@ impl Handle {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where nodes enrol, with the real port; none: nowhere.
+    #[must_use]
+    pub fn enroll_addr(&self) -> Option<SocketAddr> {
+        self.enroll_address
+    }
+
+    /// The authority that nodes find in this aggregator's chain, as join tokens name it; none: it
+    /// does not issue certificates.
+    #[must_use]
+    pub fn pin(&self) -> Option<Pin> {
+        self.certificates.pin()
+    }
+
+    /// Has the files of certificates looked at now, and not only within some seconds.
+    pub fn reload(&self) {
+        self.certificates.asked().notify_one();
     }
 
     /// Where it answers probes and gives metrics, with the real port; none: nowhere.

@@ -5,23 +5,19 @@
 //! finish, and at the deadline cuts whatever is left: nothing unacknowledged is lost by that.
 
 mod aside;
-mod certificates;
 mod handle;
+mod listeners;
 mod services;
 mod store;
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rowcall_core::clock::SharedClock;
 use rowcall_core::session::aggregator::silence_limit;
 use rowcall_store::{Migration, Settings, Store};
-use rowcall_tls::accept::{Acceptor, Limits};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::timeout;
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -30,10 +26,11 @@ use tracing::{error, info, info_span, warn};
 use crate::Error;
 use crate::access::Guarded;
 use crate::admin::Admin;
+use crate::certificates::{self, Certificates};
 use crate::config::{Config, Database as Which};
-use crate::connection::Bounded;
 use crate::connections::{self, Connections};
 use crate::database::Database;
+use crate::enrollment::{self, Enrollment};
 use crate::http::{self, Pages};
 use crate::metrics::{Meters, Metrics, Sources};
 use crate::notify::Notifier;
@@ -47,16 +44,11 @@ use crate::telemetry::writer::{Counters, Writer};
 use crate::telemetry::{Pace, Shared, Telemetry};
 use crate::upkeep::Upkeep;
 use aside::Aside;
-use certificates::{Certificates, certificates};
 pub use handle::{Handle, Stopped};
+use listeners::{Listeners, Places};
 use services::{SERVICES, mirror, services};
 use store::{embedded, store_settings};
 
-/// hyper's own defaults would let each stalled peer pin megabytes.
-const HTTP2_WINDOW_BYTES: u32 = 64 * 1024;
-/// Calls at a time on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 8;
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Committed samples that a slow observer may lag behind before it loses some.
 const OBSERVER_LAG: usize = 256;
 
@@ -65,9 +57,8 @@ const OBSERVER_LAG: usize = 256;
 pub struct Server {
     config: Config,
     clock: SharedClock,
-    listener: TcpListener,
-    http_listener: Option<TcpListener>,
-    certificates: Certificates,
+    listeners: Listeners,
+    certificates: Arc<Certificates>,
     handle: Handle,
     ready: watch::Sender<bool>,
     notifies: bool,
@@ -104,7 +95,7 @@ pub async fn migrate(config: &Config) -> Result<Migration, Error> {
 /// [`Error::Config`], [`Error::Certificates`] and [`Error::Database`].
 pub fn check(config: &Config, clock: &SharedClock) -> Result<(), Error> {
     config.validate()?;
-    certificates(config, clock)?;
+    certificates::check(config, clock)?;
     if let Which::Url(url) = &config.database {
         store_settings(config, url.clone()).check()?;
     }
@@ -118,19 +109,21 @@ impl Server {
     /// [`Error::Config`], [`Error::Certificates`] and [`Error::Listen`].
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, Error> {
         config.validate()?;
-        let certificates = certificates(&config, &clock)?;
-        let (listener, address) = bound("listen", config.listen).await?;
-        let http = match config.http_listen {
-            Some(address) => Some(bound("http_listen", address).await?),
-            None => None,
-        };
-        let (http_listener, http_address) = http.unzip();
+        let certificates = Certificates::load(&config, &clock)?;
+        let listeners = Listeners::bind(&config).await?;
         let (ready, ready_seen) = watch::channel(false);
         let (observers, _) = broadcast::channel(OBSERVER_LAG);
-        let refusals = Refusals::new(Arc::clone(&clock));
-        let handle = Handle { address, http_address, ready: ready_seen, observers, refusals };
+        let handle = Handle {
+            address: listeners.stream.1,
+            enroll_address: listeners.enrollment.as_ref().map(|(_, address)| *address),
+            http_address: listeners.http.as_ref().map(|(_, address)| *address),
+            certificates: Arc::clone(&certificates),
+            ready: ready_seen,
+            observers,
+            refusals: Refusals::new(Arc::clone(&clock)),
+        };
         let notifies = false;
-        Ok(Self { config, clock, listener, http_listener, certificates, handle, ready, notifies })
+        Ok(Self { config, clock, listeners, certificates, handle, ready, notifies })
     }
 
     /// Also tells the service manager that started this process how it fares, where one did: the
@@ -143,7 +136,7 @@ impl Server {
 
     /// Where it listens, with the real port.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> std::net::SocketAddr {
         self.handle.address
     }
 
@@ -177,9 +170,7 @@ impl Server {
         settings: &Settings,
         shutdown: CancellationToken,
     ) -> Result<Stopped, Error> {
-        let Self { config, clock, listener, http_listener, certificates, handle, ready, notifies } =
-            self;
-        let Certificates { tls, trust_domain, expiry } = certificates;
+        let Self { config, clock, listeners, certificates, handle, ready, notifies } = self;
         let started_at = clock.wall();
         let kill = CancellationToken::new();
         let _cut_when_dropped = kill.clone().drop_guard();
@@ -221,6 +212,10 @@ impl Server {
             refusals: Arc::clone(&refusals),
             meters: Arc::clone(&meters),
             farewells: Arc::clone(&aside.farewells),
+            leases: Arc::clone(&aside.leases),
+            name: config.name.to_string(),
+            run: aside.spans.run,
+            credentials: Arc::clone(&certificates) as _,
         });
         let health = HealthReporter::new();
         let admin = Admin {
@@ -229,6 +224,9 @@ impl Server {
             counters: Arc::clone(&counters),
             clock: Arc::clone(&clock),
             started_at,
+            audit: Arc::clone(&aside.audit),
+            revocation: Arc::clone(&aside.revocation),
+            credentials: Arc::clone(&certificates) as _,
         };
         let tasks = Tasks::new(kill.clone());
         let reports = Tasks::new(kill.clone());
@@ -238,56 +236,87 @@ impl Server {
             turns: Turns::new(config.report_connections, config.pool_wait),
             refusals: Arc::clone(&refusals),
         };
-        let routes = services(Telemetry(Arc::clone(&shared)), summary, admin, &health);
-        let guarded = Guarded::new(routes, Arc::clone(&refusals));
-
-        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
-        let database_connections = store::connections(&config);
-        let (max_connections, max_handshakes) = connections::budget(
-            connections::open_files(),
-            database_connections,
-            config.max_handshakes,
+        let enrollment = enrollment::Shared::new(
+            &config,
+            handle.address.port(),
+            &database,
+            &certificates,
+            &clock,
+            &refusals,
+            &meters,
         );
-        let guests =
-            Connections::new(max_connections, config.handshake_timeout, Arc::clone(&refusals));
-        let acceptor = Acceptor::new(listener, tls, trust_domain).with_limits(Limits {
-            handshake_deadline: config.handshake_timeout,
-            in_flight: max_handshakes,
-            in_flight_per_source: config.max_handshakes_per_source,
-            ..Limits::default()
-        });
-        let handshakes = acceptor.counts();
-        let incoming = acceptor.start(&stop_accepting);
-        let connections = {
-            let (kill, guests) = (kill.clone(), Arc::clone(&guests));
-            incoming.filter_map(move |io| {
-                let io = io.ok()?;
-                let guest = guests.enter(io.peer())?;
-                Some(Ok::<_, std::io::Error>(Bounded::new(io, guest, kill.clone())))
-            })
-        };
-        let stopping = stop_accepting.clone().cancelled_owned();
-        let serving = tonic::transport::Server::builder()
-            .initial_stream_window_size(HTTP2_WINDOW_BYTES)
-            .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-            .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .serve_with_incoming_shutdown(guarded, connections, stopping);
+        let renewals = Enrollment::known(&enrollment);
+        let routes = services(Telemetry(Arc::clone(&shared)), summary, admin, renewals, &health);
+        let guarded = Guarded::new(routes, Arc::clone(&refusals), Arc::clone(&aside.audit));
+
+        let places = Places::share(
+            connections::budget(
+                connections::open_files(),
+                store::connections(&config),
+                config.max_handshakes,
+            ),
+            listeners.enrollment.is_some(),
+        );
+        let first_call = config.handshake_timeout;
+        let guests = Connections::new(places.connections, first_call, Arc::clone(&refusals));
+        let strangers = Connections::of_strangers(
+            places.strangers,
+            first_call,
+            Arc::clone(&refusals),
+            config.exempt_sources.clone(),
+        );
+        let tokens = (&stop_accepting, &kill);
+        let (incoming, counts) = listeners::streams(
+            listeners.stream.0,
+            &config,
+            places,
+            &certificates,
+            &guests,
+            &refusals,
+            tokens,
+        );
+        let mut handshakes = vec![("stream", counts)];
+        let serving = listeners::http2().serve_with_incoming_shutdown(
+            guarded,
+            incoming,
+            stop_accepting.clone().cancelled_owned(),
+        );
+        certificates.announce();
+        let mut enrolling = None;
+        if let Some((listener, address)) = listeners.enrollment
+            && let Some((serving, counts)) = listeners::enrollment(
+                listener,
+                &config,
+                places,
+                &certificates,
+                &enrollment,
+                &strangers,
+                tokens,
+            )
+        {
+            handshakes.push(("enrollment", counts));
+            info!(enrollment = %address, "nodes may enrol");
+            enrolling = Some(tasks.spawn(info_span!("enrollment"), serving));
+        }
         info!(
             address = %handle.address, name = %config.name, run = aside.spans.run.as_i64(),
-            interval = ?config.interval, max_connections, "listening"
+            interval = ?config.interval, max_connections = places.connections, "listening"
         );
 
         let mut serving = tasks.spawn(info_span!("server"), serving);
         let mut writing = tasks.spawn(info_span!("writer"), writer.run(work));
+        let watching = Arc::clone(&certificates).watch(Arc::clone(&guests), Arc::clone(&refusals));
+        drop(tasks.spawn(info_span!("certificates"), watching));
         drop(tasks.spawn(info_span!("refusals"), Arc::clone(&refusals).tell_the_rest()));
         drop(tasks.spawn(info_span!("health"), mirror(Arc::clone(&database), health.clone())));
         let beside = Tasks::new(finish.clone());
         aside.start(&beside);
-        if let Some(listener) = http_listener {
+        if let Some((listener, address)) = listeners.http {
             let sources = Sources {
                 started_at,
-                expiry,
+                certificates: Arc::clone(&certificates),
+                enrollment,
+                strangers,
                 registry: Arc::clone(&registry),
                 counters: Arc::clone(&counters),
                 handshakes,
@@ -299,8 +328,8 @@ impl Server {
             };
             let pages =
                 Pages::new(Arc::clone(&database), Metrics::new(&meters, sources), draining.clone());
-            info!(http = handle.http_address.map(tracing::field::display), "probes and metrics");
-            handle.http_address.into_iter().for_each(http::warn_if_public);
+            info!(http = %address, "probes and metrics");
+            http::warn_if_public(address);
             let serving = http::serve(listener, pages, Tasks::new(kill.clone()));
             drop(tasks.spawn(info_span!("http"), serving));
         }
@@ -354,6 +383,9 @@ impl Server {
                 health.clear_service_status(service).await;
             }
             drop(serving.await);
+            if let Some(enrolling) = enrolling {
+                drop(enrolling.await);
+            }
         };
         let last_word = aside::last_word(config.drain_deadline);
         let stopped = match timeout(config.drain_deadline - last_word, in_order).await {
@@ -381,15 +413,4 @@ impl Server {
         }
         Ok(stopped)
     }
-}
-
-/// Binds, and says which setting is to be changed where that fails.
-async fn bound(
-    setting: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |error| Error::Listen { setting, address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }

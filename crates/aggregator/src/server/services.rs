@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rowcall_core::proto::v1::admin_service_server::AdminServiceServer;
+use rowcall_core::proto::v1::enrollment_service_server::EnrollmentServiceServer;
 use rowcall_core::proto::v1::summary_service_server::SummaryServiceServer;
 use rowcall_core::proto::v1::telemetry_service_server::TelemetryServiceServer;
 use rowcall_core::proto::{FILE_DESCRIPTOR_SET, MAX_FRAME_BYTES};
@@ -14,6 +15,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::admin::Admin;
 use crate::database::Database;
+use crate::enrollment::Enrollment;
 use crate::summary::Summary;
 use crate::telemetry::Telemetry;
 
@@ -21,14 +23,19 @@ use crate::telemetry::Telemetry;
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// The services whose health is the database's.
-pub(super) const SERVICES: [&str; 3] =
-    ["rowcall.v1.TelemetryService", "rowcall.v1.SummaryService", "rowcall.v1.AdminService"];
+pub(super) const SERVICES: [&str; 4] = [
+    "rowcall.v1.TelemetryService",
+    "rowcall.v1.SummaryService",
+    "rowcall.v1.AdminService",
+    "rowcall.v1.EnrollmentService",
+];
 
 /// All of them.
 pub(super) fn services(
     telemetry: Telemetry,
     summary: Summary,
     admin: Admin,
+    enrollment: Enrollment,
     health: &HealthReporter,
 ) -> Routes {
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
@@ -52,6 +59,10 @@ pub(super) fn services(
             .send_compressed(CompressionEncoding::Gzip),
     )
     .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
+    // Renew only: see the table of who may call what.
+    .add_service(
+        EnrollmentServiceServer::new(enrollment).max_decoding_message_size(MAX_REQUEST_BYTES),
+    )
     .add_service(health)
     .add_service(reflection().build_v1().expect(built))
     .add_service(reflection().build_v1alpha().expect(built))
