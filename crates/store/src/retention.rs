@@ -19,11 +19,13 @@ use crate::error::{Error, Kind};
 const DROP_DAY: &str = include_str!("../../../sql/queries/retention/drop_day.sql");
 const TOO_LARGE: &str = include_str!("../../../sql/queries/retention/too_large.sql");
 const FORGET_OLD: &str = include_str!("../../../sql/queries/retention/forget_old.sql");
+const FORGET_ACCESS: &str = include_str!("../../../sql/queries/retention/forget_access.sql");
 const FORGET_REFUSED: &str = include_str!("../../../sql/queries/retention/forget_refused.sql");
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] = &[DROP_DAY, TOO_LARGE, FORGET_OLD, FORGET_REFUSED];
+pub(crate) const QUERIES: &[&str] =
+    &[DROP_DAY, TOO_LARGE, FORGET_OLD, FORGET_ACCESS, FORGET_REFUSED];
 
 /// Tries to drop days while others hold the table, in one call.
 const TRIES: u32 = 5;
@@ -41,7 +43,9 @@ pub struct Retained {
     pub days: Vec<DroppedDay>,
     /// Rows of `rowcall.quarantine` that were older than 30 days.
     pub quarantine_rows: u64,
-    /// Gaps, closed epochs and intervals that ended 30 days before the oldest sample kept.
+    /// Gaps, closed epochs and intervals that ended 30 days before the oldest sample kept; tokens and
+    /// conflicts that were over a year ago, certificates that expired 90 days ago, sessions of
+    /// aggregators that are gone.
     pub old_rows: u64,
 }
 
@@ -85,7 +89,8 @@ impl fmt::Display for DropReason {
 impl Store {
     /// Drops the days of `host_usage` that are past the retention or, oldest first, above the
     /// database's size, refused records older than 30 days, and what explained samples that are
-    /// gone; to be called every hour. Several processes may call it at once: one of them works, the others find nothing to do.
+    /// gone, or let in who does not come any more; to be called every hour. Several processes may
+    /// call it at once: one of them works, the others find nothing to do.
     ///
     /// A day that reports hold is tried again a few times and then left for the next call.
     ///
@@ -102,6 +107,10 @@ impl Store {
         let retention = self.settings.retention.as_secs_f64();
         let result = match result {
             Ok(()) => self.forget(FORGET_OLD, &[&retention], &mut retained.old_rows).await,
+            error => error,
+        };
+        let result = match result {
+            Ok(()) => self.forget(FORGET_ACCESS, &[], &mut retained.old_rows).await,
             error => error,
         };
         match result {

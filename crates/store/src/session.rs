@@ -7,21 +7,23 @@
 
 mod known;
 mod lease;
+mod lock;
 
 use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use rowcall_core::convert::Hello;
-use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
+use rowcall_core::id::{HostId, RunId, Sequence, UnixMicros};
 
 use crate::Store;
 use crate::access::Presented;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::time::Time;
 
 pub(crate) use known::facts_of;
 use known::{About, Known};
 pub use lease::{Lease, Party, SessionHolder, SessionRefusal, StreamHolder};
+pub(crate) use lock::{Locked, execute, find_host, join_roll, lock_host};
 
 /// Two transactions that stand in each other's way are tried again at once this often.
 pub(crate) const CONFLICT_TRIES: u32 = 5;
@@ -295,7 +297,7 @@ async fn change(
     let (hello, interval_ms) = (newcomer.hello, newcomer.interval_ms);
     let Locked { id: host_id, is_new: host_is_new, .. } =
         lock_host(transaction, &hello.host_name).await?;
-    let known = newcomer.look(transaction).await?.ok_or_else(|| gone(&hello.host_name))?;
+    let known = newcomer.look(transaction).await?.ok_or_else(|| lock::gone(&hello.host_name))?;
     if let Some(refusal) = newcomer.refusal(&known) {
         return Ok(Err(refusal));
     }
@@ -341,56 +343,6 @@ async fn change(
         started,
         lease,
     }))
-}
-
-/// A host whose row is locked.
-pub(crate) struct Locked {
-    pub(crate) id: i32,
-    /// What it is called now.
-    pub(crate) name: String,
-    /// It was made for that.
-    pub(crate) is_new: bool,
-}
-
-/// Locks the host that has a name, or had it. None: there is none.
-pub(crate) async fn find_host(
-    transaction: &Transaction<'_>,
-    name: &HostName,
-) -> Result<Option<Locked>, Error> {
-    let lock = transaction.prepare_cached(LOCK).await?;
-    let row = transaction.query_opt(&lock, &[&name.as_str()]).await?;
-    let locked = |row: tokio_postgres::Row| -> Result<Locked, Error> {
-        Ok(Locked { id: row.try_get(0)?, name: row.try_get(1)?, is_new: false })
-    };
-    row.map(locked).transpose()
-}
-
-/// Locks the host that has a name, or had it; made if there is none.
-pub(crate) async fn lock_host(
-    transaction: &Transaction<'_>,
-    name: &HostName,
-) -> Result<Locked, Error> {
-    if let Some(host) = find_host(transaction, name).await? {
-        return Ok(host);
-    }
-    let insert = transaction.prepare_cached(INSERT).await?;
-    if let Some(row) = transaction.query_opt(&insert, &[&name.as_str()]).await? {
-        return Ok(Locked { id: row.try_get(0)?, name: name.as_str().to_owned(), is_new: true });
-    }
-    // Somebody else was faster, and has committed.
-    find_host(transaction, name).await?.ok_or_else(|| gone(name))
-}
-
-/// A host is in the roll from now on, unless it was before.
-pub(crate) async fn join_roll(transaction: &Transaction<'_>, host_id: i32) -> Result<(), Error> {
-    execute(transaction, LATEST_INSERT, &[&host_id]).await
-}
-
-fn gone(name: &HostName) -> Error {
-    Error::new(
-        Kind::Transient,
-        format!("host {name} was made and removed by others at the same moment"),
-    )
 }
 
 async fn update(
@@ -449,16 +401,6 @@ async fn switch_epoch(
     let row = transaction.query_one(&open, &[&host_id, &epoch_id]).await?;
     let mark = Mark::from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok((epoch_id, mark, is_new))
-}
-
-pub(crate) async fn execute(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    parameters: &[&(dyn postgres_types::ToSql + Sync)],
-) -> Result<(), Error> {
-    let statement = transaction.prepare_cached(sql).await?;
-    transaction.execute(&statement, parameters).await?;
-    Ok(())
 }
 
 #[cfg(test)]

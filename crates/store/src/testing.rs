@@ -9,7 +9,10 @@ use rowcall_core::version::Range;
 use rowcall_testkit::database::Database;
 use tokio_postgres::Client;
 
-use crate::{Error, Incoming, Kind, OpenedSession, Settings, Store};
+use sha2::{Digest as _, Sha256};
+
+use crate::access::{Actor, Presented};
+use crate::{Error, Incoming, Kind, OpenedSession, SessionHolder, SessionRefusal, Settings, Store};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
@@ -60,6 +63,12 @@ impl Bench {
             "rowcall.quarantine_day",
             "rowcall.dropped_day",
             "rowcall.run",
+            "rowcall.token",
+            "rowcall.certificate",
+            "rowcall.host_access",
+            "rowcall.host_alias",
+            "rowcall.conflict",
+            "rowcall.audit",
         ];
         let mut rows = Vec::new();
         for table in tables {
@@ -72,7 +81,7 @@ impl Bench {
     }
 
     pub(crate) async fn open(&self, hello: &Hello) -> OpenedSession {
-        self.store.open_session(hello, MINUTE).await.unwrap()
+        self.store.opened(hello, MINUTE).await.unwrap()
     }
 
     pub(crate) async fn host_named(&self, number: u32) -> OpenedSession {
@@ -82,6 +91,55 @@ impl Bench {
     /// A session of a host with nothing to tell, in its first epoch.
     pub(crate) async fn host(&self, name: &str) -> OpenedSession {
         self.open(&hello(name, 1)).await
+    }
+}
+
+impl Store {
+    /// A session on the one aggregator of most tests, with the one certificate of its name.
+    pub(crate) async fn opened(
+        &self,
+        hello: &Hello,
+        interval: Duration,
+    ) -> Result<OpenedSession, Error> {
+        let opened = self.asked(hello, interval, &certificate(&hello.host_name), 1).await?;
+        Ok(opened.unwrap())
+    }
+
+    /// A session on an aggregator of which nothing lives but what others hold.
+    pub(crate) async fn asked(
+        &self,
+        hello: &Hello,
+        interval: Duration,
+        shown: &Presented,
+        aggregator: u64,
+    ) -> Result<Result<OpenedSession, SessionRefusal>, Error> {
+        let name = format!("aggregator{aggregator}");
+        let holder = SessionHolder {
+            aggregator: &name,
+            aggregator_run: RunId::new(aggregator).unwrap(),
+            peer: "192.0.2.1:1",
+            still_lives: &|_, _| false,
+        };
+        self.open_session(hello, interval, shown, &holder).await
+    }
+}
+
+/// The certificate that a host has in most tests, valid for 30 days from some day in the past on.
+pub(crate) fn certificate(name: &HostName) -> Presented {
+    Presented {
+        fingerprint: Sha256::digest(name.as_str()).into(),
+        serial: "01".into(),
+        not_before: UnixMicros(1_700_000_000_000_000),
+        not_after: UnixMicros(4_000_000_000_000_000),
+    }
+}
+
+/// Who changes things.
+pub(crate) fn actor() -> Actor {
+    Actor {
+        identity: "operator/anna".into(),
+        peer: "192.0.2.9:9".into(),
+        aggregator: "aggregator1".into(),
     }
 }
 

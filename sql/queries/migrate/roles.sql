@@ -42,9 +42,11 @@ BEGIN
     FOR r IN
         SELECT g.role, g.name, p.privilege
           FROM (
-              -- The reports read the internal tables too, and run as they stand in psql.
+              -- The reports read the internal tables too, and run as they stand in psql. Of tokens
+              -- see below.
               SELECT 'rowcall_reader' AS role, format('rowcall.%I', c.relname) AS name, 'SELECT' AS privileges
                 FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
+                 AND c.relname <> 'token'
                UNION ALL
               SELECT 'rowcall_aggregator', format('rowcall.%I', c.relname), 'SELECT'
                 FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
@@ -64,7 +66,13 @@ BEGIN
                   ('rowcall_aggregator', 'rowcall.quarantine_day', 'INSERT,UPDATE'),
                   ('rowcall_aggregator', 'rowcall.aggregator_span', 'INSERT,UPDATE'),
                   ('rowcall_aggregator', 'rowcall.run', 'INSERT,UPDATE'),
-                  ('rowcall_aggregator', 'rowcall.clock_span', 'INSERT,UPDATE')
+                  ('rowcall_aggregator', 'rowcall.clock_span', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.token', 'INSERT'),
+                  ('rowcall_aggregator', 'rowcall.certificate', 'INSERT'),
+                  ('rowcall_aggregator', 'rowcall.host_access', 'INSERT,UPDATE'),
+                  ('rowcall_aggregator', 'rowcall.host_alias', 'INSERT,DELETE'),
+                  ('rowcall_aggregator', 'rowcall.session', 'INSERT,UPDATE,DELETE'),
+                  ('rowcall_aggregator', 'rowcall.conflict', 'INSERT,UPDATE')
           ) AS g
          CROSS JOIN LATERAL unnest(string_to_array(g.privileges, ',')) AS p (privilege)
          WHERE EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = g.role)
@@ -73,12 +81,31 @@ BEGIN
         EXECUTE format('GRANT %s ON %s TO %I', r.privilege, r.name, r.role);
     END LOOP;
 
+    -- By columns: a reader never sees the hash of a secret; what was recorded of changes has the
+    -- database's number and time; and what an aggregator may change of a token or a certificate.
+    FOR r IN
+        SELECT g.role, g.name, g.privilege, a.attname AS column
+          FROM (VALUES ('rowcall_reader', 'rowcall.token', 'SELECT', ARRAY['id', 'host_glob', 'labels', 'uses',
+                            'used', 'created_at', 'created_by', 'expires_at', 'last_used_at', 'revoked_at',
+                            'ephemeral_s', 'may_replace']),
+                       ('rowcall_aggregator', 'rowcall.audit', 'INSERT', ARRAY['identity', 'peer', 'aggregator',
+                            'action', 'target', 'result', 'detail']),
+                       ('rowcall_aggregator', 'rowcall.token', 'UPDATE', ARRAY['used', 'last_used_at', 'revoked_at']),
+                       ('rowcall_aggregator', 'rowcall.certificate', 'UPDATE', ARRAY['last_seen_at', 'revoked_at'])
+               ) AS g (role, name, privilege, columns)
+          JOIN pg_attribute AS a ON a.attrelid = g.name::regclass AND a.attname = ANY (g.columns)
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = g.role)
+    LOOP
+        CONTINUE WHEN has_column_privilege(r.role, r.name, r.column, r.privilege);
+        EXECUTE format('GRANT %s (%I) ON %s TO %I', r.privilege, r.column, r.name, r.role);
+    END LOOP;
+
     -- Days are made and dropped, and old rows deleted, by these alone.
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowcall_aggregator') THEN
         FOR r IN
             SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
                 ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()'),
-                ('rowcall.forget_old(double precision)')) AS f (name)
+                ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()')) AS f (name)
         LOOP
             CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);

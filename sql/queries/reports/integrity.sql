@@ -15,6 +15,9 @@
 -- kind is, for each host,
 --   unbalanced       an epoch that was open in the range and does not add up (rowcall.ledger): samples
 --                    is by how much. A fault of Rowcall's, or an agent that tells wrong numbers
+--   duplicate_identity  rowcall.conflict that overlaps the range: two agents claimed one host for 2
+--                    minutes or longer, as after a machine was cloned; one held the stream, the other
+--                    was refused. detail names both. One row for each refused process and stretch
 --   dropped          rowcall.gap that overlaps the range: samples that were read but will never come
 --                    (dropped, forgotten, corrupt); one row for each state and cause
 --   unexplained_gap  two samples in the range that follow each other with more than 2.5 samples due
@@ -47,7 +50,7 @@
 --                    way: a reboot, an upgrade, a planned stop (it had said Bye), a crash
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; in schema
 --   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
---   epoch_by_host, run_by_time, run_by_host and the primary key of quarantine_day; host_interval,
+--   epoch_by_host, conflict_by_time, run_by_time, run_by_host and the primary key of quarantine_day; host_interval,
 --   clock_span and what rowcall.ledger shows are read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
 bounds AS NOT MATERIALIZED (
@@ -292,6 +295,18 @@ unbalanced AS (
                            AND (l.closed_at IS NULL OR l.closed_at >= b.first_ts)
      WHERE l.difference <> 0
 ),
+duplicates AS (
+    -- Whoever was refused once, and neither came back nor got in, is no second one.
+    SELECT c.host_id, 'duplicate_identity' AS kind, 0::bigint AS samples, c.first_at AS from_ts, c.last_at AS to_ts,
+           format('two agents claim this host: process %s on machine %s from %s holds its stream, process %s on '
+                  'machine %s from %s was refused%s', c.holder_run, coalesce(c.holder_machine_id, '?'), c.holder_peer,
+                  c.newcomer_run, coalesce(c.newcomer_machine_id, '?'), c.newcomer_peer,
+                  CASE WHEN c.resolved_at IS NULL THEN '' ELSE ' until the first was gone' END) AS detail
+      FROM bounds b
+      JOIN rowcall.conflict c ON c.first_at < b.end_ts AND c.last_at >= b.first_ts
+     WHERE c.last_at - c.first_at >= interval '2 minutes'
+        OR (c.resolved_at IS NULL AND c.attempts > 1 AND b.now_ts - c.first_at >= interval '2 minutes')
+),
 starts AS (
     SELECT r.host_id, r.started_at, CASE
                WHEN r.how = 'reboot' AND o.ended_at IS NULL THEN 'rebooted without a stop of the agent: a crash, a reset or a loss of power'
@@ -315,14 +330,15 @@ restarts AS (
 ),
 findings AS (
     SELECT 0 AS rank, * FROM unbalanced
-     UNION ALL SELECT 1, * FROM gaps WHERE kind = 'dropped'
-     UNION ALL SELECT 2, * FROM unexplained
-     UNION ALL SELECT 3, * FROM epochs
-     UNION ALL SELECT 4, * FROM refused
-     UNION ALL SELECT 5, * FROM impossible
-     UNION ALL SELECT 6, * FROM skews
-     UNION ALL SELECT 7, * FROM gaps WHERE kind = 'missed'
-     UNION ALL SELECT 8, * FROM restarts
+     UNION ALL SELECT 1, * FROM duplicates
+     UNION ALL SELECT 2, * FROM gaps WHERE kind = 'dropped'
+     UNION ALL SELECT 3, * FROM unexplained
+     UNION ALL SELECT 4, * FROM epochs
+     UNION ALL SELECT 5, * FROM refused
+     UNION ALL SELECT 6, * FROM impossible
+     UNION ALL SELECT 7, * FROM skews
+     UNION ALL SELECT 8, * FROM gaps WHERE kind = 'missed'
+     UNION ALL SELECT 9, * FROM restarts
 )
 SELECT h.hostname, f.kind, f.samples, f.from_ts, f.to_ts, f.detail, count(*) OVER () AS total
   FROM findings f

@@ -501,7 +501,7 @@ async fn a_store_does_all_its_work_over_tls_as_the_databases_owner() {
     let store = crate::Store::connect(&crate::Settings::new(&url)).await.unwrap();
     store.migrate().await.unwrap();
     store.ensure_partitions().await.unwrap();
-    store.open_session(&crate::testing::hello("node1", 1), crate::testing::MINUTE).await.unwrap();
+    store.opened(&crate::testing::hello("node1", 1), crate::testing::MINUTE).await.unwrap();
     let ways = remote
         .admin()
         .await

@@ -83,7 +83,7 @@ async fn nothing_is_written_to_a_database_that_lost_what_a_live_stream_was_told(
     let words = "it lacks what it had committed of 1 host, most of host 1 (node1), which had got \
                  to sequence 20 and is at 12";
     assert!(error.to_string().contains(words), "{error}");
-    assert!(it.bench.store.open_session(&hello("node2", 1), crate::testing::MINUTE).await.is_err());
+    assert!(it.bench.store.opened(&hello("node2", 1), crate::testing::MINUTE).await.is_err());
     assert_eq!(it.bench.everything().await, untouched);
     // The streams are ended: the agent comes back and sends again.
     it.live.set(&[]);
@@ -97,7 +97,7 @@ async fn what_is_gone_or_another_hosts_is_lost_and_what_was_replaced_is_not() {
     let it = Guarded::new().await;
     let (store, sql) = (&it.bench.store, &it.bench.sql);
     // The host has another spool meanwhile, of which another aggregator knows.
-    store.open_session(&hello("node1", 2), crate::testing::MINUTE).await.unwrap();
+    store.opened(&hello("node1", 2), crate::testing::MINUTE).await.unwrap();
     it.verdict().await.unwrap();
     let other = it.bench.host("node2").await;
     it.live.set(&[live_at(&it.session, 20), live_at(&other, 0)]);

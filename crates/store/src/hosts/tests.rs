@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use rowcall_core::convert::Hello;
 
 use super::*;
-use crate::testing::{Bench, facts, hello, sample};
+use crate::testing::{Bench, actor, certificate, facts, hello, sample};
 
 fn name(text: &str) -> HostName {
     HostName::parse(text).unwrap()
@@ -26,8 +26,9 @@ async fn a_host_is_told_with_all_that_is_known_of_it() {
         .await;
     let time = bench.now().await;
     bench.store.ingest(&[sample(&session, 1, time)]).await.unwrap();
-    bench.store.label_host(&name("node1"), &labels([("rack", "r1")]), &[]).await.unwrap();
+    bench.store.label_host(&actor(), &name("node1"), &labels([("rack", "r1")]), &[]).await.unwrap();
     let host = bench.store.host(&name("NODE1")).await.unwrap().unwrap();
+    let shown = certificate(&name("node1"));
     let (facts_changed_at, joined_at) = (host.facts_changed_at, host.joined_at);
     assert!(facts_changed_at >= before && joined_at >= Some(before));
     let expected = Host {
@@ -40,9 +41,26 @@ async fn a_host_is_told_with_all_that_is_known_of_it() {
         retired_at: None,
         last_sample_at: Some(time),
         agent_version: Some("0.2.0".into()),
+        certificates: vec![HostCertificate {
+            fingerprint: shown.fingerprint.to_vec(),
+            serial: shown.serial,
+            not_before: shown.not_before,
+            not_after: shown.not_after,
+            origin: "seen".into(),
+            last_seen_at: host.certificates[0].last_seen_at,
+        }],
+        revoked_at: None,
+        revoked_reason: String::new(),
+        ephemeral: None,
+        former_names: Vec::new(),
     };
+    assert!(host.certificates[0].last_seen_at >= Some(before));
     assert_eq!(host, expected);
-    assert_eq!(bench.store.list_hosts(&Filter::default(), None, 9).await.unwrap(), [expected]);
+    let mut filter = Filter { certificates: true, ..Filter::default() };
+    assert_eq!(bench.store.list_hosts(&filter, None, 9).await.unwrap(), [expected.clone()]);
+    filter.certificates = false;
+    let without = Host { certificates: Vec::new(), ..expected };
+    assert_eq!(bench.store.list_hosts(&filter, None, 9).await.unwrap(), [without]);
     assert_eq!(bench.store.host(&name("node2")).await.unwrap(), None);
 }
 
@@ -83,7 +101,7 @@ async fn hosts_are_selected_as_reports_select_them() {
     for (text, rack) in [("a_b-1", "r1"), ("axb-1", "r1"), ("axb-12", "r2"), ("n1.rack", "r%")] {
         bench.host(text).await;
         let set = labels([("rack", rack), ("env", "prod")]);
-        bench.store.label_host(&name(text), &set, &[]).await.unwrap();
+        bench.store.label_host(&actor(), &name(text), &set, &[]).await.unwrap();
     }
     for (glob, wanted, expected) in [
         ("a_b*", labels([]), vec!["a_b-1"]),
@@ -95,7 +113,7 @@ async fn hosts_are_selected_as_reports_select_them() {
         ("", labels([("rack", "r%")]), vec!["n1.rack"]),
         ("", labels([("zone", "")]), vec![]),
     ] {
-        let filter = Filter { labels: wanted, name_glob: glob.into(), include_retired: false };
+        let filter = Filter { labels: wanted, name_glob: glob.into(), ..Filter::default() };
         assert_eq!(listed(&bench, &filter).await, expected, "{filter:?}");
     }
     for (filter, words) in [
@@ -128,13 +146,14 @@ async fn labels_are_set_changed_and_removed() {
     let a = name("a");
     let set =
         labels([("rack", "r1"), ("k8s.io/zone_1", ""), ("note", "Größe \"9\"; '; DROP TABLE")]);
-    let host = bench.store.label_host(&a, &set, &[]).await.unwrap().unwrap();
+    let host = bench.store.label_host(&actor(), &a, &set, &[]).await.unwrap().unwrap();
     assert_eq!(host.labels, set);
     let remove = ["note".to_owned(), "never-there".to_owned()];
-    let host = bench.store.label_host(&a, &labels([("rack", "r2")]), &remove).await.unwrap();
+    let host =
+        bench.store.label_host(&actor(), &a, &labels([("rack", "r2")]), &remove).await.unwrap();
     assert_eq!(host.unwrap().labels, labels([("rack", "r2"), ("k8s.io/zone_1", "")]));
     assert_eq!(bench.store.host(&name("b")).await.unwrap().unwrap().labels, labels([]));
-    assert_eq!(bench.store.label_host(&name("c"), &set, &[]).await.unwrap(), None);
+    assert_eq!(bench.store.label_host(&actor(), &name("c"), &set, &[]).await.unwrap(), None);
     assert_eq!(bench.number("SELECT count(*) FROM host_label").await, 2);
 }
 
@@ -159,7 +178,7 @@ async fn a_wrong_label_is_refused_in_words_and_nothing_is_changed() {
         (labels([]), vec!["Rack"], "contains 'R'"),
     ] {
         let remove: Vec<String> = remove.into_iter().map(str::to_owned).collect();
-        let error = bench.store.label_host(&name("a"), &set, &remove).await.unwrap_err();
+        let error = bench.store.label_host(&actor(), &name("a"), &set, &remove).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Data, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -175,7 +194,9 @@ async fn a_host_has_at_most_64_labels_however_many_set_them_at_once() {
     };
     let a = name("a");
     let sets: Vec<_> = (0..8).map(|n| many(n * 20, n * 20 + 20)).collect();
-    let results = join_all(sets.iter().map(|set| bench.store.label_host(&a, set, &[]))).await;
+    let anna = actor();
+    let results =
+        join_all(sets.iter().map(|set| bench.store.label_host(&anna, &a, set, &[]))).await;
     let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     assert_eq!(errors.len(), 5);
     for error in errors {
@@ -186,30 +207,31 @@ async fn a_host_has_at_most_64_labels_however_many_set_them_at_once() {
     assert_eq!(host.labels.len(), 60);
     // Replaced ones make room.
     let remove: Vec<String> = host.labels.into_keys().collect();
-    let host = bench.store.label_host(&a, &many(1_000, 1_064), &remove).await.unwrap().unwrap();
+    let host =
+        bench.store.label_host(&actor(), &a, &many(1_000, 1_064), &remove).await.unwrap().unwrap();
     assert_eq!(host.labels.len(), 64);
 }
 
 #[tokio::test]
-async fn a_retired_host_keeps_its_first_time_and_a_hello_brings_it_back() {
+async fn a_retired_host_keeps_its_first_time_and_is_back_when_it_is_restored() {
     let bench = Bench::new().await;
     bench.host("a").await;
     bench.host("b").await;
     let before = bench.now().await;
-    let first = bench.store.retire_host(&name("a")).await.unwrap().unwrap().retired_at.unwrap();
+    let first =
+        bench.store.retire_host(&actor(), &name("a")).await.unwrap().unwrap().retired_at.unwrap();
     assert!(first >= before);
-    let again = bench.store.retire_host(&name("a")).await.unwrap().unwrap();
+    let again = bench.store.retire_host(&actor(), &name("a")).await.unwrap().unwrap();
     assert_eq!(again.retired_at, Some(first));
-    assert_eq!(bench.store.retire_host(&name("c")).await.unwrap(), None);
+    assert_eq!(bench.store.retire_host(&actor(), &name("c")).await.unwrap(), None);
 
     assert_eq!(listed(&bench, &Filter::default()).await, ["b"]);
     let all = Filter { include_retired: true, ..Filter::default() };
     assert_eq!(listed(&bench, &all).await, ["a", "b"]);
     assert_eq!(bench.store.host(&name("a")).await.unwrap().unwrap().retired_at, Some(first));
 
-    bench.host("a").await;
-    let back = bench.store.host(&name("a")).await.unwrap().unwrap();
-    assert_eq!(back.retired_at, None);
+    let back = bench.store.restore_host(&actor(), &name("a")).await.unwrap().unwrap();
+    assert_eq!((back.retired_at, back.revoked_at), (None, None));
     assert!(back.joined_at.unwrap() >= first, "windows before are not judged");
     assert_eq!(listed(&bench, &Filter::default()).await, ["a", "b"]);
 }

@@ -313,7 +313,7 @@ async fn sessions_and_flushes_of_one_host_at_once_do_not_block_each_other_for_go
     let opens = (1..=40_u64).map(|n| {
         let store = bench.store.clone();
         let hello = hello("node1", 1 + n % 3);
-        async move { store.open_session(&hello, crate::testing::MINUTE).await.map(drop) }
+        async move { store.opened(&hello, crate::testing::MINUTE).await.map(drop) }
     });
     let (flushes, opens) = tokio::join!(join_all(flushes), join_all(opens));
     for result in flushes.into_iter().chain(opens) {

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::*;
 use crate::Store;
 use crate::reports::Scope;
-use crate::testing::{Bench, facts, hello, minutes_before, record, sample};
+use crate::testing::{Bench, actor, facts, hello, minutes_before, record, sample};
 
 /// Settings under which another role works. The private server lets only its own role in; that
 /// becomes the other one right at the start.
@@ -49,7 +49,7 @@ async fn a_service_role_does_all_that_the_store_does() {
 
     let now = bench.now().await;
     let interval = crate::testing::MINUTE;
-    let session = store.open_session(&hello("a", 1), interval).await.unwrap();
+    let session = store.opened(&hello("a", 1), interval).await.unwrap();
     let gap = Gap {
         through: session_sequence(5),
         ticks: 1,
@@ -72,12 +72,12 @@ async fn a_service_role_does_all_that_the_store_does() {
     assert_eq!(store.ingest(&records).await.unwrap().duplicates, 5);
     // Another epoch, and the first one again.
     for epoch in [2, 1] {
-        store.open_session(&hello("a", epoch), interval * 2).await.unwrap();
+        store.opened(&hello("a", epoch), interval * 2).await.unwrap();
     }
 
     let run = hello("a", 1).run;
     store.end_run(session.host_id, run, interval, interval).await.unwrap();
-    store.open_session(&hello("a", 1), interval).await.unwrap();
+    store.opened(&hello("a", 1), interval).await.unwrap();
     for stopping in [false, true] {
         store.observed("a", run, stopping).await.unwrap();
     }
@@ -88,10 +88,11 @@ async fn a_service_role_does_all_that_the_store_does() {
 
     let name = hello("a", 1).host_name;
     let labels = [("rack".to_owned(), "r1".to_owned())].into();
-    store.label_host(&name, &labels, &[]).await.unwrap().unwrap();
-    store.label_host(&name, &[].into(), &["rack".to_owned()]).await.unwrap().unwrap();
-    assert!(store.retire_host(&name).await.unwrap().unwrap().retired_at.is_some());
-    store.open_session(&hello("a", 1), interval).await.unwrap();
+    store.label_host(&actor(), &name, &labels, &[]).await.unwrap().unwrap();
+    store.label_host(&actor(), &name, &[].into(), &["rack".to_owned()]).await.unwrap().unwrap();
+    assert!(store.retire_host(&actor(), &name).await.unwrap().unwrap().retired_at.is_some());
+    store.restore_host(&actor(), &name).await.unwrap().unwrap();
+    store.opened(&hello("a", 1), interval).await.unwrap();
     assert_eq!(store.list_hosts(&crate::hosts::Filter::default(), None, 9).await.unwrap().len(), 1);
 
     let scope = Scope::default();
@@ -248,7 +249,9 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
     for role in ["rowcall_reader", "rowcall_aggregator"] {
         bench.sql.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
         for table in &tables {
-            bench.sql.query(&format!("SELECT * FROM {table}"), &[]).await.unwrap();
+            let columns =
+                if role == "rowcall_reader" && table == "rowcall.token" { "id" } else { "*" };
+            bench.sql.query(&format!("SELECT {columns} FROM {table}"), &[]).await.unwrap();
         }
     }
     bench.sql.batch_execute("SET ROLE rowcall_reader").await.unwrap();
@@ -318,7 +321,7 @@ async fn where_roles_could_not_be_made_a_later_migration_gives_them_their_rights
     migrate(&settings, STEPS).await.unwrap();
     service.check_schema().await.unwrap();
     service.ensure_partitions().await.unwrap();
-    let session = service.open_session(&hello("a", 1), crate::testing::MINUTE).await.unwrap();
+    let session = service.opened(&hello("a", 1), crate::testing::MINUTE).await.unwrap();
     let now: i64 = admin
         .query_one("SELECT (extract(epoch FROM now()) * 1e6)::bigint", &[])
         .await

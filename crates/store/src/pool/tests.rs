@@ -196,7 +196,7 @@ async fn a_statement_that_takes_too_long_is_cancelled_and_the_connection_stays()
 async fn missing_tables_are_a_matter_of_the_schema_and_not_of_the_row() {
     let bench = Bench::empty().await;
     let hello = hello("node1", 1);
-    let error = bench.store.open_session(&hello, MINUTE).await.unwrap_err();
+    let error = bench.store.opened(&hello, MINUTE).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Schema, "{error}");
     assert!(matches!(error.sqlstate(), Some("42P01" | "3F000")), "{error}");
     assert!(error.to_string().contains("run `rowcall-aggregator migrate`"), "{error}");
@@ -233,7 +233,7 @@ async fn a_database_replaced_behind_our_back_takes_nothing_of_the_hosts_of_the_o
     let other = Store::connect(&Settings::new(bench.database.url())).await.unwrap();
     other.migrate().await.unwrap();
     other.ensure_partitions().await.unwrap();
-    let new = other.open_session(&hello("node2", 1), MINUTE).await.unwrap();
+    let new = other.opened(&hello("node2", 1), MINUTE).await.unwrap();
     assert_eq!((new.host_id, new.epoch_id), (old.host_id, old.epoch_id), "another host's numbers");
 
     let records = [sample(&old, 2, now.plus_micros(1))];

@@ -133,7 +133,7 @@ async fn the_interval_is_written_when_it_changes_and_only_then() {
     let bench = Bench::new().await;
     for seconds in [60, 60, 10, 10, 60] {
         let interval = Duration::from_secs(seconds);
-        bench.store.open_session(&hello("node1", 1), interval).await.unwrap();
+        bench.store.opened(&hello("node1", 1), interval).await.unwrap();
     }
     let sql = "SELECT array_agg(interval_ms ORDER BY valid_from) FROM rowcall.host_interval";
     let row = bench.sql.query_one(sql, &[]).await.unwrap();
@@ -159,8 +159,7 @@ async fn many_sessions_of_the_same_and_of_different_hosts_open_at_once() {
     let bench = Bench::new().await;
     let hellos: Vec<_> =
         (0..200_u64).map(|n| telling(&format!("node{}", n % 20), 1 + n / 20 % 3)).collect();
-    let sessions =
-        join_all(hellos.iter().map(|hello| bench.store.open_session(hello, MINUTE))).await;
+    let sessions = join_all(hellos.iter().map(|hello| bench.store.opened(hello, MINUTE))).await;
     let sessions: Vec<_> = sessions.into_iter().map(Result::unwrap).collect();
     assert_eq!(sessions.iter().filter(|session| session.host_is_new).count(), 20);
     assert_eq!(sessions.iter().filter(|session| session.epoch_is_new).count(), 60);

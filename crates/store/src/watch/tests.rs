@@ -174,11 +174,7 @@ async fn a_clock_that_is_off_by_more_than_the_interval_is_recorded_while_it_is()
     tell(-160, 30).await;
     assert_eq!(clocks(&bench).await, [(290, -120), (0, -160), (30, -160)]);
     // What counts is the host's own interval.
-    bench
-        .store
-        .open_session(&crate::testing::hello("node1", 1), Duration::from_secs(600))
-        .await
-        .unwrap();
+    bench.store.opened(&crate::testing::hello("node1", 1), Duration::from_secs(600)).await.unwrap();
     tell(500, 0).await;
     tell(-601, 0).await;
     assert_eq!(clocks(&bench).await.last(), Some(&(0, -601)));

@@ -23,7 +23,7 @@ impl Fleet {
         let mut sessions = Vec::new();
         for n in 0..HOSTS {
             let hello = hello(&format!("node{n:03}"), 1);
-            sessions.push(store.open_session(&hello, MINUTE).await.unwrap());
+            sessions.push(store.opened(&hello, MINUTE).await.unwrap());
         }
         // Neighbours in time are no neighbours in host_latest.
         sessions.sort_unstable_by_key(|session| session.host_id.0.wrapping_mul(-1_640_531_535));

@@ -50,12 +50,12 @@ async fn whichever_server_writes_is_found_and_followed() {
     tokio::join!(migrated(&one), migrated(&two));
     let (first, second) = (let_write(&one, false).await, let_write(&two, true).await);
     let store = Store::connect(&Settings::new(line([&one, &two], ""))).await.unwrap();
-    store.open_session(&hello("a", 1), MINUTE).await.unwrap();
+    store.opened(&hello("a", 1), MINUTE).await.unwrap();
     assert_eq!((hosts(&first).await, hosts(&second).await), (0, 1));
     // A person's own choice: whoever answers first, and that one only reads.
     let any = Settings::new(line([&one, &two], "target_session_attrs=any"));
     let any = Store::connect(&any).await.unwrap();
-    let error = any.open_session(&hello("b", 1), MINUTE).await.unwrap_err();
+    let error = any.opened(&hello("b", 1), MINUTE).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
 
     // They change places, and who is connected to the second one stays connected.
@@ -68,10 +68,10 @@ async fn whichever_server_writes_is_found_and_followed() {
         store.ingest.settle(connection, &result);
     }
     assert_eq!(store.ingest.status().available, 2);
-    let error = store.open_session(&hello("c", 1), MINUTE).await.unwrap_err();
+    let error = store.opened(&hello("c", 1), MINUTE).await.unwrap_err();
     assert_eq!((error.kind(), error.sqlstate()), (Kind::ReadOnly, Some("25006")), "{error}");
     assert_eq!(store.ingest.status().size, 0, "none is kept");
-    store.open_session(&hello("c", 1), MINUTE).await.unwrap();
+    store.opened(&hello("c", 1), MINUTE).await.unwrap();
     assert_eq!((hosts(&first).await, hosts(&second).await), (1, 1));
     drop((first, second));
     end([one, two]).await;
@@ -98,7 +98,7 @@ async fn reports_are_read_from_a_server_that_only_reads_if_no_other_is_there() {
     drop(connection);
     // Nothing is written there, and the message says of each server why.
     let error = loop {
-        match store.open_session(&hello("a", 1), MINUTE).await.unwrap_err() {
+        match store.opened(&hello("a", 1), MINUTE).await.unwrap_err() {
             error if error.to_string().contains("only reads") => break error,
             error => assert!(error.is_transient(), "{error}"),
         }
@@ -118,7 +118,7 @@ async fn a_server_that_falls_silent_is_given_up_and_taken_again_when_it_is_back(
         ..Settings::new(server.url("postgres"))
     };
     let store = Store::connect(&settings).await.unwrap();
-    store.open_session(&hello("a", 1), MINUTE).await.unwrap();
+    store.opened(&hello("a", 1), MINUTE).await.unwrap();
     let sql = connect(&server.url("postgres")).await.unwrap();
     let backend = "SELECT pid FROM pg_stat_activity WHERE application_name = 'rowcall-aggregator'";
     let pid: i32 = sql.query_one(backend, &[]).await.unwrap().get(0);
@@ -127,11 +127,11 @@ async fn a_server_that_falls_silent_is_given_up_and_taken_again_when_it_is_back(
         assert!(status.unwrap().success());
     };
     signal("-STOP");
-    let error = store.open_session(&hello("b", 1), MINUTE).await.unwrap_err();
+    let error = store.opened(&hello("b", 1), MINUTE).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(error.to_string().contains("has not answered"), "{error}");
     // The next one goes over another connection.
-    store.open_session(&hello("b", 1), MINUTE).await.unwrap();
+    store.opened(&hello("b", 1), MINUTE).await.unwrap();
     signal("-CONT");
     end([server]).await;
 }
