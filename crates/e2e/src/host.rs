@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use rowcall_testkit::ca::Paths;
 use rowcall_testkit::process::Process;
 
 use crate::oracle::said::{STARTED, Said, Sample};
-use crate::stack::{Site, run};
+use crate::stack::{Identity, Site, run};
 
 /// What the oracle reads: each record that is on disk, and each acknowledgement.
 const LOG_LEVEL: &str = "info,rowcall_spool::kept=trace,rowcall_agent::link=debug";
@@ -30,7 +29,7 @@ pub struct Host {
     /// A program and its arguments that the agent is run by, as `nsenter .. --`; none: by us.
     pub within: Vec<String>,
     log: PathBuf,
-    files: Paths,
+    identity: Identity,
     process: Option<Process>,
     said: Said,
 }
@@ -41,19 +40,26 @@ impl Host {
     /// # Errors
     /// What rcgen or the file system says.
     pub fn new(site: &Site, name: &str) -> Result<Self> {
-        let files = site.client("agent", name)?;
-        let log = site.folder().join(format!("{name}.log"));
-        Ok(Self {
+        let identity = Identity::Own(site.client("agent", name)?);
+        Ok(Self::of(identity, name, &site.folder().join(name)))
+    }
+
+    /// A host with an identity that is there; its spool and its log lie beside each other, at this
+    /// path with endings of their own.
+    #[must_use]
+    pub fn of(identity: Identity, name: &str, beside: &Path) -> Self {
+        let (log, spool) = (with_ending(beside, "log"), with_ending(beside, "spool"));
+        Self {
             name: name.into(),
-            spool: site.folder().join(format!("{name}.spool")),
+            spool,
             settings: Vec::new(),
             keeps_in_memory: false,
             within: Vec::new(),
             said: Said::of(&log),
             log,
-            files,
+            identity,
             process: None,
-        })
+        }
     }
 
     /// Starts its agent, which must not run.
@@ -65,7 +71,7 @@ impl Host {
         // A killed process may have left half a line.
         let mut log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         log.write_all(STARTED.as_bytes())?;
-        let mut command = run(&self.files, aggregators)?;
+        let mut command = run(&self.identity, aggregators)?;
         command
             .env("ROWCALL_SPOOL_DIR", &self.spool)
             .env("ROWCALL_LOG_FORMAT", "json")
@@ -141,6 +147,14 @@ impl Host {
     pub fn log(&self) -> &Path {
         &self.log
     }
+}
+
+/// The path with this ending, whatever it ends with.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".");
+    path.push(ending);
+    path.into()
 }
 
 /// The same command, run by another one.

@@ -5,6 +5,7 @@
 //! acknowledgement stands, and compares them with the tables. [`faults`] are the ways to break
 //! things; each takes its size, so that a test does in seconds what `make chaos` does in minutes.
 
+pub mod cluster;
 pub mod dice;
 pub mod faults;
 pub mod host;

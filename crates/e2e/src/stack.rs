@@ -101,14 +101,27 @@ impl Stack {
         what: &str,
         passes: impl Fn(i64) -> bool,
     ) -> Result<i64> {
-        let client = self.database.connect().await?;
-        let (client, passes) = (&client, &passes);
-        Ok(wait_for(format!("{what}: {query}"), DEADLINE, || async move {
-            let row = client.query_one(query, &[]).await.ok()?;
-            Some(row.get(0)).filter(|number| passes(*number))
-        })
-        .await)
+        number(&self.database, query, what, passes).await
     }
+}
+
+/// Waits until a query gives a number that passes.
+///
+/// # Errors
+/// When the database refuses a connection.
+pub async fn number(
+    database: &Database,
+    query: &str,
+    what: &str,
+    passes: impl Fn(i64) -> bool,
+) -> Result<i64> {
+    let client = database.connect().await?;
+    let (client, passes) = (&client, &passes);
+    Ok(wait_for(format!("{what}: {query}"), DEADLINE, || async move {
+        let row = client.query_one(query, &[]).await.ok()?;
+        Some(row.get(0)).filter(|number| passes(*number))
+    })
+    .await)
 }
 
 /// A running aggregator.
@@ -169,22 +182,38 @@ pub fn serve(files: &Paths, trust_domain: &str, database: &str, interval: &str) 
     Ok(command)
 }
 
-/// The command of an agent that makes haste; its spool is still to be said.
+/// What an agent speaks by.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// Files that somebody brought.
+    Own(Paths),
+    /// The folder that an enrolment filled.
+    Enrolled(PathBuf),
+}
+
+/// The command of an agent that makes haste; its spool is still to be said. An enrolled one knows
+/// its aggregator.
 ///
 /// # Errors
 /// When the program isn't built.
-pub fn run(files: &Paths, aggregators: &[SocketAddr]) -> Result<Command> {
+pub fn run(identity: &Identity, aggregators: &[SocketAddr]) -> Result<Command> {
     let mut command = command("rowcall-agent")?;
     let urls: Vec<_> =
         aggregators.iter().map(|to| format!("https://localhost:{}", to.port())).collect();
     command
         .args(["run", "--min-interval", "10ms"])
-        .env("ROWCALL_AGGREGATOR", urls.join(","))
-        .env("ROWCALL_CERTIFICATE", &files.certificate)
-        .env("ROWCALL_KEY", &files.key)
-        .env("ROWCALL_CA", &files.authorities)
         .env("ROWCALL_BACKOFF_MIN", "10ms")
         .env("ROWCALL_BACKOFF_MAX", "200ms");
+    if !urls.is_empty() {
+        command.env("ROWCALL_AGGREGATOR", urls.join(","));
+    }
+    match identity {
+        Identity::Own(files) => command
+            .env("ROWCALL_CERTIFICATE", &files.certificate)
+            .env("ROWCALL_KEY", &files.key)
+            .env("ROWCALL_CA", &files.authorities),
+        Identity::Enrolled(folder) => command.env("ROWCALL_IDENTITY_DIR", folder),
+    };
     Ok(command)
 }
 
@@ -195,7 +224,7 @@ pub fn run(files: &Paths, aggregators: &[SocketAddr]) -> Result<Command> {
 pub fn agent(files: &Paths, aggregator: SocketAddr) -> Result<Process> {
     let beside = files.certificate.parent().context("the certificate's folder")?;
     let spool = tempfile::Builder::new().prefix("spool-").tempdir_in(beside)?.keep();
-    let mut command = run(files, &[aggregator])?;
+    let mut command = run(&Identity::Own(files.clone()), &[aggregator])?;
     command.env("ROWCALL_SPOOL_DIR", spool);
     Process::start("rowcall-agent", &mut command)
 }

@@ -39,10 +39,20 @@ impl Pki {
     /// # Errors
     /// What rcgen or the file system says.
     pub fn create() -> Result<Self> {
+        Self::aged(Duration::ZERO)
+    }
+
+    /// Authorities that were made so long ago, so that what they issued may be old, and a server's
+    /// certificate of now.
+    ///
+    /// # Errors
+    /// What rcgen or the file system says.
+    pub fn aged(age: Duration) -> Result<Self> {
         let now = now();
-        let root = Authority::create_root(TRUST_DOMAIN.parse()?, now)?;
-        let servers = root.create_issuing(Purpose::Servers, now)?;
-        let clients = root.create_issuing(Purpose::Clients, now)?;
+        let then = before(now, age);
+        let root = Authority::create_root(TRUST_DOMAIN.parse()?, then)?;
+        let servers = root.create_issuing(Purpose::Servers, then)?;
+        let clients = root.create_issuing(Purpose::Clients, then)?;
         let pki = Self { root, servers, clients, folder: tempfile::tempdir()? };
         for (name, authority) in
             [("root", &pki.root), ("server-ca", &pki.servers), ("client-ca", &pki.clients)]
@@ -117,6 +127,12 @@ impl Pki {
 #[must_use]
 pub fn now() -> UnixMicros {
     SystemClock.wall()
+}
+
+/// So long before a time.
+#[must_use]
+pub fn before(time: UnixMicros, age: Duration) -> UnixMicros {
+    UnixMicros(time.0.saturating_sub_unsigned(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
