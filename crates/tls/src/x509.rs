@@ -70,7 +70,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// A serial number in lower-case hexadecimal, as `openssl x509 -serial` has it in capitals.
 pub(crate) fn serial(raw: &[u8]) -> String {
     use std::fmt::Write as _;
-    let start = raw.iter().position(|byte| *byte != 0).unwrap_or(raw.len().saturating_sub(1));
+    let start =
+        raw.iter().position(|byte| *byte != 0).unwrap_or_else(|| raw.len().saturating_sub(1));
     raw.iter().skip(start).fold(String::new(), |mut text, byte| {
         // Writing to a String does not fail.
         write!(text, "{byte:02x}").ok();

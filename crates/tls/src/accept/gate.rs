@@ -65,7 +65,7 @@ pub(super) struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    limits: Limits,
+    limits: Arc<Limits>,
     inside: Mutex<Inside>,
     counts: Arc<HandshakeCounts>,
 }
@@ -78,7 +78,7 @@ struct Inside {
 }
 
 impl Gate {
-    pub(super) fn new(limits: Limits, counts: Arc<HandshakeCounts>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, counts: Arc<HandshakeCounts>) -> Self {
         Self(Arc::new(Inner { limits, inside: Mutex::default(), counts }))
     }
 
@@ -168,7 +168,7 @@ mod tests {
 
     fn gate(in_flight: usize, in_flight_per_source: usize) -> Gate {
         let limits = Limits { in_flight, in_flight_per_source, ..Limits::default() };
-        Gate::new(limits, Arc::default())
+        Gate::new(Arc::new(limits), Arc::default())
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -191,7 +191,7 @@ mod tests {
     fn exempt_sources_have_no_bound_of_their_own_but_the_one_of_all() {
         let exempt = vec!["192.0.2.0/24".parse().unwrap()];
         let limits = Limits { in_flight: 3, in_flight_per_source: 1, exempt, ..Limits::default() };
-        let gate = Gate::new(limits, Arc::default());
+        let gate = Gate::new(Arc::new(limits), Arc::default());
         let _places =
             ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"].map(|a| gate.enter(ip(a)).unwrap());
         assert_eq!(gate.enter(ip("192.0.2.1")).unwrap_err(), Refusal::TooMany);
@@ -202,7 +202,7 @@ mod tests {
         let proxy_from = vec!["10.0.0.1/32".parse().unwrap()];
         let limits =
             Limits { in_flight: 9, in_flight_per_source: 1, proxy_from, ..Limits::default() };
-        let gate = Gate::new(limits, Arc::default());
+        let gate = Gate::new(Arc::new(limits), Arc::default());
         let [mut first, mut second, mut third] =
             ["10.0.0.1"; 3].map(|balancer| gate.enter(ip(balancer)).unwrap());
         first.attribute(ip("192.0.2.1")).unwrap();

@@ -11,11 +11,14 @@
 //! answer each call from it with UNAUTHENTICATED or PERMISSION_DENIED and the full reason.
 //! **A service that does not ask it lets everybody in who has a certificate of the authority.**
 
+mod connection;
 mod counts;
 mod gate;
+mod handshake;
 mod peer;
 mod proxy;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -24,48 +27,33 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rowcall_core::throttle::EVERY;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::Connected;
 use tracing::{debug, info, warn};
 
+pub use connection::Connection;
 pub use counts::{HandshakeCounts, Refusal};
 pub use gate::{Limits, source};
 pub use peer::PeerInfo;
 
-use rowcall_core::throttle::EVERY;
-
-use crate::certificate::PeerCertificate;
-use crate::identity::{Identity, IdentityError, TrustDomain};
-use crate::socket;
-use crate::trust::TrustError;
-use gate::{Gate, Pass};
-use proxy::ProxyError;
+use crate::identity::TrustDomain;
+use gate::Gate;
+use handshake::{handshake, shed};
 
 /// Finished handshakes that wait for the server to take them over. Each keeps its place among
 /// the handshakes in flight until then.
 const WAITING_CONNECTIONS: usize = 64;
 
-/// After a refusal, what the peer had still sent is read and thrown away for this long, up to
-/// [`LINGER_BYTES`]: closing a socket with unread bytes sends a reset, which makes the peer's
-/// kernel drop the alert that names the reason.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 64 * 1024;
-
 /// Pauses after the listening socket itself failed, doubling from one to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-const LIMIT: &str = "the limit is reached";
 
 /// Takes TCP connections and makes [`Connection`]s of them.
 #[derive(Debug)]
@@ -78,7 +66,7 @@ pub struct Acceptor {
 struct Shared {
     config: Arc<ArcSwap<ServerConfig>>,
     trust_domain: TrustDomain,
-    limits: Limits,
+    limits: Arc<Limits>,
     counts: Arc<HandshakeCounts>,
     stop: CancellationToken,
 }
@@ -96,7 +84,7 @@ impl Acceptor {
         let shared = Shared {
             config,
             trust_domain,
-            limits: Limits::default(),
+            limits: Arc::default(),
             counts: Arc::new(HandshakeCounts::default()),
             stop: CancellationToken::new(),
         };
@@ -106,7 +94,7 @@ impl Acceptor {
     /// With other limits than the default ones.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.shared.limits = limits;
+        self.shared.limits = Arc::new(limits);
         self
     }
 
@@ -142,74 +130,21 @@ impl Stream for Incoming {
     }
 }
 
-/// A finished TLS connection. tonic puts its `Arc<PeerInfo>` into every request's extensions;
-/// [`PeerInfo::of`] takes it from there.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
-    peer: Arc<PeerInfo>,
-}
-
-impl Connection {
-    /// Who is on the other side.
-    #[must_use]
-    pub fn peer(&self) -> &Arc<PeerInfo> {
-        &self.peer
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Arc<PeerInfo>;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        Arc::clone(&self.peer)
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 type Sender = mpsc::Sender<io::Result<Connection>>;
 
-async fn accept_loop(listener: TcpListener, shared: Shared, sender: Sender) {
-    let gate = Gate::new(shared.limits.clone(), Arc::clone(&shared.counts));
+/// Where connections come from; tests have one that fails.
+trait Listener {
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        Self::accept(self)
+    }
+}
+
+async fn accept_loop(listener: impl Listener, shared: Shared, sender: Sender) {
+    let gate = Gate::new(Arc::clone(&shared.limits), Arc::clone(&shared.counts));
     let handshakes = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
     let mut looks = interval(EVERY);
@@ -232,7 +167,7 @@ async fn accept_loop(listener: TcpListener, shared: Shared, sender: Sender) {
                         let task = handshake(stream, address, pass, shared.clone(), sender.clone());
                         handshakes.spawn(task);
                     }
-                    Err(refusal) => refused(&shared.counts, address, refusal, &LIMIT),
+                    Err(refusal) => shed(&shared.counts, address, refusal),
                 }
             }
             Err(error) if concerns_one_connection(&error) => {
@@ -270,135 +205,6 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-async fn handshake(
-    stream: TcpStream,
-    address: SocketAddr,
-    mut pass: Pass,
-    shared: Shared,
-    sender: Sender,
-) {
-    let stop = shared.stop.clone();
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = finish_handshake(stream, address, &mut pass, &shared, sender) => {}
-    }
-    drop(pass);
-}
-
-/// Why a connection does not get as far as TLS.
-enum Unattributed {
-    Io(io::Error),
-    Header(ProxyError),
-    Refused(SocketAddr, Refusal),
-}
-
-/// Where a connection really comes from.
-async fn origin(
-    stream: &mut TcpStream,
-    address: SocketAddr,
-    pass: &mut Pass,
-    limits: &Limits,
-) -> Result<SocketAddr, Unattributed> {
-    socket::prepare(stream).map_err(Unattributed::Io)?;
-    if !limits.is_balancer(address.ip()) {
-        return Ok(address);
-    }
-    let Some(client) = proxy::client(stream).await.map_err(Unattributed::Header)? else {
-        return Ok(address);
-    };
-    pass.attribute(client.ip()).map_err(|refusal| Unattributed::Refused(client, refusal))?;
-    Ok(client)
-}
-
-async fn finish_handshake(
-    mut stream: TcpStream,
-    address: SocketAddr,
-    pass: &mut Pass,
-    shared: &Shared,
-    sender: Sender,
-) {
-    let deadline = Instant::now() + shared.limits.handshake_deadline;
-    let counts = &shared.counts;
-    let late = |address| {
-        let detail = format_args!("not finished after {:?}", shared.limits.handshake_deadline);
-        refused(counts, address, Refusal::Deadline, &detail);
-    };
-    let origin = origin(&mut stream, address, pass, &shared.limits);
-    let address = match timeout_at(deadline, origin).await {
-        Err(_) => return late(address),
-        Ok(Ok(address)) => address,
-        Ok(Err(Unattributed::Io(error))) => {
-            return refused(counts, address, Refusal::Closed, &error);
-        }
-        Ok(Err(Unattributed::Header(error))) => {
-            return refused(counts, address, Refusal::ProxyHeader, &error);
-        }
-        Ok(Err(Unattributed::Refused(address, refusal))) => {
-            return refused(counts, address, refusal, &LIMIT);
-        }
-    };
-    let acceptor = TlsAcceptor::from(shared.config.load_full());
-    match timeout_at(deadline, acceptor.accept(stream).into_fallible()).await {
-        Err(_) => late(address),
-        Ok(Err((error, stream))) => {
-            let refusal = Refusal::of(&error);
-            match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(tls) if refusal.is_about_a_client() => {
-                    refused(counts, address, refusal, &TrustError::of(tls));
-                }
-                _ => refused(counts, address, refusal, &error),
-            }
-            // Nobody waits for the outcome, and the peer may be gone.
-            drop(timeout(LINGER, linger(stream)).await);
-        }
-        Ok(Ok(stream)) => {
-            let peer = Arc::new(peer(&stream, address, shared));
-            counts.count_accepted();
-            // The server may have stopped taking connections.
-            drop(sender.send(Ok(Connection { stream, peer })).await);
-        }
-    }
-}
-
-fn peer(stream: &TlsStream<TcpStream>, address: SocketAddr, shared: &Shared) -> PeerInfo {
-    let chain = stream.get_ref().1.peer_certificates();
-    let certificate = chain.and_then(|chain| PeerCertificate::from_chain(chain).ok());
-    let identity = Identity::from_chain(chain.unwrap_or_default())
-        .and_then(|identity| identity.within(&shared.trust_domain));
-    match &identity {
-        Ok(identity) => debug!(peer = %address, %identity, "connected"),
-        // None was asked for.
-        Err(IdentityError::NoCertificate) => debug!(peer = %address, "connected"),
-        Err(error) => {
-            if let Some(held_back) = shared.counts.nameless() {
-                info!(peer = %address, %error, held_back, "connected without an identity");
-            }
-        }
-    }
-    PeerInfo { address, identity, certificate }
-}
-
-async fn linger(mut stream: TcpStream) -> io::Result<()> {
-    stream.shutdown().await?;
-    tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await?;
-    Ok(())
-}
-
-fn refused(
-    counts: &HandshakeCounts,
-    peer: SocketAddr,
-    refusal: Refusal,
-    detail: &dyn std::fmt::Display,
-) {
-    let Some(held_back) = counts.count_refused(refusal) else { return };
-    let reason = refusal.as_str();
-    if refusal.concerns_people() {
-        info!(%peer, reason, %detail, held_back, "handshake refused");
-    } else {
-        debug!(%peer, reason, %detail, held_back, "handshake refused");
-    }
-}
-
 /// Says how many lines were held back where nothing followed that would say it.
 fn tell(counts: &HandshakeCounts) {
     for (refusal, held_back) in counts.untold() {
@@ -416,7 +222,64 @@ fn tell(counts: &HandshakeCounts) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
+
     use super::*;
+
+    /// Without file descriptors for the first `failures` times, then without clients.
+    struct Full {
+        failures: u32,
+        asked: Arc<AtomicU32>,
+    }
+
+    fn shared() -> Shared {
+        let empty = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
+        let config = ServerConfig::builder_with_provider(crate::config::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(empty);
+        Shared {
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            trust_domain: TrustDomain::parse("example.org").unwrap(),
+            limits: Arc::default(),
+            counts: Arc::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    impl Listener for Full {
+        async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) < self.failures {
+                let too_many_open_files = rustix::io::Errno::MFILE;
+                return Err(too_many_open_files.into());
+            }
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_file_descriptors_accepting_pauses_longer_and_longer_instead_of_spinning() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let listener = Full { failures: 10, asked: Arc::clone(&asked) };
+        let shared = shared();
+        let (counts, stop) = (Arc::clone(&shared.counts), shared.stop.clone());
+        let (sender, _receiver) = mpsc::channel(1);
+        let started = Instant::now();
+        let running = tokio::spawn(accept_loop(listener, shared, sender));
+        while asked.load(Ordering::Relaxed) <= 10 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        // 10, 20, 40 ... 640 ms, then three times a second.
+        let paused = started.elapsed();
+        let expected = Duration::from_millis(1_270 + 3_000);
+        assert!(paused >= expected && paused < expected + Duration::from_millis(50), "{paused:?}");
+        assert_eq!(counts.accept_errors(), 10);
+        stop.cancel();
+        running.await.unwrap();
+    }
 
     #[test]
     fn pauses_double_up_to_a_second() {
@@ -429,8 +292,7 @@ mod tests {
 
     #[test]
     fn only_errors_of_the_listening_socket_make_a_pause() {
-        let too_many_open_files = io::Error::from_raw_os_error(24);
-        assert!(!concerns_one_connection(&too_many_open_files));
+        assert!(!concerns_one_connection(&rustix::io::Errno::MFILE.into()));
         assert!(concerns_one_connection(&io::ErrorKind::ConnectionAborted.into()));
     }
 }

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType, SerialNumber,
-    SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SubjectPublicKeyInfo,
 };
 use rowcall_core::id::{HostName, UnixMicros};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::X509Certificate;
 
-use super::params::{date, for_an_end, name, parameters, uri};
+use super::params::{for_an_end, name, parameters, uri};
 use super::{IssueError, Issued, IssuedForKey, Purpose, failed};
 use crate::certificate::{PeerCertificate, to_pem};
 use crate::csr::CsrKey;
@@ -27,12 +26,9 @@ pub const ROOT_LIFETIME: Duration = Duration::from_secs(7305 * 86_400);
 /// How long an issuing authority's own certificate lasts: ten years.
 pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3652 * 86_400);
 
-/// Longest serial number that X.509 allows, in bytes.
-const MAX_SERIAL_BYTES: usize = 20;
-
 /// An authority with its key.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
     facts: Facts,
     certificate: CertificateDer<'static>,
     certificate_pem: String,
@@ -241,44 +237,6 @@ impl Authority {
         })
     }
 
-    /// A revocation list, PEM, of certificates of this authority by their serial numbers
-    /// (hexadecimal). It has to be replaced before `lifetime` has passed.
-    ///
-    /// # Errors
-    /// [`IssueError`] when a serial number is none, or the authority may not.
-    pub fn revocation_list(
-        &self,
-        serials: &[&str],
-        now: UnixMicros,
-        lifetime: Duration,
-    ) -> Result<String, IssueError> {
-        let action = "sign a revocation list";
-        self.must_be_able(now)?;
-        let revoked_certs = serials
-            .iter()
-            .map(|text| {
-                let serial = serial(text).ok_or_else(|| IssueError::Serial((*text).to_owned()))?;
-                Ok(RevokedCertParams {
-                    serial_number: SerialNumber::from_slice(&serial),
-                    revocation_time: date(now),
-                    reason_code: None,
-                    invalidity_date: None,
-                })
-            })
-            .collect::<Result<_, IssueError>>()?;
-        // Numbers must grow from one list to the next.
-        let number = u64::try_from(now.0).unwrap_or(0).to_be_bytes();
-        let list = CertificateRevocationListParams {
-            this_update: date(now),
-            next_update: date(now) + Duration::from_secs(lifetime.as_secs()),
-            crl_number: SerialNumber::from_slice(&number),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(failed(action))
-    }
-
     fn client_params(
         &self,
         role: Role,
@@ -328,7 +286,7 @@ impl Authority {
 
     /// Nobody checks an authority's own dates in a handshake once its certificate is trusted as it
     /// is, so they are kept here.
-    fn must_be_able(&self, now: UnixMicros) -> Result<(), IssueError> {
+    pub(super) fn must_be_able(&self, now: UnixMicros) -> Result<(), IssueError> {
         let Facts { not_before, not_after, .. } = self.facts;
         if (not_before..=not_after).contains(&now) {
             return Ok(());
@@ -407,11 +365,4 @@ fn authority_params(
     name(&mut params.distinguished_name, &format!("{} {ours}", domain.get(..room).unwrap_or("")));
     params.subject_alt_names.push(uri(trust_domain.uri(), action)?);
     Ok(params)
-}
-
-/// The bytes of a serial number in hexadecimal, with or without colons.
-fn serial(text: &str) -> Option<Vec<u8>> {
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
-    (1..=MAX_SERIAL_BYTES + 1).contains(&bytes.len()).then_some(bytes)
 }

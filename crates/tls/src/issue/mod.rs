@@ -10,6 +10,7 @@
 
 mod authority;
 mod params;
+mod revocation;
 #[cfg(test)]
 mod tests;
 

@@ -7,19 +7,39 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rowcall_core::id::UnixMicros;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::server::WebPkiClientVerifier;
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version};
 
 use super::authorities::Authorities;
 use super::dates::Rfc3339;
 use super::error::LoadError;
 use super::pem;
+use crate::config;
 use crate::x509;
 
 /// The lists of one file, the newest of an authority before its older ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Revocations {
     pub(crate) lists: Arc<[RevocationList]>,
+}
+
+/// Whether the verifier takes it.
+fn usable(
+    der: &CertificateRevocationListDer<'static>,
+    roots: &Arc<RootCertStore>,
+) -> Result<(), String> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), config::provider())
+        .with_crls([der.clone()])
+        .build()
+        .map(drop)
+        .map_err(|error| {
+            format!(
+                "it has something that is not supported ({error}): lists must be whole (no delta, \
+                 no reasons, no other issuer's certificates)"
+            )
+        })
 }
 
 /// One list.
@@ -38,8 +58,10 @@ impl Revocations {
     pub(super) fn load(path: &Path, authorities: &Authorities) -> Result<Self, LoadError> {
         let mut lists = Vec::new();
         for (index, der) in pem::revocation_lists(path)?.into_iter().enumerate() {
-            lists.push(read(der, authorities.certificates()).map_err(|detail| {
-                LoadError::Revocations { path: path.to_owned(), number: index + 1, detail }
+            lists.push(read(der, authorities).map_err(|detail| LoadError::Revocations {
+                path: path.to_owned(),
+                number: index + 1,
+                detail,
             })?);
         }
         // The verifier takes the first that fits.
@@ -55,7 +77,7 @@ impl Revocations {
 
 fn read(
     der: CertificateRevocationListDer<'static>,
-    authorities: &[CertificateDer<'static>],
+    authorities: &Authorities,
 ) -> Result<RevocationList, String> {
     let (rest, list) = CertificateRevocationList::from_der(&der)
         .map_err(|error| format!("{}; write it again", x509::explain_nom(error, "X.509 CRL")))?;
@@ -64,7 +86,7 @@ fn read(
     }
     let issuer = list.issuer();
     let mut issuers = Vec::new();
-    for der in authorities {
+    for der in authorities.certificates() {
         let authority = x509::read(der)?;
         if authority.subject().as_raw() == issuer.as_raw() {
             issuers.push(authority);
@@ -105,6 +127,12 @@ fn read(
                     that time"
             .to_owned());
     };
+    if list.version() != Some(X509Version::V2) {
+        return Err("it is of version 1, 2 is needed: have it issued with a CRL number and the \
+                    authority's key identifier (openssl: crlnumber and crl_extensions)"
+            .to_owned());
+    }
+    usable(&der, authorities.roots())?;
     let (this_update, next_update) = (x509::micros(list.last_update()), x509::micros(next_update));
     let issuer = issuer.as_raw().into();
     Ok(RevocationList { der, issuer, this_update, next_update })
