@@ -8,12 +8,23 @@ use rowcall_tls::config::ConfigError;
 use rowcall_tls::identity::IdentityError;
 use rowcall_tls::load::LoadError;
 
+use crate::identity::{FolderError, LoadHeldError};
 use crate::sample::Unread;
 
 /// Why an agent cannot start, or in the last case cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// It has no identity, and the settings don't say where to get one.
+    #[error(
+        "this node has no identity yet: there is none in {}; enrol it with `rowcall-agent enroll \
+         --server HOST:7444 --token-file FILE`, or name certificate, key and ca in the settings",
+        .0.display()
+    )]
+    NotEnrolled(PathBuf),
+    /// The identity's folder, in words.
+    #[error("{0}")]
+    IdentityFolder(String),
     /// Certificate, key or authorities.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -35,7 +46,7 @@ pub enum Error {
     #[error("aggregator endpoint: {0}")]
     Endpoint(tonic::transport::Error),
     /// The name expected in the aggregator's certificate.
-    #[error("server_name {0:?} is no DNS name or address")]
+    #[error("{0}")]
     ServerName(String),
     /// The spool.
     #[error(transparent)]
@@ -49,6 +60,21 @@ pub enum Error {
     /// Nobody reads any more: a bug.
     #[error(transparent)]
     Reader(#[from] Unread),
+}
+
+impl From<FolderError> for Error {
+    fn from(error: FolderError) -> Self {
+        Self::IdentityFolder(error.to_string())
+    }
+}
+
+impl From<LoadHeldError> for Error {
+    fn from(error: LoadHeldError) -> Self {
+        match error {
+            LoadHeldError::Folder(error) => error.into(),
+            LoadHeldError::Load(error) => error.into(),
+        }
+    }
 }
 
 impl Error {

@@ -6,9 +6,12 @@
 //! it and never waits for a reading. Reading and writing happen on a thread each. Everything else
 //! runs on the caller's runtime, which should be a current-thread one: it is the smallest.
 
+mod check;
 pub mod cli;
 pub mod config;
+mod enroll;
 mod error;
+mod identity;
 mod link;
 mod metrics;
 mod queue;
@@ -37,9 +40,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use cli::command;
-use config::{Config, DEFAULT_INTERVAL};
+use config::{Config, DEFAULT_INTERVAL, Source};
 pub use error::Error;
-use link::{Course, Dialer, Link, Turns};
+use identity::Notes;
+use link::{Course, Dialer, Link, Renewals, Turns};
 use metrics::Metrics;
 use queue::Queue;
 use sample::host_facts::{FactsReader, MachineIds};
@@ -75,7 +79,16 @@ async fn run_as_service(
     shutdown: CancellationToken,
     notifier: Option<Notifier>,
 ) -> Result<(), Error> {
+    let enrolled = enroll::until_enrolled(&config, &clock, &shutdown, notifier.as_ref());
+    if !Box::pin(enrolled).await? {
+        return Ok(());
+    }
     let dialer = Dialer::load(&config, Arc::clone(&clock))?;
+    let identity_dir = match &config.source {
+        Source::Enrolled(dir) => Some(dir.as_path()),
+        Source::Files(_) => None,
+    };
+    let notes = Notes::in_folder(identity_dir);
     let backoff = Backoff::new(config.backoff_min, config.backoff_max)?;
     let name = dialer.name().clone();
     let machine = MachineIds::read(Path::new(ROOT));
@@ -86,7 +99,12 @@ async fn run_as_service(
     let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
     let queue = Arc::new(Queue::new(spool));
     let health = Arc::new(Health::default());
-    let aggregators: Vec<_> = config.aggregators.iter().map(ToString::to_string).collect();
+    let (connected, connected_seen) = watch::channel(None);
+    let renewals = identity_dir.map(|dir| {
+        let servers = &config.enroll_servers;
+        Arc::new(Renewals::new(dir, &dialer, servers, &clock, &notes, &health))
+    });
+    let aggregators: Vec<_> = dialer.aggregators().iter().map(ToString::to_string).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), host = %name, aggregators = aggregators.join(", "),
         spool = %config.spool.dir.display(), epoch = %queue.spool.status().epoch,
@@ -105,7 +123,15 @@ async fn run_as_service(
         aggregator: aggregators.first().cloned().unwrap_or_default(),
     });
     let metrics = config.metrics_listen.map(|address| {
-        let metrics = Metrics::new(Arc::clone(&queue), Arc::clone(&health), dialer.expiry());
+        let sources = metrics::Sources {
+            queue: Arc::clone(&queue),
+            health: Arc::clone(&health),
+            expiry: dialer.expiry(),
+            notes: notes.clone(),
+            host: name.to_string(),
+            is_enrolled: renewals.is_some(),
+        };
+        let metrics = Metrics::new(sources);
         metrics::serve(address, metrics)
     });
     let sampling = Sampling {
@@ -120,9 +146,13 @@ async fn run_as_service(
         health: Arc::clone(&health),
     };
     let link = Link {
-        turns: Turns::new(config.aggregators.len()),
+        turns: Turns::new(aggregators.len()),
+        aggregators: dialer.aggregators(),
         config,
         dialer,
+        renewals: renewals.clone(),
+        connected,
+        notes,
         queue: Arc::clone(&queue),
         facts,
         clock,
@@ -145,6 +175,12 @@ async fn run_as_service(
             None => std::future::pending().await,
         }
     };
+    let renewing = async {
+        match renewals {
+            Some(renewals) => renewals.run(connected_seen).await,
+            None => std::future::pending().await,
+        }
+    };
     let link = Box::pin(link.run(shutdown.clone()));
     let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run()));
     let ended = tokio::select! {
@@ -152,6 +188,7 @@ async fn run_as_service(
         Some(Err(gone)) = sampling => Err(gone.into()),
         never = Box::pin(service) => match never {},
         never = Box::pin(metrics) => match never {},
+        never = Box::pin(renewing) => match never {},
         () = link => Ok(()),
     };
     close(&queue).await;
@@ -177,15 +214,25 @@ async fn close(queue: &Queue) {
     }
 }
 
-/// Checks that an agent could start with this configuration: the name that it would have. Logs
-/// what would be a warning.
+/// Checks that an agent could start with this configuration: the name that it would have, or none
+/// where it would enrol first. Logs what would be a warning.
 ///
 /// # Errors
 /// What [`run`] would return at once.
-pub fn check(config: &Config, clock: SharedClock) -> Result<HostName, Error> {
-    let dialer = Dialer::load(config, clock)?;
-    spool::check(&config.spool.dir, dialer.name())?;
-    Ok(dialer.name().clone())
+pub fn check_config(config: &Config, clock: SharedClock) -> Result<Option<HostName>, Error> {
+    match Dialer::load(config, clock) {
+        Ok(dialer) => {
+            spool::check(&config.spool.dir, dialer.name())?;
+            Ok(Some(dialer.name().clone()))
+        }
+        Err(Error::NotEnrolled(_)) if config.token_file.is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `/etc/machine-id`, or empty.
+fn machine_id() -> String {
+    MachineIds::read(Path::new(ROOT)).machine_id
 }
 
 /// Runs an agent on a thread and a runtime of its own, for a process that does other things too.

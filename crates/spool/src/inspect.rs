@@ -22,6 +22,8 @@ pub struct Inspection {
     pub status: Status,
     /// The process that has it open.
     pub held_by: Option<u32>,
+    /// The host whose records it holds; empty where that is not known.
+    pub owner: String,
 }
 
 /// Reads an idle or running spool without changing or locking it.
@@ -49,7 +51,8 @@ pub fn inspect(dir: &Path) -> Result<Inspection, InspectError> {
     let state = std::sync::Mutex::new(begin.state);
     let age = Reader::new(disk).oldest_age(&state, &clock);
     let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(Inspection { status: state.status(age), held_by: holder(dir) })
+    let owner = state.positions.owner.clone();
+    Ok(Inspection { status: state.status(age), held_by: holder(dir), owner })
 }
 
 /// What [`crate::Spool::open`] would say of a folder, which need not be there yet, to the host

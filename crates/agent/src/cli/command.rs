@@ -2,7 +2,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::config::{DEFAULT_FILE, SETTINGS};
+use crate::config::{DEFAULT_FILE, SETTINGS, Setting};
+use crate::enroll::Arguments;
 
 /// What the process ends with; shown below the help.
 const EXIT_CODES: &str = "\
@@ -19,7 +20,36 @@ Exit codes:
   1        the spool cannot be read, so whether one runs is unknown
   2        wrong command line or configuration
   3        no agent runs
-  4        an agent runs, and its certificate or its spool needs a look";
+  4        an agent runs, and its certificate, its spool or a refusal needs a look";
+
+/// Of `enroll`, in place of those.
+const ENROLL_EXIT_CODES: &str = "\
+Exit codes:
+  0  enrolled, or it was already, by this authority and under this name
+  1  not now: the network, the server, or another process at the identity's folder; try again
+  2  wrong command line, settings or token file; a folder that cannot be written; enrolled otherwise
+  3  the token is refused: unknown, expired, used up or revoked
+  4  the server is not certified by the authority that the token names; nothing was sent
+  5  by this machine's clock the server's certificate is not valid; nothing was sent
+  6  the name is refused: it is taken, or the token is for others";
+
+const ENROLL_HELP: &str = "\
+Trades the token of `rowcall token create` for a certificate of this node's own. The key is made here
+and stays here. The token is never taken from a flag or the environment, and is sent only to a server
+with the authority that it names. What went wrong half-way is taken up again by the same command.
+Run as root: files belong to the owner of the folder above identity_dir.";
+
+/// Of `check`, in place of those.
+const CHECK_EXIT_CODES: &str = "\
+Exit codes:
+  0  all is fine, warnings aside
+  1  something fails
+  2  wrong command line or configuration";
+
+const CHECK_HELP: &str = "\
+Goes the way of an agent that starts: identity, then for each aggregator name, TCP, TLS, its clock and
+whether it takes this certificate, then the spool. Sends no samples and changes nothing; goes on after
+what fails, where that makes sense.";
 
 const STATUS_HELP: &str = "\
 Reads the settings, the certificate and the spool, as the agent's user or root; asks no process and
@@ -65,40 +95,101 @@ pub fn command() -> Command {
             ]),
         ))
         .subcommand(with_settings(status))
+        .subcommand(enroll())
+        .subcommand(with_settings(
+            Command::new("check")
+                .about("Walk the way to the aggregator, one line a step, with what to do")
+                .after_help(format!("{CHECK_HELP}\n\n{CHECK_EXIT_CODES}"))
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print it as JSON"),
+                ),
+        ))
         .subcommand(Command::new("sample").about(
             "Print one sample, taken over a second, and the host's facts as JSON; null is unknown",
         ))
 }
 
-fn with_settings(command: Command) -> Command {
+/// Settings that `enroll` takes as flags, and the flags' names.
+const ENROLL_SETTINGS: [(&str, &str); 6] = [
+    ("enroll_server", "server"),
+    ("token_file", "token-file"),
+    ("server_name", "server-name"),
+    ("identity_dir", "identity-dir"),
+    ("log_format", "log-format"),
+    ("log_level", "log-level"),
+];
+
+fn enroll() -> Command {
+    let settings = SETTINGS.iter().filter_map(|setting| {
+        let (_, flag) = ENROLL_SETTINGS.into_iter().find(|(key, _)| *key == setting.key)?;
+        let help = match setting.key {
+            "enroll_server" => "Where to enrol: the aggregator's port 7444".to_owned(),
+            "token_file" => "Holds the token; - reads it from standard input".to_owned(),
+            _ => setting.help.to_owned(),
+        };
+        Some(flag_of(setting, flag, &help))
+    });
+    let name = Arg::new("name")
+        .long("name")
+        .value_name("NAME")
+        .help("Name of this host [default: its fully qualified name, else the kernel's]");
+    let again = Arg::new("again")
+        .long("again")
+        .action(ArgAction::SetTrue)
+        .help("Enrol anew, in place of the identity that is there");
+    Command::new("enroll")
+        .about("Trade a token for a certificate of this node's own")
+        .after_help(format!("{ENROLL_HELP}\n\n{ENROLL_EXIT_CODES}"))
+        .arg(config_file())
+        .args(settings)
+        .args([name, again])
+}
+
+/// The arguments of `enroll` that are no settings.
+pub(super) fn enrolment(matches: &ArgMatches) -> Arguments {
+    let name = matches.get_one::<String>("name").cloned();
+    Arguments { name, again: matches.get_flag("again") }
+}
+
+fn config_file() -> Arg {
     let file =
         format!("Settings file, TOML [env: ROWCALL_CONFIG, default: {DEFAULT_FILE} if there]");
-    let config = Arg::new("config")
+    Arg::new("config")
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(std::path::PathBuf))
         .value_hint(clap::ValueHint::FilePath)
-        .help(file);
-    let settings = SETTINGS.iter().map(|setting| {
-        let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));
-        let arg = Arg::new(setting.key)
-            .long(setting.flag())
-            .value_name(setting.value_name)
-            .help(format!("{} [env: {}{default}]", setting.help, setting.variable()));
-        match setting.value_name {
-            "FILE" => arg.value_hint(clap::ValueHint::FilePath),
-            "DIR" => arg.value_hint(clap::ValueHint::DirPath),
-            "URL" => arg.value_hint(clap::ValueHint::Url),
-            "BOOL" => arg.num_args(0..=1).default_missing_value("true"),
-            _ => arg,
-        }
-    });
-    command.arg(config).args(settings)
+        .help(file)
+}
+
+fn with_settings(command: Command) -> Command {
+    let settings = SETTINGS.iter().map(|setting| flag_of(setting, &setting.flag(), setting.help));
+    command.arg(config_file()).args(settings)
+}
+
+fn flag_of(setting: &'static Setting, flag: &str, help: &str) -> Arg {
+    let default = setting.default.map_or_else(String::new, |text| format!(", default: {text}"));
+    let arg = Arg::new(setting.key)
+        .long(flag.to_owned())
+        .value_name(setting.value_name)
+        .help(format!("{help} [env: {}{default}]", setting.variable()));
+    match setting.value_name {
+        "FILE" => arg.value_hint(clap::ValueHint::FilePath),
+        "DIR" => arg.value_hint(clap::ValueHint::DirPath),
+        "URL" => arg.value_hint(clap::ValueHint::Url),
+        "BOOL" => arg.num_args(0..=1).default_missing_value("true"),
+        _ => arg,
+    }
 }
 
 /// The settings given as flags.
 pub(super) fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
-    let given = |key: &'static str| Some((key, matches.get_one::<String>(key)?.clone()));
+    // A command may not have them all.
+    let given =
+        |key: &'static str| Some((key, matches.try_get_one::<String>(key).ok().flatten()?.clone()));
     SETTINGS.iter().filter_map(|setting| given(setting.key)).collect()
 }
 

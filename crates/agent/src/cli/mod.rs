@@ -17,11 +17,11 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::Error;
 use crate::config::{Config, Log, LogFormat, Problems};
 use crate::sample::host_facts::MachineIds;
 use crate::service::Notifier;
 use crate::status::{self, Report};
+use crate::{Error, check, enroll};
 
 pub use command::command;
 
@@ -36,6 +36,8 @@ pub fn main(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match matches.subcommand() {
         Some(("run", matches)) => run(matches),
         Some(("status", matches)) => status(matches),
+        Some(("enroll", matches)) => enroll(matches),
+        Some(("check", matches)) => check(matches),
         _ => sample(),
     }
 }
@@ -70,6 +72,37 @@ fn status(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(report.verdict().exit_code()))
 }
 
+fn enroll(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let config = match load(matches) {
+        Ok((config, _)) => config,
+        Err(problems) => return wrong(&problems),
+    };
+    log_to_stderr(&config.log)?;
+    let arguments = command::enrolment(matches);
+    let clock = SystemClock::shared();
+    match crate::block_on(enroll::command(&config, &arguments, &clock))? {
+        Ok(text) => print(text.trim_end()),
+        Err(error) => {
+            writeln!(io::stderr().lock(), "rowcall-agent: {error}")?;
+            Ok(ExitCode::from(error.why.exit_code()))
+        }
+    }
+}
+
+fn check(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let config = match load(matches) {
+        Ok((config, _)) => config,
+        Err(problems) => return wrong(&problems),
+    };
+    let report = crate::block_on(check::look(&config, SystemClock::shared()))?;
+    if matches.get_flag("json") {
+        print(&serde_json::to_string_pretty(&report.json())?)?;
+    } else {
+        print(report.text().trim_end())?;
+    }
+    Ok(ExitCode::from(u8::from(report.has_failed())))
+}
+
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let (config, shown) = match load(matches) {
         Ok(loaded) => loaded,
@@ -80,8 +113,9 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
     log_to_stderr(&config.log)?;
     if matches.get_flag("check-config") {
-        return match crate::check(&config, SystemClock::shared()) {
-            Ok(name) => print(&format!("the configuration is good; this agent is {name}")),
+        return match crate::check_config(&config, SystemClock::shared()) {
+            Ok(Some(name)) => print(&format!("the configuration is good; this agent is {name}")),
+            Ok(None) => print("the configuration is good; this node enrols when the agent starts"),
             Err(error) => wrong(&error),
         };
     }

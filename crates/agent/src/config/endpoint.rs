@@ -5,8 +5,11 @@ use std::net::Ipv6Addr;
 
 use rustls::pki_types::ServerName;
 
-/// The port of an endpoint that names none.
-const DEFAULT_PORT: u16 = 7443;
+/// The port of an aggregator's streams, where none is named.
+pub(crate) const DEFAULT_PORT: u16 = 7443;
+
+/// The port of its enrolment, where none is named.
+pub(crate) const ENROLL_PORT: u16 = 7444;
 
 /// More aggregators than anybody has: a list beyond this is a slip.
 const MOST_ENDPOINTS: usize = 16;
@@ -26,7 +29,19 @@ impl Endpoint {
     /// # Errors
     /// A text that says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| Err(format!("{text:?} {why}; write https://HOST:{DEFAULT_PORT}"));
+        Self::parse_with(text, DEFAULT_PORT)
+    }
+
+    /// The same, of the listener for enrolment: the port is 7444 where none is named.
+    ///
+    /// # Errors
+    /// A text that says what is wrong and what to write.
+    pub fn parse_enroll(text: &str) -> Result<Self, String> {
+        Self::parse_with(text, ENROLL_PORT)
+    }
+
+    fn parse_with(text: &str, default_port: u16) -> Result<Self, String> {
+        let wrong = |why: &str| Err(format!("{text:?} {why}; write https://HOST:{default_port}"));
         let trimmed = text.trim();
         let rest = match trimmed.split_once("://") {
             None => trimmed,
@@ -52,7 +67,7 @@ impl Endpoint {
             None => (rest, None),
         };
         let port = match port.map(str::parse) {
-            None => DEFAULT_PORT,
+            None => default_port,
             Some(Ok(port)) if port > 0 => port,
             Some(_) if host.contains(':') && !host.ends_with(']') => {
                 return wrong("needs brackets around an IPv6 address");
@@ -76,11 +91,23 @@ impl Endpoint {
     }
 }
 
-/// Reads endpoints with commas between them, in the order in which they are tried.
+/// Reads aggregators with commas between them, in the order in which they are tried.
 pub(super) fn endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    several(text, Endpoint::parse)
+}
+
+/// The same, of listeners for enrolment.
+pub(super) fn enroll_servers(text: &str) -> Result<Vec<Endpoint>, String> {
+    several(text, Endpoint::parse_enroll)
+}
+
+fn several(
+    text: &str,
+    parse: impl Fn(&str) -> Result<Endpoint, String>,
+) -> Result<Vec<Endpoint>, String> {
     let mut endpoints = Vec::new();
     for part in text.split(',') {
-        let endpoint = Endpoint::parse(part)?;
+        let endpoint = parse(part)?;
         if endpoints.contains(&endpoint) {
             return Err(format!("{endpoint} is named twice; name each aggregator once"));
         }

@@ -164,20 +164,9 @@ impl Layers {
         }
     }
 
-    /// The value of a key without a default.
-    pub(super) fn required<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        if !self.values.contains_key(key) {
-            let variable = key.to_ascii_uppercase();
-            let flag = key.replace('_', "-");
-            self.problem(format!(
-                "{key} is not set; set it in the file, as ROWCALL_{variable} or with --{flag}"
-            ));
-        }
-        self.optional(key, parse)
+    /// Whether any source has a value for it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// What is in force as a settings file, each line with where it comes from.

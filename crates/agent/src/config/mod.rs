@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rowcall_tls::load::Files;
 
+pub(crate) use endpoint::DEFAULT_PORT;
 pub use endpoint::Endpoint;
 use layers::Layers;
 pub use settings::{SETTINGS, Setting};
@@ -29,12 +30,18 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 /// What the agent goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where aggregators listen, one or several over the same database; tried in this order.
+    /// Where aggregators listen, one or several over the same database; tried in this order. Empty:
+    /// where enrolment told, see [`Source::Enrolled`].
     pub aggregators: Vec<Endpoint>,
     /// Name expected in their certificates, where that isn't each endpoint's host.
     pub server_name: Option<String>,
-    /// Certificate, key and authorities. Read again at each connect.
-    pub files: Files,
+    /// Where certificate, key and authorities come from. Read again at each connect.
+    pub source: Source,
+    /// Where to enrol, and to renew what has expired; tried in this order. Empty: where the node
+    /// was enrolled.
+    pub enroll_servers: Vec<Endpoint>,
+    /// The token to enrol with at the start, while there is no identity.
+    pub token_file: Option<PathBuf>,
     /// Shortest time between samples. At least 10 ms; default 1 s.
     pub min_interval: Duration,
     /// Sample at whole intervals instead of spread by the host's name.
@@ -57,6 +64,15 @@ pub struct Config {
     pub log: Log,
 }
 
+/// Where certificate, key and authorities come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Files of whoever runs the node, who renews them too.
+    Files(Files),
+    /// The folder that enrolment and renewal fill.
+    Enrolled(PathBuf),
+}
+
 /// How to log. Always to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -75,17 +91,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// What belongs together where certificates are one's own.
+const OWN_FILES: [&str; 3] = ["certificate", "key", "ca"];
+
 /// What is wrong with a configuration: everything at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
 
 impl Config {
-    /// With everything at its default but what has none.
+    /// With certificates of one's own, and everything else at its default.
     #[must_use]
     pub fn new(aggregator: Endpoint, files: Files) -> Self {
         let mut config = Self::read(&mut Layers::defaults());
         config.aggregators = vec![aggregator];
-        config.files = files;
+        config.source = Source::Files(files);
         config
     }
 
@@ -108,9 +127,8 @@ impl Config {
         }
         layers.environment(environment);
         layers.flags(flags);
-        let aggregators = layers.required("aggregator", endpoint::endpoints);
-        let mut config = Self::read(&mut layers);
-        config.aggregators = aggregators.unwrap_or_default();
+        let config = Self::read(&mut layers);
+        config.look_at_identity(&mut layers);
         if config.backoff_min > config.backoff_max {
             layers.problem(format!(
                 "backoff_min is {}, above backoff_max with {}; make it the smaller one",
@@ -123,16 +141,61 @@ impl Config {
         if problems.is_empty() { Ok((config, shown)) } else { Err(Problems(problems)) }
     }
 
-    /// Everything but the aggregators.
+    /// What doesn't go together among the settings that say who this agent is.
+    fn look_at_identity(&self, layers: &mut Layers) {
+        let has = |key: &'static str| Some(key).filter(|key| layers.has(key));
+        let own: Vec<_> = OWN_FILES.into_iter().filter_map(has).collect();
+        let lacks: Vec<_> = OWN_FILES.into_iter().filter(|key| !layers.has(key)).collect();
+        let enrolls = ["enroll_server", "token_file"].into_iter().find_map(has);
+        let (has_aggregator, has_server) = (layers.has("aggregator"), layers.has("enroll_server"));
+        if !own.is_empty() && !lacks.is_empty() {
+            layers.problem(format!(
+                "{} set, but not {}: give certificate, key and ca for certificates of your own, or \
+                 none of them for an enrolled node",
+                verb(&own),
+                lacks.join(" and ")
+            ));
+        }
+        if let (false, Some(key)) = (own.is_empty(), enrolls) {
+            layers.problem(format!(
+                "{key} is set beside {}: a node with certificates of its own does not enrol; take \
+                 one or the other out",
+                own.join(", ")
+            ));
+        } else if enrolls.is_some() && !has_server {
+            layers.problem("token_file is set, but not enroll_server: say where to enrol".into());
+        }
+        if !own.is_empty() && !has_aggregator {
+            layers.problem(
+                "aggregator is not set; set it in the file, as ROWCALL_AGGREGATOR or with \
+                 --aggregator"
+                    .into(),
+            );
+        }
+    }
+
     fn read(layers: &mut Layers) -> Self {
+        let (certificate, key, authorities) = (
+            layers.optional("certificate", path),
+            layers.optional("key", path),
+            layers.optional("ca", path),
+        );
+        let identity_dir = layers.value("identity_dir", folder);
+        let source = match (certificate, key, authorities) {
+            (Some(certificate), Some(key), Some(authorities)) => {
+                Source::Files(Files { certificate, key, authorities })
+            }
+            // What is half given is told as a problem.
+            _ => Source::Enrolled(identity_dir),
+        };
         Self {
-            aggregators: Vec::new(),
+            aggregators: layers.optional("aggregator", endpoint::endpoints).unwrap_or_default(),
             server_name: layers.optional("server_name", endpoint::server_name),
-            files: Files {
-                certificate: layers.value("certificate", path),
-                key: layers.value("key", path),
-                authorities: layers.value("ca", path),
-            },
+            source,
+            enroll_servers: layers
+                .optional("enroll_server", endpoint::enroll_servers)
+                .unwrap_or_default(),
+            token_file: layers.optional("token_file", path),
             min_interval: layers.value("min_interval", between("10ms", "1d")),
             align: layers.value("align", boolean),
             spool: rowcall_spool::Settings {
@@ -169,6 +232,10 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+fn verb(keys: &[&str]) -> String {
+    format!("{} {}", keys.join(" and "), if keys.len() == 1 { "is" } else { "are" })
+}
 
 fn path(text: &str) -> Result<PathBuf, String> {
     match text {

@@ -26,12 +26,12 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 21] = [
     setting(
         "aggregator",
         None,
         "URL",
-        "Where the aggregator listens, https://HOST:7443; several with commas, tried in this order",
+        "Where the aggregator listens, https://HOST:7443; several with commas, tried in this order; an enrolled node was told",
     ),
     setting(
         "server_name",
@@ -40,17 +40,35 @@ pub const SETTINGS: [Setting; 18] = [
         "Name expected in the aggregator's certificate instead of its host",
     ),
     setting(
-        "ca",
-        Some("/etc/rowcall/ca.pem"),
-        "FILE",
-        "Authorities that may have issued the aggregator's certificate, PEM",
+        "identity_dir",
+        Some("/var/lib/rowcall-agent/identity"),
+        "DIR",
+        "Folder of what enrolment gives: certificate, key and authorities, renewed there",
     ),
-    setting("certificate", Some("/etc/rowcall/agent.pem"), "FILE", "This agent's certificate, PEM"),
+    setting(
+        "enroll_server",
+        None,
+        "HOST:PORT",
+        "Where to enrol at the start while there is no identity, and to renew one that expired; several with commas",
+    ),
+    setting(
+        "token_file",
+        None,
+        "FILE",
+        "Holds the token for that; read anew at each try, and not needed any more afterwards",
+    ),
+    setting(
+        "ca",
+        None,
+        "FILE",
+        "Own certificates: authorities that may have issued the aggregator's, PEM; goes with certificate and key",
+    ),
+    setting("certificate", None, "FILE", "Own certificates: this agent's, PEM"),
     setting(
         "key",
-        Some("/etc/rowcall/agent-key.pem"),
+        None,
         "FILE",
-        "The certificate's private key, PEM, for the agent's user alone",
+        "Own certificates: its private key, PEM, for the agent's user alone",
     ),
     setting(
         "min_interval",
@@ -131,7 +149,7 @@ impl Setting {
 
     /// Whether a list may stand in the file.
     pub(super) fn takes_several(&self) -> bool {
-        self.key == "aggregator"
+        matches!(self.key, "aggregator" | "enroll_server")
     }
 
     /// Its variable in the environment, `ROWCALL_MIN_INTERVAL`.

@@ -48,8 +48,7 @@ fn every_problem_is_told_at_once_with_its_place() {
     let problems = load(&file, &environment, &[("ack_timeout", "10")]).unwrap_err();
     let said = problems.to_string();
     for part in [
-        "9 problems",
-        "aggregator is not set",
+        "8 problems",
         "agent.toml: min_interval: \"1ms\" is too short; the least is 10ms",
         "agent.toml: spool_max_bytes: \"1\" is too little; the least is 1MiB",
         "agent.toml: unknown key \"intervall\"; remove it or write one of aggregator, ",
@@ -83,7 +82,7 @@ fn the_environment_can_name_the_file() {
 #[test]
 fn what_is_printed_names_its_sources_and_reads_back_the_same() {
     let file = File::of(
-        "aggregator = 'https://[::1]:7'\nserver_name = 'db1'\nalign = true\nlog_level = 'info,rowcall_agent=debug'\nlog_format = 'json'\nca = 'a\"b # c'",
+        "aggregator = 'https://[::1]:7'\nserver_name = 'db1'\nalign = true\nlog_level = 'info,rowcall_agent=debug'\nlog_format = 'json'\nidentity_dir = '/a\"b # c'",
     );
     let look_up = |name: &str| (name == "ROWCALL_SPOOL_MAX_BYTES").then(|| "2MiB".to_owned());
     let flags = [("min_interval", "1500ms".to_owned())];
@@ -120,6 +119,34 @@ fn several_aggregators_are_a_list_in_the_file_or_a_text_with_commas() {
             "aggregator = 'db1'\nca = ['x']",
             "ca: an array cannot stand here; write a text in quotes",
         ),
+    ] {
+        let problems = load(&File::of(text), &[], &[]).unwrap_err().to_string();
+        assert!(problems.contains(said), "{problems}");
+    }
+}
+
+#[test]
+fn a_node_has_certificates_of_its_own_or_an_identity_that_it_enrols_for() {
+    let identity_dir = PathBuf::from("/var/lib/rowcall-agent/identity");
+    let plain = load(&File::of(""), &[], &[]).unwrap();
+    assert_eq!((plain.source, plain.aggregators), (Source::Enrolled(identity_dir), vec![]));
+    let text = "enroll_server = ['db1', 'db2:1']\ntoken_file = '/t'\nidentity_dir = '/id'";
+    let config = load(&File::of(text), &[], &[]).unwrap();
+    assert_eq!(config.source, Source::Enrolled("/id".into()));
+    let servers: Vec<_> = config.enroll_servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["https://db1:7444", "https://db2:1"]);
+    let own = "certificate = 'c'\nkey = 'k'\nca = 'a'\n";
+    let config = load(&File::of(&format!("{own}aggregator = 'a'")), &[], &[]).unwrap();
+    assert!(matches!(config.source, Source::Files(files) if files.key == Path::new("k")));
+    let both = format!("{own}aggregator = 'a'\nenroll_server = 'a'");
+    for (text, said) in [
+        ("certificate = 'c'\nca = 'a'", "certificate and ca are set, but not key: give cert"),
+        ("key = 'k'", "key is set, but not certificate and ca: "),
+        (own, "aggregator is not set; set it in the file, as ROWCALL_AGGREGATOR"),
+        (&both, "enroll_server is set beside certificate, key, ca: a node with"),
+        ("token_file = '/t'", "token_file is set, but not enroll_server"),
+        ("enroll_server = 'http://a'", "would not be encrypted; write https://HOST:7444"),
+        ("identity_dir = 'x'", "depends on where the agent is started"),
     ] {
         let problems = load(&File::of(text), &[], &[]).unwrap_err().to_string();
         assert!(problems.contains(said), "{problems}");

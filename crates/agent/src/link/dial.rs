@@ -9,14 +9,14 @@ use rowcall_core::id::HostName;
 use rowcall_core::proto::MAX_FRAME_BYTES;
 use rowcall_proto::v1::telemetry_service_client::TelemetryServiceClient;
 use rowcall_tls::connect::{ConnectError, Connector};
-use rowcall_tls::load::Files;
-use rustls::pki_types::ServerName;
+use rustls::AlertDescription;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 
 use super::material::{Expiry, Renewing};
 use crate::Error;
 use crate::config::{self, Config};
+use crate::enroll::connector;
 
 /// Flow-control windows of a client that receives nothing but acknowledgements.
 const WINDOW_BYTES: u32 = 64 * 1024;
@@ -27,12 +27,13 @@ const WAITING_CALLS: usize = 1;
 /// Time for name, TCP, TLS and the server's first bytes.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Dials the aggregators that the settings name.
-#[derive(Debug)]
+/// Dials the aggregators that the settings name, or those that enrolment told.
+#[derive(Clone, Debug)]
 pub(crate) struct Dialer {
-    endpoints: Vec<Endpoint>,
     connector: Connector,
-    pub(super) material: Renewing,
+    /// Those of the settings.
+    set: Vec<config::Endpoint>,
+    pub(super) material: Arc<Renewing>,
 }
 
 /// Why there is no connection.
@@ -53,22 +54,34 @@ pub(crate) enum Remedy {
     People,
     /// People, and the aggregator refuses us: trying soon again only burdens it.
     Acceptance,
+    /// A new certificate: ours has expired.
+    Renewal,
 }
 
 impl Dialer {
     /// Loads the certificate, which must name an agent. Blocks for three small files.
     pub(crate) fn load(config: &Config, clock: SharedClock) -> Result<Self, Error> {
-        let material = Renewing::load(&config.files, clock)?;
-        let mut connector =
-            Connector::new(Arc::clone(&material.tls)).with_deadline(CONNECT_DEADLINE);
+        let material = Arc::new(Renewing::load(&config.source, clock)?);
+        let enrolled = material.enrolled();
+        let told = enrolled.and_then(|enrolled| enrolled.held.about.server_name.clone());
         // Without it each aggregator's certificate must be for the host that it is dialled by.
-        if let Some(server_name) = &config.server_name {
-            let server_name = ServerName::try_from(server_name.clone())
-                .map_err(|_| Error::ServerName(server_name.clone()))?;
-            connector = connector.with_server_name(server_name);
+        let server_name = config.server_name.clone().or(told);
+        let connector = connector(Arc::clone(&material.tls), server_name.as_deref())
+            .map_err(Error::ServerName)?
+            .with_deadline(CONNECT_DEADLINE);
+        let dialer = Self { connector, set: config.aggregators.clone(), material };
+        for aggregator in dialer.aggregators() {
+            endpoint(&aggregator)?;
         }
-        let endpoints = config.aggregators.iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, connector, material })
+        Ok(dialer)
+    }
+
+    /// Where streams go, as far as is known now: a renewal may tell anew.
+    pub(crate) fn aggregators(&self) -> Vec<config::Endpoint> {
+        match self.material.enrolled() {
+            Some(enrolled) if self.set.is_empty() => enrolled.held.about.aggregators.clone(),
+            _ => self.set.clone(),
+        }
     }
 
     /// The host's name, as the certificate has it.
@@ -81,41 +94,36 @@ impl Dialer {
         Arc::clone(&self.material.expiry)
     }
 
-    /// Connects to the aggregator at this place of the settings, with the certificate that is on
-    /// disk now; with `gzip` what is sent there is compressed.
-    pub(crate) async fn connect(
-        &self,
-        place: usize,
-        gzip: bool,
-    ) -> Result<TelemetryServiceClient<Channel>, NotConnected> {
+    /// Connects to an aggregator, with the certificate that is on disk now.
+    pub(crate) async fn connect(&self, to: &config::Endpoint) -> Result<Channel, NotConnected> {
         self.material.reload().await;
-        let Some(endpoint) = self.endpoints.get(place) else {
-            let reason = "no aggregator is configured".to_owned();
-            return Err(NotConnected { reason, remedy: Remedy::People });
-        };
-        match endpoint.connect_with_connector(self.connector.clone()).await {
-            Ok(channel) => {
-                let client = TelemetryServiceClient::new(channel)
-                    .max_decoding_message_size(MAX_FRAME_BYTES)
-                    .max_encoding_message_size(MAX_FRAME_BYTES);
-                Ok(if gzip { client.send_compressed(CompressionEncoding::Gzip) } else { client })
-            }
-            Err(error) => Err(match ConnectError::find(&error) {
+        self.dial(to).await
+    }
+
+    /// Connects with the certificate in use.
+    pub(super) async fn dial(&self, to: &config::Endpoint) -> Result<Channel, NotConnected> {
+        let endpoint = endpoint(to)
+            .map_err(|error| NotConnected { reason: error.to_string(), remedy: Remedy::People })?;
+        endpoint.connect_with_connector(self.connector.clone()).await.map_err(|error| {
+            match ConnectError::find(&error) {
                 Some(found) => self.explain(found),
                 None => NotConnected { reason: chain(&error), remedy: Remedy::Time },
-            }),
-        }
+            }
+        })
     }
 
     fn explain(&self, error: &ConnectError) -> NotConnected {
-        let Files { certificate, authorities, .. } = &self.material.files;
+        let (certificate, authorities) = self.material.places();
         let (remedy, reason) = match error {
-            ConnectError::CertificateRefused(_) => (
-                Remedy::Acceptance,
-                format!("{error} (our certificate is {})", certificate.display()),
+            ConnectError::CertificateRefused(alert) => (
+                match alert {
+                    AlertDescription::CertificateExpired => Remedy::Renewal,
+                    _ => Remedy::Acceptance,
+                },
+                format!("{error} (our certificate is {certificate})"),
             ),
             ConnectError::ServerCertificate(_) => {
-                (Remedy::People, format!("{error} (our CA file is {})", authorities.display()))
+                (Remedy::People, format!("{error} (our CA file is {authorities})"))
             }
             ConnectError::Alert(_)
             | ConnectError::NotTls
@@ -135,7 +143,16 @@ impl Dialer {
     }
 }
 
-fn endpoint(of: &config::Endpoint) -> Result<Endpoint, Error> {
+/// A stream's client on a connection; with `gzip` what is sent there is compressed.
+pub(super) fn telemetry(channel: Channel, gzip: bool) -> TelemetryServiceClient<Channel> {
+    let client = TelemetryServiceClient::new(channel)
+        .max_decoding_message_size(MAX_FRAME_BYTES)
+        .max_encoding_message_size(MAX_FRAME_BYTES);
+    if gzip { client.send_compressed(CompressionEncoding::Gzip) } else { client }
+}
+
+/// What a connection to a server is made by.
+pub(crate) fn endpoint(of: &config::Endpoint) -> Result<Endpoint, Error> {
     let endpoint = Endpoint::from_shared(of.to_string())
         .and_then(|endpoint| {
             endpoint.user_agent(concat!("rowcall-agent/", env!("CARGO_PKG_VERSION")))

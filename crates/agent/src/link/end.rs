@@ -9,6 +9,12 @@ use super::dial::{NotConnected, Remedy};
 /// Most of a text from the other side that is repeated.
 const MAX_TEXT_BYTES: usize = 1024;
 
+/// What to do about two agents with one certificate.
+const CLONED: &str = "if this machine was made from a copy of another one, then on the copy stop the \
+                      agent, move its spool away (`status` says where it is) and run `rowcall-agent \
+                      enroll --again` with a token and a name of its own; until then its samples \
+                      wait in the spool";
+
 /// How a stream ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -26,6 +32,10 @@ pub(super) enum End {
     /// The aggregator refuses us: only people can change the reason, and trying soon again only
     /// burdens it.
     Refused(String),
+    /// Another agent with this host's certificate has the host's stream.
+    Taken(String),
+    /// Our certificate has expired.
+    Expired(String),
     /// Only people can change the reason.
     NeedsPeople(String),
     /// Anything else: it may work the next time.
@@ -38,6 +48,7 @@ impl From<NotConnected> for End {
             Remedy::Time => Self::Failed(reason),
             Remedy::People => Self::NeedsPeople(reason),
             Remedy::Acceptance => Self::Refused(reason),
+            Remedy::Renewal => Self::Expired(reason),
         }
     }
 }
@@ -52,14 +63,14 @@ impl From<Status> for End {
             said => said,
         };
         match status.code() {
-            Code::AlreadyExists => Self::Refused(said),
+            Code::AlreadyExists => Self::Taken(format!("{said}; {CLONED}")),
             Code::FailedPrecondition => Self::Refused(format!(
                 "{said}; this is rowcall-agent {}",
                 env!("CARGO_PKG_VERSION")
             )),
             Code::PermissionDenied | Code::Unauthenticated => Self::Refused(format!(
-                "{said}; give this agent a certificate of its own, role agent, of the aggregator's \
-                 trust domain"
+                "{said}; enrol this node anew (`rowcall-agent enroll --again`), or give it a \
+                 certificate of its own, role agent, of the aggregator's trust domain"
             )),
             Code::Unimplemented => Self::NeedsPeople(format!(
                 "the server there is no Rowcall aggregator, or one too old ({said}); check address \
@@ -75,7 +86,7 @@ impl From<Status> for End {
 }
 
 /// A text from the other side on one line, cut to so many bytes.
-pub(super) fn one_line(text: &str, most: usize) -> String {
+pub(crate) fn one_line(text: &str, most: usize) -> String {
     let text = text.trim();
     let (cut, _) = text.split_at(text.floor_char_boundary(most));
     cut.replace(char::is_control, " ")
@@ -106,12 +117,11 @@ mod tests {
 
     #[test]
     fn what_only_people_can_change_is_told_from_what_passes() {
-        for code in [
-            Code::AlreadyExists,
-            Code::FailedPrecondition,
-            Code::PermissionDenied,
-            Code::Unauthenticated,
-        ] {
+        assert!(matches!(
+            end(Code::AlreadyExists, "x"),
+            End::Taken(said) if said.starts_with("x; ") && said.contains("enroll --again")
+        ));
+        for code in [Code::FailedPrecondition, Code::PermissionDenied, Code::Unauthenticated] {
             assert!(
                 matches!(end(code, "x"), End::Refused(said) if said.starts_with('x')),
                 "{code}"

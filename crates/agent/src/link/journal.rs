@@ -26,17 +26,17 @@ struct Said {
 
 /// How often a thing happened; shown after it, empty for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Repeated {
+pub(crate) struct Repeated {
     /// Since it was last said, this time included.
-    pub(super) times: u64,
+    pub(crate) times: u64,
     /// Since it was first said.
-    pub(super) lasts: Duration,
+    pub(crate) lasts: Duration,
 }
 
 impl Journal {
     /// Something happens. Texts that differ in nothing but digits (times, ports, addresses) are
     /// the same thing.
-    pub(super) fn note(&mut self, text: &str, now: Instant) -> Option<Repeated> {
+    pub(crate) fn note(&mut self, text: &str, now: Instant) -> Option<Repeated> {
         let what: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         if let Some(said) = self.0.iter_mut().find(|said| said.what == what) {
             said.unsaid += 1;
@@ -55,14 +55,14 @@ impl Journal {
     }
 
     /// All is well again: whatever happens next is news.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
 }
 
 impl Repeated {
     /// Whether it has gone on since an earlier line.
-    pub(super) fn goes_on(self) -> bool {
+    pub(crate) fn goes_on(self) -> bool {
         !self.lasts.is_zero()
     }
 }

@@ -2,23 +2,26 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{HostName, UnixMicros};
+use rowcall_tls::certificate::list_sha256;
 use rowcall_tls::config::client_config;
 use rowcall_tls::identity::Role;
-use rowcall_tls::load::{Files, Material};
+use rowcall_tls::load::Material;
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::journal::Journal;
 use crate::Error;
+use crate::config::Source;
+use crate::identity::{self, Held};
 
 /// Time to read the files again; then what is in use stays.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -27,12 +30,22 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Renewing {
     pub(super) tls: Arc<ArcSwap<ClientConfig>>,
-    pub(super) files: Files,
     pub(super) name: HostName,
     pub(super) expiry: Arc<Expiry>,
     pub(super) reload_deadline: Duration,
+    source: Source,
+    /// What enrolment or renewal told, and whose servers are believed; nothing for own files.
+    enrolled: Mutex<Option<Arc<Enrolled>>>,
     clock: SharedClock,
-    reload: Mutex<Reload>,
+    reload: AsyncMutex<Reload>,
+}
+
+/// The identity in use.
+#[derive(Debug)]
+pub(super) struct Enrolled {
+    pub(super) held: Held,
+    /// SHA-256 over the authorities held, one after the other.
+    pub(super) authorities_sha256: [u8; 32],
 }
 
 /// When the certificate in use ends.
@@ -52,6 +65,7 @@ struct Loaded {
     name: HostName,
     not_after: UnixMicros,
     tls: ClientConfig,
+    enrolled: Option<Arc<Enrolled>>,
     /// What people should know and that stops nothing.
     warnings: Vec<String>,
 }
@@ -70,45 +84,64 @@ impl Expiry {
 
 impl Renewing {
     /// Loads the certificate, which must name an agent. Blocks for three small files.
-    pub(super) fn load(files: &Files, clock: SharedClock) -> Result<Self, Error> {
-        let Loaded { name, not_after, tls, warnings } = load(files, &clock)?;
+    pub(super) fn load(source: &Source, clock: SharedClock) -> Result<Self, Error> {
+        let Loaded { name, not_after, tls, enrolled, warnings } = load(source, &clock)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Self {
             tls: Arc::new(ArcSwap::from_pointee(tls)),
-            files: files.clone(),
+            source: source.clone(),
             name,
             expiry: Arc::new(Expiry::at(not_after)),
             reload_deadline: RELOAD_DEADLINE,
+            enrolled: Mutex::new(enrolled),
             clock,
-            reload: Mutex::default(),
+            reload: AsyncMutex::default(),
         })
+    }
+
+    /// The identity in use; none for files of one's own.
+    pub(super) fn enrolled(&self) -> Option<Arc<Enrolled>> {
+        self.enrolled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Our certificate and the CA file, as messages name them.
+    pub(super) fn places(&self) -> (String, String) {
+        match &self.source {
+            Source::Files(files) => {
+                (files.certificate.display().to_string(), files.authorities.display().to_string())
+            }
+            Source::Enrolled(dir) => {
+                let place = |name: &str| dir.join("current").join(name).display().to_string();
+                (place("agent.pem"), place("ca.pem"))
+            }
+        }
     }
 
     /// Keeps what it has when the files are unreadable or name another host.
     pub(super) async fn reload(&self) {
         let mut reload = self.reload.lock().await;
         let mut running = reload.running.take().unwrap_or_else(|| {
-            let (files, clock) = (self.files.clone(), Arc::clone(&self.clock));
-            tokio::task::spawn_blocking(move || load(&files, &clock))
+            let (source, clock) = (self.source.clone(), Arc::clone(&self.clock));
+            tokio::task::spawn_blocking(move || load(&source, &clock))
         });
+        let (certificate, _) = self.places();
         let Ok(loaded) = timeout(self.reload_deadline, &mut running).await else {
             reload.running = Some(running);
-            let path = self.files.certificate.display();
             return reload.warn(format!(
-                "reading {path} and the files beside it again hangs, the certificate in use \
+                "reading {certificate} and the files beside it again hangs, the certificate in use \
                  stays; check that file system"
             ));
         };
         match loaded {
-            Ok(Ok(Loaded { name, not_after, tls, warnings })) if name == self.name => {
-                self.tls.store(Arc::new(tls));
-                self.expiry.0.store(not_after.0, Ordering::Relaxed);
-                warnings.into_iter().for_each(|warning| reload.warn(warning));
+            Ok(Ok(loaded)) if loaded.name == self.name => {
+                self.tls.store(Arc::new(loaded.tls));
+                self.expiry.0.store(loaded.not_after.0, Ordering::Relaxed);
+                *self.enrolled.lock().unwrap_or_else(PoisonError::into_inner) = loaded.enrolled;
+                loaded.warnings.into_iter().for_each(|warning| reload.warn(warning));
             }
             Ok(Ok(Loaded { name, .. })) => reload.warn(format!(
-                "the certificate in {} now names host {name}, this agent runs as {}; restart it \
-                 to use that",
-                self.files.certificate.display(),
+                "the certificate in {certificate} now names host {name}, this agent runs as {}; \
+                 restart it to use that",
                 self.name
             )),
             Ok(Err(error)) => reload.warn(format!("the certificate in use stays: {error}")),
@@ -125,11 +158,19 @@ impl Reload {
     }
 }
 
-fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
-    let material = Material::load(files)?;
+fn load(source: &Source, clock: &SharedClock) -> Result<Loaded, Error> {
+    let (files, material, held) = match source {
+        Source::Files(files) => (files.clone(), Material::load(files)?, None),
+        Source::Enrolled(dir) => {
+            let (held, material) =
+                identity::load(dir)?.ok_or_else(|| Error::NotEnrolled(dir.clone()))?;
+            (held.files.clone(), material, Some(held))
+        }
+    };
     let identity = material.identity()?;
     if identity.role != Role::Agent {
-        return Err(Error::Role { role: identity.role.as_str(), path: files.certificate.clone() });
+        let path = files.certificate;
+        return Err(Error::Role { role: identity.role.as_str(), path });
     }
     let mut warnings = Vec::new();
     if let Err(error) = material.check_dates(clock.wall()) {
@@ -137,12 +178,15 @@ fn load(files: &Files, clock: &SharedClock) -> Result<Loaded, Error> {
     }
     warnings.extend(open_to_all(&files.key));
     let not_after = material.validity().not_after;
-    Ok(Loaded { name: identity.name, not_after, tls: client_config(&material)?, warnings })
+    let authorities_sha256 = list_sha256(material.authorities().certificates());
+    let enrolled = held.map(|held| Arc::new(Enrolled { held, authorities_sha256 }));
+    let tls = client_config(&material)?;
+    Ok(Loaded { name: identity.name, not_after, tls, enrolled, warnings })
 }
 
 /// Warns of a key that every user of this machine may read or replace. It is no reason to fall
 /// silent: a node that stops being watched is the greater harm.
-fn open_to_all(key: &Path) -> Option<String> {
+pub(crate) fn open_to_all(key: &Path) -> Option<String> {
     let mode = std::fs::metadata(key).ok()?.permissions().mode();
     let may = match (mode & 0o004 != 0, mode & 0o002 != 0) {
         (false, false) => return None,

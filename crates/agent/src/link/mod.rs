@@ -22,6 +22,7 @@ mod end;
 mod journal;
 mod material;
 mod open;
+mod renew;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -40,17 +41,20 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
+use crate::identity::{Note, Notes};
 use crate::queue::Queue;
 use crate::random;
 use crate::sample::host_facts::MachineIds;
 use crate::sampler::Facts;
 use crate::service::{Health, LinkState};
 
-pub(crate) use dial::Dialer;
+pub(crate) use dial::{Dialer, endpoint as channel_endpoint};
 use end::End;
-use journal::Journal;
-pub(crate) use material::Expiry;
+pub(crate) use end::one_line;
+pub(crate) use journal::Journal;
+pub(crate) use material::{Expiry, open_to_all};
+pub(crate) use renew::{Connected, Renewals};
 pub(crate) use turns::Turns;
 use turns::When;
 
@@ -60,6 +64,10 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 /// Nor call them back sooner: once in a second on average.
 const SHORTEST_DRAIN: Duration = Duration::from_secs(2);
 
+/// Longest wait before the next try where another agent has this host's stream; the shortest is half
+/// of it.
+const TAKEN_WAIT: Duration = Duration::from_secs(60);
+
 /// Streams that work and break within this time are not opened anew at once.
 const OFTEN: Duration = Duration::from_secs(10);
 
@@ -68,6 +76,13 @@ const OFTEN: Duration = Duration::from_secs(10);
 pub(crate) struct Link {
     pub(crate) config: Config,
     pub(crate) dialer: Dialer,
+    /// Where streams go now.
+    pub(crate) aggregators: Vec<Endpoint>,
+    /// Of an enrolled identity.
+    pub(crate) renewals: Option<Arc<Renewals>>,
+    /// What renewals go through.
+    pub(crate) connected: watch::Sender<Option<Connected>>,
+    pub(crate) notes: Notes,
     pub(crate) queue: Arc<Queue>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) clock: SharedClock,
@@ -115,10 +130,12 @@ impl Link {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let end = self.stream(&stop).await;
+            self.connected.send_replace(None);
             if stop.is_cancelled() {
                 break;
             }
-            let wait = self.wait_after(end).await;
+            let Some(wait) = stop.run_until_cancelled(self.wait_after(end)).await else { break };
+            self.follow();
             self.health.link.back_within(wait);
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 break;
@@ -129,7 +146,15 @@ impl Link {
     async fn wait_after(&mut self, end: End) -> Duration {
         let now = Instant::now();
         let from = self.aggregator();
+        let end = match end {
+            End::Expired(reason) => match self.renewed(&reason).await {
+                Ok(()) => return Duration::ZERO,
+                Err(reason) => End::Refused(reason),
+            },
+            end => end,
+        };
         match end {
+            End::Expired(_) => Duration::ZERO,
             End::Stopped => Duration::ZERO,
             End::NewEpoch => self.new_epoch().await,
             End::Drained { within, leaves } => {
@@ -148,6 +173,15 @@ impl Link {
                 let rest = least + jitter(self.config.refused_wait - least, random::share());
                 let wait = self.wait_until_turn(now, Some(rest));
                 let reason = format!("the aggregator refuses this agent: {reason}");
+                self.refused(&reason);
+                self.tell(Level::WARN, &from, &reason, wait);
+                wait
+            }
+            End::Taken(reason) => {
+                let rest = TAKEN_WAIT / 2 + jitter(TAKEN_WAIT / 2, random::share());
+                let wait = self.wait_until_turn(now, Some(rest));
+                let reason = format!("another agent has this host's stream: {reason}");
+                self.refused(&reason);
                 self.tell(Level::WARN, &from, &reason, wait);
                 wait
             }
@@ -215,9 +249,31 @@ impl Link {
         }
     }
 
+    /// Our certificate has expired: asks for the next one where enrolment is.
+    async fn renewed(&self, reason: &str) -> Result<(), String> {
+        let Some(renewals) = &self.renewals else { return Err(reason.to_owned()) };
+        self.health.link.waits_for_others();
+        renewals.by_proof().await.map_err(|error| format!("{reason}; it is not renewed: {error}"))
+    }
+
+    /// `status` tells why, whoever asks.
+    fn refused(&self, reason: &str) {
+        let note = Note { at: self.clock.wall(), text: reason.to_owned() };
+        self.notes.change(|told| told.refused = Some(note));
+    }
+
+    /// A renewal may have told other aggregators.
+    fn follow(&mut self) {
+        let aggregators = self.dialer.aggregators();
+        if aggregators != self.aggregators {
+            self.turns = Turns::new(aggregators.len());
+            self.aggregators = aggregators;
+        }
+    }
+
     /// The one whose turn it is, as messages name it.
     fn aggregator(&self) -> String {
-        self.config.aggregators.get(self.turns.place()).map(ToString::to_string).unwrap_or_default()
+        self.aggregators.get(self.turns.place()).map(ToString::to_string).unwrap_or_default()
     }
 
     /// Tells why there is no stream. What goes on for long is worth a warning whatever it is.
@@ -225,7 +281,7 @@ impl Link {
         let reason = text.strip_prefix("no connection: ").unwrap_or(text);
         self.health.link_is(LinkState::NotConnected(aggregator.to_owned(), reason.to_owned()));
         // The same reason at two of them is two things; digits alone would not tell them apart.
-        let place = self.config.aggregators.iter().position(|a| a.to_string() == aggregator);
+        let place = self.aggregators.iter().position(|a| a.to_string() == aggregator);
         let key = format!("{}{text}", ".".repeat(place.unwrap_or(0)));
         let Some(repeated) = self.course.journal.note(&key, Instant::now()) else {
             tracing::debug!(%aggregator, "{text}");

@@ -15,9 +15,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::dial::telemetry;
 use super::end::one_line;
 use super::stream::{Stream, drained};
-use super::{End, Link, Refill};
+use super::{Connected, End, Link, Refill};
 use crate::service::LinkState;
 
 /// From the call to Welcome.
@@ -50,7 +51,11 @@ impl Link {
         self.health.link.back_within(OPEN_DEADLINE);
         let backlog = self.queue.spool.status().unacknowledged_records;
         let gzip = backlog > COMPRESSED_BACKLOG;
-        let mut client = self.dialer.connect(self.turns.place(), gzip).await?;
+        let Some(aggregator) = self.aggregators.get(self.turns.place()) else {
+            return Err(End::NeedsPeople("no aggregator is known: set `aggregator`".into()));
+        };
+        let channel = self.dialer.connect(aggregator).await?;
+        let mut client = telemetry(channel.clone(), gzip);
         let facts = self.facts.refresh().await;
         let hello = self.hello(&facts);
         let (frames, outbox) = mpsc::channel(WAITING_FRAMES);
@@ -77,7 +82,15 @@ impl Link {
                 return Err(End::Failed("the aggregator's first frame is no Welcome".into()));
             }
         };
-        self.welcomed(&welcome, frames, inbox)
+        let stream = self.welcomed(&welcome, frames, inbox)?;
+        self.notes.change(|told| told.refused = None);
+        self.connected.send_replace(Some(Connected {
+            channel,
+            theirs: UnixMicros(welcome.clock_unix_us),
+            since_boot: self.clock.since_boot(),
+            authorities_sha256: welcome.server_authorities_sha256,
+        }));
+        Ok(stream)
     }
 
     fn hello(&self, facts: &HostFacts) -> pb::Hello {

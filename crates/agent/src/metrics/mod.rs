@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use rowcall_core::id::UnixMicros;
 
+use crate::identity::Notes;
 use crate::link::Expiry;
 use crate::queue::Queue;
 use crate::service::{Health, LinkState};
@@ -27,9 +28,9 @@ pub(crate) struct Metrics(Registry);
 
 impl Metrics {
     /// Of what these hold.
-    pub(crate) fn new(queue: Arc<Queue>, health: Arc<Health>, expiry: Arc<Expiry>) -> Self {
+    pub(crate) fn new(sources: Sources) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(Sources { queue, health, expiry }));
+        registry.register_collector(Box::new(sources));
         Self(registry)
     }
 
@@ -46,17 +47,23 @@ impl Metrics {
 
 /// Where the values are kept.
 #[derive(Debug)]
-struct Sources {
-    queue: Arc<Queue>,
-    health: Arc<Health>,
-    expiry: Arc<Expiry>,
+pub(crate) struct Sources {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) expiry: Arc<Expiry>,
+    pub(crate) notes: Notes,
+    /// The name in the certificate.
+    pub(crate) host: String,
+    /// Or of whoever runs the node.
+    pub(crate) is_enrolled: bool,
 }
 
 impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut to = Families(encoder);
         self.spool(&mut to)?;
-        self.link(&mut to)
+        self.link(&mut to)?;
+        self.identity(&mut to)
     }
 }
 
@@ -123,14 +130,47 @@ impl Sources {
                 seconds(at),
             )?;
         }
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        to.0.encode_descriptor("build", "Version of rowcall-agent", None, MetricType::Info)?
+            .encode_info(&version)
+    }
+
+    fn identity(&self, to: &mut Families<'_>) -> fmt::Result {
+        let (counts, told) = (self.health.counts(), self.notes.told());
+        to.counter(
+            "certificate_renewals",
+            "Certificates that replaced the one before since the start",
+            counts.renewals,
+        )?;
+        to.counter(
+            "certificate_renewal_failures",
+            "Tries to get the next certificate that failed since the start",
+            counts.renewal_failures,
+        )?;
+        to.gauge(
+            "certificate_renewal_failing",
+            "1 while the last try to get the next certificate has failed",
+            i64::from(told.renewal.is_some()),
+        )?;
+        to.gauge(
+            "refused",
+            "1 while aggregators refuse this agent, or another one has its host's stream",
+            i64::from(told.refused.is_some()),
+        )?;
         to.gauge(
             "certificate_expiry_timestamp_seconds",
             "When this agent's certificate ends",
             seconds(self.expiry.get()),
         )?;
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        to.0.encode_descriptor("build", "Version of rowcall-agent", None, MetricType::Info)?
-            .encode_info(&version)
+        let source = if self.is_enrolled { "enrolled" } else { "files" };
+        let labels = [("host", self.host.as_str()), ("source", source)];
+        to.0.encode_descriptor(
+            "identity",
+            "The name in the certificate, and whether it is an enrolled one or of one's own files",
+            None,
+            MetricType::Info,
+        )?
+        .encode_info(&labels)
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::identity::Note;
 use crate::testing::{START, queue};
 
 /// What a request to the page is answered with.
@@ -25,11 +26,18 @@ async fn what_is_counted_and_held_can_be_read() {
     let clock = Arc::new(TestClock::at(START));
     let (queue, _folder) = queue(Arc::<TestClock>::clone(&clock), 8 << 20);
     let health = Arc::new(Health::default());
-    let metrics = Metrics::new(
-        Arc::clone(&queue),
-        Arc::clone(&health),
-        Arc::new(Expiry::at(START.plus_micros(5_500_000))),
-    );
+    let notes = Notes::in_folder(None);
+    let metrics = Metrics::new(Sources {
+        queue: Arc::clone(&queue),
+        health: Arc::clone(&health),
+        expiry: Arc::new(Expiry::at(START.plus_micros(5_500_000))),
+        notes: notes.clone(),
+        host: "node1".into(),
+        is_enrolled: true,
+    });
+    notes.change(|told| told.refused = Some(Note { at: START, text: "revoked".into() }));
+    health.renewed(true);
+    health.renewed(false);
     for _ in 0..3 {
         clock.advance(Duration::from_secs(60));
         queue.spool.append(clock.wall(), clock.since_boot(), Body::Sample(Sample::default()));
@@ -55,6 +63,11 @@ async fn what_is_counted_and_held_can_be_read() {
         "rowcall_agent_reconnects_total 1",
         "rowcall_agent_refills_total 0",
         "rowcall_agent_connected 1",
+        "rowcall_agent_certificate_renewals_total 1",
+        "rowcall_agent_certificate_renewal_failures_total 1",
+        "rowcall_agent_certificate_renewal_failing 0",
+        "rowcall_agent_refused 1",
+        "rowcall_agent_identity_info{host=\"node1\",source=\"enrolled\"} 1",
         "rowcall_agent_certificate_expiry_timestamp_seconds 1800000005.5",
     ] {
         assert!(
@@ -79,7 +92,14 @@ async fn an_address_that_is_taken_is_tried_again() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let (queue, _folder) = queue(Arc::new(TestClock::at(START)), 8 << 20);
-    let metrics = Metrics::new(queue, Arc::default(), Arc::new(Expiry::at(START)));
+    let metrics = Metrics::new(Sources {
+        queue,
+        health: Arc::default(),
+        expiry: Arc::new(Expiry::at(START)),
+        notes: Notes::in_folder(None),
+        host: "node1".into(),
+        is_enrolled: false,
+    });
     let page = tokio::spawn(async move { match serve(address, metrics).await {} });
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -59,6 +59,10 @@ pub(crate) struct Counts {
     pub(crate) streams: u64,
     /// Streams on which an aggregator's mark was lower than what it had acknowledged.
     pub(crate) refills: u64,
+    /// Certificates that replaced the one before.
+    pub(crate) renewals: u64,
+    /// Tries to get the next one that failed.
+    pub(crate) renewal_failures: u64,
 }
 
 /// Shared by the tasks of one agent.
@@ -75,6 +79,8 @@ pub(crate) struct Health {
     missed_ticks: AtomicU64,
     streams: AtomicU64,
     refills: AtomicU64,
+    renewals: AtomicU64,
+    renewal_failures: AtomicU64,
 }
 
 impl Default for Health {
@@ -89,6 +95,8 @@ impl Default for Health {
             missed_ticks: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             refills: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
+            renewal_failures: AtomicU64::new(0),
         }
     }
 }
@@ -136,6 +144,12 @@ impl Health {
         self.refills.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The certificate was renewed, or that failed.
+    pub(crate) fn renewed(&self, worked: bool) {
+        let counter = if worked { &self.renewals } else { &self.renewal_failures };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What was counted so far.
     pub(crate) fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -144,6 +158,8 @@ impl Health {
             missed_ticks: read(&self.missed_ticks),
             streams: read(&self.streams),
             refills: read(&self.refills),
+            renewals: read(&self.renewals),
+            renewal_failures: read(&self.renewal_failures),
         }
     }
 

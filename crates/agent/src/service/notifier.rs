@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(crate) struct Notifier {
     socket: UnixDatagram,
     manager: SocketAddr,
-    pub(super) watchdog: Option<Duration>,
+    pub(crate) watchdog: Option<Duration>,
 }
 
 impl Notifier {
@@ -46,7 +46,7 @@ impl Notifier {
 
     /// Tells lines such as `READY=1`. The socket is looked up each time: a service manager that
     /// was started anew has another one.
-    pub(super) fn tell(&self, lines: &str) -> io::Result<()> {
+    pub(crate) fn tell(&self, lines: &str) -> io::Result<()> {
         self.socket.send_to_addr(lines.as_bytes(), &self.manager).map(drop)
     }
 }

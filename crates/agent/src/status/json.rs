@@ -3,19 +3,38 @@
 use serde_json::{Value, json};
 
 use super::{Report, fault};
+use crate::identity::Note;
+
+const DAY_US: i64 = 86_400_000_000;
 
 pub(crate) fn json(report: &Report) -> Value {
     let spool = report.spool.as_ref().ok().and_then(Option::as_ref);
     let certificate = report.certificate.as_ref().ok();
+    let enrolled = certificate.and_then(|certificate| certificate.enrolled.as_ref());
+    let note = |note: &Option<Note>| {
+        note.as_ref().map(|note| json!({ "since_unix_us": note.at.0, "text": note.text }))
+    };
     json!({
         "running": report.spool.as_ref().ok().map(|_| spool.is_some_and(|s| s.pid.is_some())),
         "pid": spool.and_then(|spool| spool.pid),
         "agent_version": env!("CARGO_PKG_VERSION"),
         "host": certificate.map(|certificate| &certificate.host),
+        "identity": {
+            "source": certificate
+                .map(|certificate| if certificate.enrolled.is_some() { "enrolled" } else { "files" }),
+            "enroll_servers": enrolled.map(|enrolled| &enrolled.servers),
+            "issued_unix_us": enrolled.map(|enrolled| enrolled.issued_at.0),
+            "renew_unix_us": enrolled.map(|enrolled| enrolled.renew_at.0),
+            "enrolment_error": note(&report.told.enrolment),
+            "renewal_error": note(&report.told.renewal),
+            "refused": note(&report.told.refused),
+        },
         "certificate": {
             "path": certificate.map(|certificate| certificate.path.display().to_string()),
             "role": certificate.map(|certificate| certificate.role),
             "expires_unix_us": certificate.map(|certificate| certificate.not_after.0),
+            "days_left": certificate
+                .map(|certificate| certificate.not_after.since(report.now).div_euclid(DAY_US)),
             "error": report.certificate.as_ref().err(),
         },
         "aggregators": report.aggregators,

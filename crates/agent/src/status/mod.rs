@@ -11,7 +11,8 @@ use rowcall_core::id::UnixMicros;
 use rowcall_spool::Fault;
 use rowcall_tls::load::Material;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
+use crate::identity::{self, Told};
 
 pub(crate) use json::json;
 pub(crate) use text::text;
@@ -23,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) aggregators: Vec<String>,
     /// Or why it cannot be used.
     pub(crate) certificate: Result<Certificate, String>,
+    /// What went wrong last with the identity.
+    pub(crate) told: Told,
     pub(crate) spool_dir: PathBuf,
     pub(crate) spool_max_bytes: u64,
     /// Or why it cannot be read; nothing where there is none yet.
@@ -37,6 +40,18 @@ pub(crate) struct Certificate {
     pub(crate) role: &'static str,
     pub(crate) host: String,
     pub(crate) not_after: UnixMicros,
+    /// Where it was enrolled and when it was issued; nothing for files of one's own.
+    pub(crate) enrolled: Option<Enrolled>,
+}
+
+/// Of an enrolled identity.
+#[derive(Debug)]
+pub(crate) struct Enrolled {
+    pub(crate) servers: Vec<String>,
+    /// When this certificate was issued, by the aggregator's clock.
+    pub(crate) issued_at: UnixMicros,
+    /// From when on the next one is asked for.
+    pub(crate) renew_at: UnixMicros,
 }
 
 /// What a spool holds.
@@ -75,9 +90,21 @@ impl Verdict {
 impl Report {
     /// Looks at everything.
     pub(crate) fn gather(config: &Config, now: UnixMicros) -> Self {
+        let held = match &config.source {
+            Source::Files(_) => Ok(None),
+            Source::Enrolled(dir) => identity::held(dir),
+        };
+        let aggregators = match &held {
+            Ok(Some(held)) if config.aggregators.is_empty() => &held.about.aggregators,
+            _ => &config.aggregators,
+        };
         Self {
             now,
-            aggregators: config.aggregators.iter().map(ToString::to_string).collect(),
+            aggregators: aggregators.iter().map(ToString::to_string).collect(),
+            told: match &config.source {
+                Source::Files(_) => Told::default(),
+                Source::Enrolled(dir) => identity::notes_in(dir),
+            },
             certificate: certificate(config),
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
@@ -99,15 +126,36 @@ impl Report {
             Ok(certificate) => certificate.role != "agent" || certificate.not_after <= self.now,
             Err(_) => true,
         };
-        if expired || spool.status.fault.is_some() { Verdict::Unwell } else { Verdict::Runs }
+        let wrong = self.told.refused.is_some() || self.told.renewal.is_some();
+        if expired || wrong || spool.status.fault.is_some() {
+            Verdict::Unwell
+        } else {
+            Verdict::Runs
+        }
     }
 }
 
 fn certificate(config: &Config) -> Result<Certificate, String> {
-    let material = Material::load(&config.files).map_err(|error| error.to_string())?;
+    let (path, material, held) = match &config.source {
+        Source::Files(files) => {
+            let material = Material::load(files).map_err(|error| error.to_string())?;
+            (files.certificate.clone(), material, None)
+        }
+        Source::Enrolled(dir) => {
+            let loaded = identity::load(dir).map_err(|error| error.to_string())?;
+            let (held, material) =
+                loaded.ok_or_else(|| format!("none: not enrolled yet ({})", dir.display()))?;
+            (held.files.certificate.clone(), material, Some(held))
+        }
+    };
     let identity = material.identity().map_err(|error| error.to_string())?;
     Ok(Certificate {
-        path: config.files.certificate.clone(),
+        path,
+        enrolled: held.map(|held| Enrolled {
+            servers: held.about.enroll_servers.iter().map(ToString::to_string).collect(),
+            issued_at: held.about.issued_at,
+            renew_at: held.about.renew_at,
+        }),
         role: identity.role.as_str(),
         host: identity.name.to_string(),
         not_after: material.validity().not_after,

@@ -4,6 +4,7 @@ use rowcall_core::id::{Epoch, Sequence};
 use rowcall_core::record::EpochOrigin;
 
 use super::*;
+use crate::identity::Note;
 
 const NOW: UnixMicros = UnixMicros(1_795_365_212_000_000);
 
@@ -13,6 +14,7 @@ fn report() -> Report {
         role: "agent",
         host: "node1.example.com".into(),
         not_after: NOW.plus_micros(40 * 86_400_000_000),
+        enrolled: None,
     };
     let status = rowcall_spool::Status {
         epoch: Epoch::new(4711).unwrap(),
@@ -33,6 +35,7 @@ fn report() -> Report {
         now: NOW,
         aggregators: vec!["https://db1:7443".into(), "https://db2:7443".into()],
         certificate: Ok(certificate),
+        told: Told::default(),
         spool_dir: "/var/lib/rowcall-agent/spool".into(),
         spool_max_bytes: 64 << 20,
         spool: Ok(Some(Spool { pid: Some(123), status })),
@@ -49,6 +52,7 @@ fn everything_is_shown_on_a_line_of_its_own() {
 agent         runs, pid 123
 host          node1.example.com
 certificate   expires 2027-01-01T16:33:32Z, in 40 d (/etc/rowcall/agent.pem)
+identity      files of your own: renew them yourself
 aggregators   https://db1:7443, https://db2:7443
 spool         /var/lib/rowcall-agent/spool
 epoch         4711, new
@@ -81,7 +85,25 @@ fn what_is_wrong_is_said_and_told_by_the_exit_code() {
     spool(&mut full).status.write_failures = 5;
     let mut closed = report();
     closed.spool = Err("cannot read the spool: Permission denied".into());
+    let mut revoked = report();
+    let note = Note { at: NOW.plus_micros(-60_000_000), text: "revoked by anna".into() };
+    revoked.told.refused = Some(note.clone());
+    let mut enrolled = report();
+    enrolled.certificate.as_mut().unwrap().enrolled = Some(Enrolled {
+        servers: vec!["https://db1:7444".into()],
+        issued_at: NOW.plus_micros(-86_400_000_000),
+        renew_at: NOW.plus_micros(9 * 86_400_000_000),
+    });
+    enrolled.told.renewal = Some(note);
     for (report, code, said) in [
+        (&revoked, 4, "refused       since 2026-11-22T16:32:32Z: revoked by anna\n"),
+        (&enrolled, 4, "not renewed   since 2026-11-22T16:32:32Z: revoked by anna\n"),
+        (
+            &enrolled,
+            4,
+            "identity      enrolled at https://db1:7444, this certificate issued \
+             2026-11-21T16:33:32Z, renewed in 9 d\n",
+        ),
         (&stopped, 3, "agent         does not run\n"),
         (&never, 3, "empty: no agent has run on it yet\n"),
         (&expired, 4, "EXPIRED 2026-11-22T15:33:32Z, 1 h ago: issue a new one"),
@@ -108,7 +130,9 @@ fn json_has_every_key_whatever_is_known() {
     let nothing = Report { certificate: Err("x".into()), spool: Err("y".into()), ..report() };
     let nothing = json(&nothing);
     assert_eq!(nothing["running"], serde_json::Value::Null);
-    for part in ["certificate", "spool"] {
+    assert_eq!(all["certificate"]["days_left"], 40);
+    assert_eq!(all["identity"]["source"], "files");
+    for part in ["identity", "certificate", "spool"] {
         assert_eq!(keys(&all[part]), keys(&nothing[part]));
     }
     assert_eq!(keys(&all), keys(&nothing));

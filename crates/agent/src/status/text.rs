@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rowcall_core::id::UnixMicros;
 
-use super::{Report, Spool};
+use super::{Certificate, Enrolled, Report, Spool};
 use crate::spool::in_words;
 use crate::utc::Utc;
 
@@ -44,8 +44,19 @@ pub(crate) fn text(report: &Report) -> String {
                 role => format!("of role {role}, not agent; "),
             };
             line("certificate", &format!("{role}{when} ({path})"));
+            line("identity", &identity(certificate, report.now));
         }
         Err(error) => line("certificate", error),
+    }
+    let told = &report.told;
+    for (name, note) in [
+        ("not enrolled", &told.enrolment),
+        ("not renewed", &told.renewal),
+        ("refused", &told.refused),
+    ] {
+        if let Some(note) = note {
+            line(name, &format!("since {}: {}", Utc(note.at), note.text));
+        }
     }
     line("aggregators", &report.aggregators.join(", "));
     line("spool", &report.spool_dir.display().to_string());
@@ -55,6 +66,19 @@ pub(crate) fn text(report: &Report) -> String {
         Err(error) => line("", error),
     }
     text
+}
+
+/// Where the certificate comes from, and what becomes of it.
+fn identity(certificate: &Certificate, now: UnixMicros) -> String {
+    let Some(Enrolled { servers, issued_at, renew_at }) = &certificate.enrolled else {
+        return "files of your own: renew them yourself".to_owned();
+    };
+    let renewal = match between(now, *renew_at) {
+        Some(left) => format!("renewed in {left}"),
+        None => "due to be renewed".to_owned(),
+    };
+    let servers = servers.join(", ");
+    format!("enrolled at {servers}, this certificate issued {}, {renewal}", Utc(*issued_at))
 }
 
 fn held(spool: &Spool, report: &Report, line: &mut impl FnMut(&str, &str)) {

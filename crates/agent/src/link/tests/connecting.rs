@@ -83,7 +83,7 @@ async fn a_certificate_of_another_authority_is_a_refusal() {
     agent.write(folder.path(), "agent", theirs.root_pem()).unwrap();
     let peer = Peer::with_authority(folder, &theirs).await;
     let (link, _folder) = link(peer.config()).await;
-    let refused = link.dialer.connect(0, false).await.unwrap_err();
+    let refused = link.dialer.connect(&link.aggregators[0]).await.unwrap_err();
     assert_eq!(refused.remedy, Remedy::Acceptance, "{}", refused.reason);
     assert!(refused.reason.contains("unknown_ca"), "{}", refused.reason);
     assert!(refused.reason.contains("agent.pem)"), "which file: {}", refused.reason);
@@ -184,8 +184,10 @@ async fn waits_fit_what_happened() {
     let (mut link, _folder) = link(config).await;
     let mut drained_at_once = Duration::ZERO;
     for _ in 0..50 {
-        let refused = link.wait_after(Status::already_exists("another runs").into()).await;
+        let refused = link.wait_after(Status::permission_denied("revoked").into()).await;
         assert!((60..=300).contains(&refused.as_secs()), "{refused:?}");
+        let taken = link.wait_after(Status::already_exists("another runs").into()).await;
+        assert!((30..=60).contains(&taken.as_secs()), "{taken:?}");
         let drained = link.wait_after(drain(Duration::from_secs(36_000))).await;
         assert!(drained <= LONGEST_DRAIN);
         let at_once = link.wait_after(drain(Duration::ZERO)).await;
@@ -238,7 +240,7 @@ async fn a_server_of_another_authority_needs_people_and_the_reason_names_the_ca_
     ours.write(folder.path(), "agent", &Leaf::client(AGENT)).unwrap();
     let peer = Peer::with_authority(folder, &theirs).await;
     let (link, _folder) = link(peer.config()).await;
-    let untrusted = link.dialer.connect(0, false).await.unwrap_err();
+    let untrusted = link.dialer.connect(&link.aggregators[0]).await.unwrap_err();
     assert_eq!(untrusted.remedy, Remedy::People, "{}", untrusted.reason);
     for part in ["the server's certificate is not accepted", "agent-ca.pem)", "; give the CA"] {
         assert!(untrusted.reason.contains(part), "{}", untrusted.reason);
@@ -249,7 +251,8 @@ async fn a_server_of_another_authority_needs_people_and_the_reason_names_the_ca_
 async fn a_server_under_another_name_needs_people_and_its_names_are_told_plainly() {
     let peer = Peer::start().await;
     let config = Config { server_name: Some("db7.example".into()), ..peer.config() };
-    let misnamed = link(config).await.0.dialer.connect(0, false).await.unwrap_err();
+    let (link, _folder) = link(config).await;
+    let misnamed = link.dialer.connect(&link.aggregators[0]).await.unwrap_err();
     assert_eq!(misnamed.remedy, Remedy::People, "{}", misnamed.reason);
     let names = "it is not for \"db7.example\" but for localhost, 127.0.0.1, ";
     assert!(misnamed.reason.contains(names), "{}", misnamed.reason);
@@ -284,7 +287,8 @@ fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
         let by_name = Endpoint { host: "localhost".into(), ..peer.endpoint.clone() };
         let config = Config { aggregators: vec![by_name], ..peer.config() };
         let (mut link, folder) = link(config).await;
-        link.dialer.material.reload_deadline = Duration::from_millis(10);
+        Arc::get_mut(&mut link.dialer.material).unwrap().reload_deadline =
+            Duration::from_millis(10);
         let _hanging = Hanging::in_place_of(peer.folder.path().join("agent.pem"));
         let agent = Agent::running(link, folder);
         // More often than there are threads for what blocks.
@@ -342,7 +346,7 @@ async fn a_service_manager_learns_how_the_link_stands() {
     call.outbox.send(Err(ended)).await.unwrap();
     let state = until(|state| matches!(state, LinkState::NotConnected(..))).await;
     let LinkState::NotConnected(aggregator, reason) = state else { panic!("connected") };
-    for part in ["refuses this agent: Hello says host a, but", "; give this agent a certificate"] {
+    for part in ["refuses this agent: Hello says host a, but", "; enrol this node anew"] {
         assert!(reason.contains(part), "{reason}");
     }
     assert_eq!(aggregator, peer.endpoint.to_string());

@@ -53,7 +53,7 @@ async fn a_server_that_goes_away_while_it_is_dialled_is_told_in_plain_words() {
         std::future::pending::<()>().await;
     });
     let dialer = Dialer::load(&config, SystemClock::shared()).unwrap();
-    let reason = dialer.connect(0, false).await.unwrap_err().reason;
+    let reason = dialer.connect(&config.aggregators[0]).await.unwrap_err().reason;
     assert!(reason.starts_with("the server closed the connection "), "{reason}");
     assert!(reason.contains(" without a reason; it may be overloaded or stopping"), "{reason}");
     // Neither the library's words nor its address.

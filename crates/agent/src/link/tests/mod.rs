@@ -213,6 +213,10 @@ async fn link(config: Config) -> (Link, tempfile::TempDir) {
     let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock)).await;
     let link = Link {
         turns: Turns::new(config.aggregators.len()),
+        aggregators: config.aggregators.clone(),
+        renewals: None,
+        connected: watch::Sender::new(None),
+        notes: Notes::in_folder(None),
         dialer: Dialer::load(&config, Arc::clone(&clock)).unwrap(),
         backoff: Backoff::new(config.backoff_min, config.backoff_max).unwrap(),
         config,
