@@ -46,7 +46,7 @@ pub enum PinError {
     #[error(
         "the server is not certified by the authority pinned, {pinned}, but shows {}; either it is \
          another server than meant, someone stands in between, or the authority was made anew: \
-         compare with `rowcall pki pin` there, and make a new token",
+         compare with `rowcall pki show` there, and make a new token",
         list(presented)
     )]
     Mismatch {
@@ -60,10 +60,18 @@ pub enum PinError {
     NotAnAuthority(Pin),
 }
 
+/// A chain of ours has three certificates; a stranger may send hundreds.
+const SHOWN_PINS: usize = 4;
+
 fn list(pins: &[Pin]) -> String {
     match pins {
         [] => "no certificate".to_owned(),
-        pins => pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        pins => {
+            let shown = pins.iter().take(SHOWN_PINS).map(ToString::to_string);
+            let more = pins.len().saturating_sub(SHOWN_PINS);
+            let more = (more > 0).then(|| format!("{more} more"));
+            shown.chain(more).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -171,5 +179,19 @@ impl ServerCertVerifier for PinnedVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_hundreds_of_pins_a_few_are_shown() {
+        let pins = vec![Pin::new([7; 32]); 300];
+        assert!(list(&pins).ends_with(", 296 more"));
+        assert_eq!(list(&pins[..4]).matches("sha256:").count(), 4);
+        assert!(!list(&pins[..4]).contains("more"));
+        assert_eq!(list(&[]), "no certificate");
     }
 }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+/// No file of ours is bigger.
+pub(crate) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Which of the [`Files`](super::Files).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -15,6 +18,17 @@ pub enum FileKind {
     Authorities,
     /// See [`Material::with_revocations`](super::Material::with_revocations).
     Revocations,
+}
+
+impl FileKind {
+    /// A file above this size is none of ours. Each certificate that stands on a revocation list
+    /// takes some 50 bytes there.
+    pub(super) const fn max_bytes(self) -> u64 {
+        match self {
+            Self::Certificate | Self::Key | Self::Authorities => 1024 * 1024,
+            Self::Revocations => MAX_FILE_BYTES,
+        }
+    }
 }
 
 impl fmt::Display for FileKind {
@@ -50,8 +64,11 @@ pub enum LoadError {
         /// Where it is.
         path: PathBuf,
     },
-    /// It is bigger than 1 MiB.
-    #[error("{kind} {} has more than 1 MiB; give the path of a PEM file", path.display())]
+    /// It is bigger than any that is ours: 1 MiB, a revocation list 16 MiB.
+    #[error(
+        "{kind} {} has more than {} MiB; give the path of a PEM file",
+        path.display(), kind.max_bytes() / (1024 * 1024)
+    )]
     TooLarge {
         /// Which file.
         kind: FileKind,

@@ -24,8 +24,8 @@ use rustls::sign::CertifiedKey;
 
 pub use authorities::Authorities;
 pub use dates::{DateError, Rfc3339, Validity};
+pub(crate) use error::MAX_FILE_BYTES;
 pub use error::{FileKind, LoadError};
-pub(crate) use pem::MAX_FILE_BYTES;
 pub(crate) use revocations::Revocations;
 
 use crate::config;

@@ -10,18 +10,15 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use super::dates::Validity;
 use super::error::{FileKind, LoadError};
 
-/// A file above this size is none of ours.
-pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
-
 fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |error| LoadError::Read { kind, path: path.to_owned(), error };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(kind.max_bytes() + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.is_empty() {
         return Err(LoadError::Empty { kind, path: path.to_owned() });
     }
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > kind.max_bytes()) {
         return Err(LoadError::TooLarge { kind, path: path.to_owned() });
     }
     Ok(bytes)
