@@ -13,6 +13,8 @@ mod enroll;
 mod ephemeral;
 mod events;
 mod renew;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::fmt;

@@ -4,6 +4,7 @@ use rowcall_core::record::HostFacts;
 use super::*;
 use crate::testing::{Bench, MINUTE, facts, hello, minutes_before, sample};
 
+mod lease;
 mod runs;
 
 fn telling(name: &str, epoch: u64) -> Hello {
