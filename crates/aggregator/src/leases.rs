@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::HostName;
+use rowcall_core::id::{HostId, HostName};
 use rowcall_core::throttle::Throttle;
-use rowcall_store::{Error as StoreError, Kind, Party, Store};
+use rowcall_store::{Error as StoreError, Kind, Lease, Party, Store};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::database::Database;
-use crate::registry::Registry;
+use crate::registry::{End, Live, Registry};
 
 /// Pauses between tries, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -48,6 +48,25 @@ struct Conflicts {
     waiting: VecDeque<Conflict>,
     /// When one of a host's was last taken, by the monotonic clock.
     taken_at: HashMap<HostName, Duration>,
+}
+
+/// Ends those of some sessions whose hosts another aggregator gave to others, while this one was cut
+/// off from the database; how many. Only in the era that they were opened in.
+pub(crate) async fn end_lost(
+    store: &Store,
+    sessions: impl Iterator<Item = &Arc<Live>>,
+) -> Result<usize, StoreError> {
+    // Of one host only one goes on.
+    let leased: HashMap<HostId, (Lease, &Arc<Live>)> = sessions
+        .filter(|live| live.progress().end.is_none())
+        .filter_map(|live| live.lease().map(|lease| (lease.host_id(), (lease.clone(), live))))
+        .collect();
+    let leases: Vec<_> = leased.values().map(|(lease, _)| lease.clone()).collect();
+    let lost = store.sessions_lost(&leases).await?;
+    for (_, live) in lost.iter().filter_map(|host| leased.get(host)) {
+        live.end(End::TakenOver);
+    }
+    Ok(lost.len())
 }
 
 /// What waits. Shared.

@@ -21,7 +21,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::database::Database;
-use crate::registry::{End, Live, Registry};
+use crate::leases::end_lost;
+use crate::registry::{Live, Registry};
 
 /// How often all live identities are checked.
 const CHECK: Duration = Duration::from_secs(5);
@@ -189,22 +190,9 @@ impl Revocation {
                     live.newcomer.visit.expel(&refusal.to_string());
                 }
             }
-            self.taken_over(store, sessions).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends those whose hosts another aggregator gave to others, while this one was cut off.
-    async fn taken_over(&self, store: &Store, sessions: &[Arc<Live>]) -> Result<(), StoreError> {
-        let era = self.database.era();
-        let leased = |live: &&Arc<Live>| live.newcomer.era == era && live.lease().is_some();
-        let leased: Vec<_> = sessions.iter().filter(leased).collect();
-        let leases: Vec<_> = leased.iter().filter_map(|live| live.lease().cloned()).collect();
-        let Some(_era) = self.database.hold_era(era).await else { return Ok(()) };
-        let lost: HashSet<HostId> = store.sessions_lost(&leases).await?.into_iter().collect();
-        for live in leased {
-            if live.numbers().is_some_and(|numbers| lost.contains(&numbers.host)) {
-                live.end(End::TakenOver);
+            let era = self.database.era();
+            if let Some(_era) = self.database.hold_era(era).await {
+                end_lost(store, sessions.iter().filter(|live| live.newcomer.era == era)).await?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! grows only while the database takes writes as far as anybody here knows, and a sign of life that
 //! fails harms nothing but itself: a stretch that no process covered for over a minute is a hole.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::id::RunId;
@@ -26,6 +26,10 @@ const AFTER_COMMIT: Duration = Duration::from_secs(5);
 /// After a failure the next try is no sooner than this.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Another aggregator gives a host's session to another process of its agent 60 s after our last sign
+/// of life. From so long after it on, it may have done so.
+const IN_DOUBT: Duration = Duration::from_secs(45);
+
 /// Tries to say at the end that it is on purpose.
 const CLOSING_TRIES: u32 = 3;
 
@@ -40,6 +44,8 @@ pub(crate) struct Spans {
     pub(crate) run: RunId,
     /// Changes with every commit.
     pub(crate) commits: watch::Receiver<()>,
+    /// When the last sign of life that succeeded was begun.
+    pub(crate) extended: Mutex<Option<Instant>>,
 }
 
 impl Spans {
@@ -101,11 +107,19 @@ impl Spans {
         warn!(error, "not recorded that this aggregator stopped on purpose");
     }
 
+    /// Whether another aggregator may have taken this one for gone.
+    pub(crate) fn in_doubt(&self) -> bool {
+        let extended = self.extended.lock().unwrap_or_else(PoisonError::into_inner);
+        extended.is_none_or(|at| at.elapsed() > IN_DOUBT)
+    }
+
     async fn beat(&self, stopping: bool) -> Result<(), rowcall_store::Error> {
         let Ok(store) = self.database.store() else { return Ok(()) };
-        let era = self.database.era();
+        let (era, at) = (self.database.era(), Instant::now());
         let _turn = self.database.aside().await;
         let result = store.observed(&self.name, self.run, stopping).await;
-        result.inspect_err(|error| self.database.doubt(error, era))
+        result.inspect_err(|error| self.database.doubt(error, era))?;
+        *self.extended.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Small work beside what agents send, and the last words of a process that stops.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
@@ -57,6 +57,7 @@ impl Aside {
                 name: config.name.to_string(),
                 run: RunId::from_random(bits),
                 commits: counters.commits(),
+                extended: Mutex::default(),
             }),
             leases: Leases::new(Arc::clone(database), Arc::clone(registry), Arc::clone(clock)),
             revocation: Revocation::new(

@@ -185,8 +185,10 @@ impl Server {
         let registry =
             Registry::new(Arc::clone(&clock), config.interval, silence_limit(config.interval));
         let (queue, work) = Queue::new();
+        let aside = Aside::new(&config, &database, &registry, &counters, &meters, &clock);
         let writer = Writer {
             database: Arc::clone(&database),
+            spans: Arc::clone(&aside.spans),
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
             meters: Arc::clone(&meters),
@@ -198,7 +200,6 @@ impl Server {
             draining: draining.clone(),
             finish: finish.clone(),
         };
-        let aside = Aside::new(&config, &database, &registry, &counters, &meters, &clock);
         let shared = Arc::new(Shared {
             database: Arc::clone(&database),
             registry: Arc::clone(&registry),

@@ -27,9 +27,11 @@ use super::lanes::Pending;
 use super::queue::Intake;
 use crate::CommittedSample;
 use crate::database::{Database, Finder};
+use crate::leases::end_lost;
 use crate::metrics::Meters;
 use crate::pulse::Pulse;
 use crate::registry::{End, Live};
+use crate::spans::Spans;
 
 /// Pauses between tries, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -86,6 +88,7 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) spans: Arc<Spans>,
     pub(crate) observers: broadcast::Sender<CommittedSample>,
     pub(crate) flush_rows: usize,
     pub(crate) flush_after: Duration,
@@ -103,6 +106,9 @@ enum NotCommitted {
     GivenUp,
     /// The database was made anew and does not know their hosts.
     Forgotten,
+    /// Hosts of some of them were given to others while this aggregator was cut off. Their sessions
+    /// end; the rest is to be tried without them.
+    TakenOver,
 }
 
 impl Writer {
@@ -148,15 +154,25 @@ impl Writer {
         if records.is_empty() {
             return;
         }
-        let committed = match self.commit(&records, era).await {
-            Ok(committed) => committed,
-            // Their streams were told to end; agents send all that again.
-            Err(NotCommitted::Forgotten) => return,
-            Err(NotCommitted::GivenUp) => {
-                let given_up = u64::try_from(records.len()).unwrap_or(u64::MAX);
-                self.counters.uncommitted.fetch_add(given_up, Ordering::Relaxed);
-                lives.iter().for_each(|live| live.end(End::Uncommitted));
-                return;
+        let committed = loop {
+            match self.commit(&lives, &records, era).await {
+                Ok(committed) => break committed,
+                // Their streams were told to end; agents send all that again.
+                Err(NotCommitted::Forgotten) => return,
+                Err(NotCommitted::TakenOver) => {
+                    let stays = |live: &Arc<Live>| live.progress().end != Some(End::TakenOver);
+                    let both = lives.into_iter().zip(records);
+                    (lives, records) = both.filter(|(live, _)| stays(live)).unzip();
+                    if records.is_empty() {
+                        return;
+                    }
+                }
+                Err(NotCommitted::GivenUp) => {
+                    let given_up = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                    self.counters.uncommitted.fetch_add(given_up, Ordering::Relaxed);
+                    lives.iter().for_each(|live| live.end(End::Uncommitted));
+                    return;
+                }
             }
         };
         self.counters.samples.fetch_add(committed.samples, Ordering::Relaxed);
@@ -170,7 +186,12 @@ impl Writer {
     }
 
     /// Tries until the records are committed, or cannot be.
-    async fn commit(&self, records: &[Incoming], era: u64) -> Result<Committed, NotCommitted> {
+    async fn commit(
+        &self,
+        lives: &[Arc<Live>],
+        records: &[Incoming],
+        era: u64,
+    ) -> Result<Committed, NotCommitted> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
             .expect("the first pause is shorter than the longest");
         let started = self.clock.monotonic();
@@ -183,11 +204,18 @@ impl Writer {
                 return Err(NotCommitted::Forgotten);
             };
             let tried_at = self.clock.monotonic();
-            let try_once = self.database.trying(Box::pin(store.ingest(records)));
+            let work = async {
+                if self.spans.in_doubt() && end_lost(store, lives.iter()).await? > 0 {
+                    return Ok(None);
+                }
+                store.ingest(records).await.map(Some)
+            };
+            let try_once = self.database.trying(Box::pin(work));
             let result = self.pulse.during(LONGEST_TRY, try_once).await;
             drop(held);
             let error = match result {
-                Ok(committed) => {
+                Ok(None) => return Err(NotCommitted::TakenOver),
+                Ok(Some(committed)) => {
                     self.database.found(Finder::Writer, None);
                     self.meters.committed(self.clock.monotonic().saturating_sub(tried_at));
                     if failures > 0 {

@@ -171,3 +171,33 @@ async fn neither_name_nor_number_of_another_host_gets_anything_written_for_it() 
     let status = Agent::try_open(rig.dial(&both).await.unwrap()).await.err().unwrap();
     assert_eq!(status.code(), Code::Unauthenticated);
 }
+
+#[tokio::test]
+async fn what_an_agent_sent_whose_host_was_given_away_meanwhile_is_not_mixed_in() {
+    let database = Database::create().await.unwrap();
+    Rig::start(&database).await.stop().await.unwrap();
+    // The aggregator gives no sign of life, so others may take it for gone.
+    let mut locker = database.connect().await.unwrap();
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE rowcall.aggregator_span IN SHARE MODE").await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut agent, _) = rig.connected("a", 1).await;
+    let (mut bystander, _) = rig.connected("b", 2).await;
+    agent.samples(1..=1).await;
+    agent.acknowledged(1).await;
+    // As another aggregator would.
+    let sql = database.connect().await.unwrap();
+    let taken = "UPDATE rowcall.session SET run = 9, aggregator_run = 9 \
+                 WHERE host_id = (SELECT id FROM host_info WHERE hostname = 'a')";
+    sql.batch_execute(taken).await.unwrap();
+    agent.samples(2..=2).await;
+    bystander.samples(1..=1).await;
+    bystander.acknowledged(1).await;
+    let status = agent.refused().await;
+    assert_eq!(status.code(), Code::AlreadyExists);
+    assert!(status.message().contains("another agent process"), "{status}");
+    let rows = "SELECT count(*) FROM host_usage u JOIN host_info i ON i.id = u.host_id \
+                WHERE hostname = 'a'";
+    assert_eq!(count(&database, rows).await, 1);
+    lock.rollback().await.unwrap();
+}

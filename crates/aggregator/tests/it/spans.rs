@@ -48,9 +48,9 @@ async fn a_sign_of_life_that_cannot_be_given_is_visible_and_harms_nothing() {
     let database = Database::create().await.unwrap();
     let rig = Rig::start(&database).await;
     until(&database, &format!("SELECT ({OURS}) = 1")).await;
+    let (mut agent, _) = rig.connected("node1", 1).await;
     let sql = database.connect().await.unwrap();
     sql.batch_execute("ALTER TABLE rowcall.aggregator_span RENAME TO span_away").await.unwrap();
-    let (mut agent, _) = rig.connected("node1", 1).await;
     let mut sequence = 0;
     // As agents would: each commit gives it the occasion, five seconds after the last one.
     loop {
