@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::*;
 use crate::Store;
 use crate::reports::Scope;
-use crate::testing::{Bench, actor, facts, hello, minutes_before, record, sample};
+use crate::testing::{Bench, actor, certificate, facts, hello, minutes_before, record, sample};
 
 /// Settings under which another role works. The private server lets only its own role in; that
 /// becomes the other one right at the start.
@@ -95,6 +95,8 @@ async fn a_service_role_does_all_that_the_store_does() {
     store.opened(&hello("a", 1), interval).await.unwrap();
     assert_eq!(store.list_hosts(&crate::hosts::Filter::default(), None, 9).await.unwrap().len(), 1);
 
+    changes_access(&store, &session).await;
+
     let scope = Scope::default();
     let frame = store.frame(&scope).await.unwrap();
     store.hardware(&scope, &frame).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
@@ -109,6 +111,69 @@ async fn a_service_role_does_all_that_the_store_does() {
     bench.sql.batch_execute(old).await.unwrap();
     let retained = store.retain().await.unwrap();
     assert_eq!((retained.days.len(), retained.quarantine_rows, retained.old_rows), (1, 2, 1));
+}
+
+/// All that has to do with access.
+async fn changes_access(store: &Store, session: &crate::OpenedSession) {
+    use crate::access::{Enrolment, IssuedCertificate, NewToken, Renewal};
+    use rowcall_core::token::TokenId;
+
+    let (anna, name) = (&actor(), &hello("a", 1).host_name);
+    let token = NewToken {
+        id: TokenId::new([1; 8]),
+        secret_sha256: [1; 32],
+        host_glob: None,
+        labels: [("zone".to_owned(), "z".to_owned())].into(),
+        uses: 2,
+        ttl: crate::testing::MINUTE,
+        ephemeral: Some(crate::testing::MINUTE),
+        may_replace: true,
+    };
+    store.create_token(anna, &token).await.unwrap();
+    assert_eq!(store.list_tokens(true).await.unwrap().len(), 1);
+    let shown = certificate(name);
+    let issue = |byte: u8| {
+        let (not_before, not_after) = (shown.not_before, shown.not_after);
+        let (der, serial, fingerprint) = (vec![byte], "01".to_owned(), [byte; 32]);
+        move |_: &_| Ok(IssuedCertificate { der, fingerprint, serial, not_before, not_after })
+    };
+    let mut asked = Enrolment {
+        token: token.id,
+        secret_sha256: token.secret_sha256,
+        key_sha256: [1; 32],
+        host: name.clone(),
+        machine_id: String::new(),
+    };
+    assert!(store.enroll(anna, &asked, issue(1)).await.unwrap().unwrap().replaced);
+    assert!(store.enroll(anna, &asked, issue(2)).await.unwrap().unwrap().again);
+    asked.secret_sha256 = [2; 32];
+    store.enroll(anna, &asked, issue(2)).await.unwrap().unwrap_err();
+    let presented = crate::access::Presented { fingerprint: [1; 32], ..shown.clone() };
+    let renewal = Renewal { host: name.clone(), presented, key_sha256: [3; 32] };
+    store.renew(anna, &renewal, issue(3)).await.unwrap().unwrap();
+
+    let other = &rowcall_core::id::HostName::parse("other").unwrap();
+    for (old, new) in [(name, other), (other, name)] {
+        let renamed = store.rename_host(anna, old, new).await.unwrap();
+        assert!(matches!(renamed, crate::hosts::Renamed::Done(_)), "{renamed:?}");
+    }
+    let mut events = store.listen_access().await.unwrap();
+    store.revoke_host(anna, name, "").await.unwrap().unwrap();
+    assert_eq!(events.next().await.unwrap(), session.host_id);
+    store.renew(anna, &renewal, issue(4)).await.unwrap().unwrap_err();
+    assert_eq!(store.refused_among(&[(name.clone(), shown)]).await.unwrap().len(), 1);
+    store.restore_host(anna, name).await.unwrap().unwrap();
+    store.revoke_token(anna, token.id).await.unwrap().unwrap();
+    store.retire_ephemeral().await.unwrap();
+    store.audit(anna, "host.revoke", "a", "refused: viewers only read", "").await.unwrap();
+
+    let run = hello("a", 1).run;
+    let party = crate::Party { run, peer: String::new(), machine_id: None };
+    for _ in 0..2 {
+        store.conflict(name, &party, &party).await.unwrap();
+    }
+    assert_eq!(store.sessions_lost(std::slice::from_ref(&session.lease)).await.unwrap(), []);
+    store.close_sessions(std::slice::from_ref(&session.lease)).await.unwrap();
 }
 
 fn session_sequence(number: u64) -> rowcall_core::id::Sequence {
@@ -152,6 +217,23 @@ async fn a_service_role_can_do_nothing_else() {
         "DELETE FROM rowcall.epoch",
         "INSERT INTO rowcall.dropped_day (day, reason, bytes) VALUES (now(), 'age', 1)",
         "UPDATE rowcall.schema SET oldest_compatible = 99",
+        "UPDATE rowcall.audit SET result = 'ok'",
+        "DELETE FROM rowcall.audit",
+        "TRUNCATE rowcall.audit",
+        "INSERT INTO rowcall.audit (at, identity, peer, aggregator, action, target, result, detail)
+            VALUES ('2020-01-01', '', '', '', '', '', '', '')",
+        "ALTER TABLE rowcall.audit DISABLE TRIGGER only_added_to",
+        "DROP TRIGGER only_added_to ON rowcall.audit",
+        "DELETE FROM rowcall.token",
+        "UPDATE rowcall.token SET uses = 100",
+        "UPDATE rowcall.token SET expires_at = 'infinity'",
+        "UPDATE rowcall.token SET secret_sha256 = ''",
+        "DELETE FROM rowcall.certificate",
+        "UPDATE rowcall.certificate SET host_id = 1",
+        "DELETE FROM rowcall.host_access",
+        "DELETE FROM rowcall.conflict",
+        "UPDATE rowcall.host_alias SET host_id = 1",
+        "CREATE OR REPLACE FUNCTION rowcall.refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "DELETE FROM rowcall.migration",
         "SELECT * FROM payroll.salary",
         "SELECT * FROM public.mine",
@@ -255,6 +337,14 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
         }
     }
     bench.sql.batch_execute("SET ROLE rowcall_reader").await.unwrap();
+    let hidden = ["*", "secret_sha256", "t", "to_jsonb(t)", "octet_length(secret_sha256)"];
+    for columns in hidden {
+        let sql = format!("SELECT {columns} FROM rowcall.token AS t");
+        assert_eq!(failure(&bench.sql, &sql).await, "42501", "{sql}");
+    }
+    let shown = "SELECT id, host_glob, labels, uses, used, created_at, created_by, expires_at,
+        last_used_at, revoked_at, ephemeral_s, may_replace FROM rowcall.token";
+    bench.sql.batch_execute(shown).await.unwrap();
     bench.sql.batch_execute("SELECT rowcall.kept_from()").await.unwrap();
     bench.sql.batch_execute("SELECT * FROM rowcall.partitions_of_usage()").await.unwrap();
     for report in crate::reports::FILES {
@@ -265,6 +355,7 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
         "SELECT rowcall.drop_day(2592000, NULL)",
         "SELECT rowcall.forget_refused()",
         "SELECT rowcall.forget_old(2592000)",
+        "SELECT rowcall.forget_access()",
         "INSERT INTO rowcall.gap SELECT * FROM rowcall.gap",
     ] {
         assert_eq!(failure(&bench.sql, sql).await, "42501", "{sql}");

@@ -369,3 +369,40 @@ async fn a_view_on_a_day_that_is_to_go_is_named_with_what_to_do() {
     bench.sql.batch_execute("DROP VIEW public.of_one_day").await.unwrap();
     assert_eq!(bench.store.retain().await.unwrap().days.len(), 2);
 }
+
+#[tokio::test]
+async fn what_was_long_over_of_access_goes_and_the_record_stays() {
+    let bench = Bench::new().await;
+    bench.host("a").await;
+    bench.host("b").await;
+    let rows = "
+        INSERT INTO rowcall.token (id, secret_sha256, uses, used, created_by, expires_at, last_used_at, revoked_at)
+        SELECT lpad(to_hex(n), 16, '0'), decode(repeat('00', 32), 'hex'), 1, used, '', now() + expires, now() - last, now() - revoked
+          FROM (VALUES (1, 0, interval '1 day', NULL::interval, NULL::interval),
+                       (2, 0, -interval '364 days', NULL, NULL),
+                       (3, 1, interval '1 day', '364 days', NULL),
+                       (4, 0, interval '1 day', '400 days', NULL),
+                       (5, 0, -interval '366 days', NULL, NULL),
+                       (6, 1, interval '1 day', '366 days', NULL),
+                       (7, 0, interval '1 day', NULL, '366 days')) AS t (n, used, expires, last, revoked);
+        UPDATE rowcall.certificate SET not_after = now() - interval '89 days' WHERE host_id = 1;
+        UPDATE rowcall.certificate SET not_after = now() - interval '91 days' WHERE host_id = 2;
+        INSERT INTO rowcall.conflict (host_id, newcomer_run, first_at, last_at, holder_run, holder_peer, newcomer_peer)
+        SELECT 1, n, now() - interval '1 day' * n, now() - interval '1 day' * n, 1, '', '' FROM (VALUES (364), (366)) AS c (n);
+        INSERT INTO rowcall.aggregator_span (aggregator, run, from_ts, through_ts) VALUES ('live', 9, now(), now());
+        UPDATE rowcall.session SET opened_at = now() - interval '2 days';
+        UPDATE rowcall.session SET aggregator = 'live', aggregator_run = 9 WHERE host_id = 1;
+        INSERT INTO rowcall.audit (at, identity, peer, aggregator, action, target, result, detail)
+        VALUES (now() - interval '20 years', '', '', '', '', '', '', '')";
+    bench.sql.batch_execute(rows).await.unwrap();
+    assert_eq!(bench.store.retain().await.unwrap().old_rows, 3 + 1 + 1 + 1);
+    let left = "SELECT array_agg(right(id, 1)::int8 ORDER BY id) FROM rowcall.token";
+    let left: Vec<i64> = bench.sql.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, [1, 2, 3, 4]);
+    for (table, host) in [("certificate", 1), ("session", 1), ("conflict", 1)] {
+        let sql = format!("SELECT sum(host_id)::bigint FROM rowcall.{table}");
+        assert_eq!(bench.number(&sql).await, host, "{table}");
+    }
+    assert_eq!(bench.number("SELECT count(*) FROM rowcall.audit").await, 1);
+    assert_eq!(bench.store.retain().await.unwrap().old_rows, 0);
+}

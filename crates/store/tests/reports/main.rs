@@ -4,6 +4,7 @@
 
 mod balance;
 mod defaults;
+mod duplicates;
 mod excuses;
 mod hardware;
 mod integrity;
