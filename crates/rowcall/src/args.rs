@@ -1,12 +1,15 @@
 //! What people may write for a span, an instant, a selector.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use rowcall_core::id::HostName;
+use rowcall_core::id::{HostName, MAX_HOST_NAME_BYTES};
+use rowcall_tls::identity::TrustDomain;
 
 /// Longest window, in seconds: a day.
 const MAX_WINDOW_S: u64 = 86_400;
@@ -187,6 +190,81 @@ pub(crate) fn host_name(text: &str) -> Result<HostName, String> {
     HostName::parse(text).map_err(|error| error.to_string())
 }
 
+/// Which hosts: a name, or a glob.
+pub(crate) fn host_glob(text: &str) -> Result<String, String> {
+    let text = text.trim().to_ascii_lowercase();
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-*?".contains(c);
+    if text.is_empty() || text.len() > MAX_HOST_NAME_BYTES || !text.chars().all(fits) {
+        return Err("a name or glob has 1 to 253 of a-z, 0-9, '.', '_', '-', '*' and '?'".into());
+    }
+    Ok(text)
+}
+
+/// A label: `key=value`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match label_change(text) {
+        Ok(LabelChange::Set(key, value)) => Ok((key, value)),
+        Ok(LabelChange::Remove(_)) => Err(format!("{text:?} is not of the form key=value")),
+        Err(error) => Err(error),
+    }
+}
+
+/// How long a token or a silent host lasts: whole seconds, a minute to 366 days.
+pub(crate) fn life(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    if span.subsec_nanos() == 0 && (60..=366 * 86_400).contains(&span.as_secs()) {
+        Ok(span)
+    } else {
+        Err("from 1m to 366d, in whole seconds".into())
+    }
+}
+
+/// Why something is done, for the record.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.len() > MAX_VALUE_BYTES || text.chars().any(char::is_control) {
+        return Err(format!("a reason is one line of at most {MAX_VALUE_BYTES} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What all identities of a fleet begin with.
+pub(crate) fn trust_domain(text: &str) -> Result<TrustDomain, String> {
+    TrustDomain::parse(text).map_err(|error| error.to_string())
+}
+
+/// A name or an address in a server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ServerName {
+    /// In lower case.
+    Dns(String),
+    /// IPv4 or IPv6.
+    Address(IpAddr),
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A name or an address that a server is reached under.
+pub(crate) fn server_name(text: &str) -> Result<ServerName, String> {
+    let text = text.trim().to_ascii_lowercase();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(ServerName::Address(address));
+    }
+    // Numbers and points that make no address are a slip; so is a port behind a name.
+    let slip = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    match rustls::pki_types::DnsName::try_from(text.as_str()) {
+        Ok(_) if !slip => Ok(ServerName::Dns(text)),
+        _ => Err("neither a DNS name nor an IP address; give it without port or https://".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,5 +345,32 @@ mod tests {
             assert!(label_change(text).is_err(), "{text}");
         }
         assert!(label_change(&format!("k={}", "v".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn globs_spans_and_reasons_of_tokens_and_hosts_have_limits() {
+        assert_eq!(host_glob(" Node-?.rack* "), Ok("node-?.rack*".to_owned()));
+        for text in ["", " ", "node 1", "[a-z]", &"n".repeat(254)] {
+            assert!(host_glob(text).is_err(), "{text}");
+        }
+        assert_eq!(life("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(life("366d"), Ok(Duration::from_secs(366 * 86_400)));
+        for text in ["59s", "367d", "60500ms", "60", ""] {
+            assert!(life(text).is_err(), "{text}");
+        }
+        assert_eq!(label("rack=a1"), Ok(("rack".to_owned(), "a1".to_owned())));
+        assert!(label("rack-").is_err() && label("rack").is_err());
+        assert_eq!(reason(" stolen "), Ok("stolen".to_owned()));
+        assert!(reason("a\nb").is_err() && reason(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn servers_have_dns_names_and_addresses_without_ports() {
+        assert_eq!(server_name("DB.Example.org"), Ok(ServerName::Dns("db.example.org".into())));
+        assert_eq!(server_name("::1").unwrap().to_string(), "::1");
+        assert_eq!(server_name("10.0.0.1"), Ok(ServerName::Address([10, 0, 0, 1].into())));
+        for text in ["", "10.0.0", "db:7443", "https://db", "a_b c", "10.0.0.1:7443", "*"] {
+            assert!(server_name(text).is_err(), "{text}");
+        }
     }
 }

@@ -3,12 +3,16 @@
 mod args;
 mod cli;
 mod client;
+mod confirm;
 mod generate;
 mod host;
+mod machine;
 mod output;
+mod pki;
 mod status;
 mod summary;
 mod text;
+mod token;
 mod up;
 
 use std::path::Path;
@@ -59,6 +63,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let question = async |client| host::run(&args, &client).await;
             client::ask(args.command.connection(), &around, need, None, question)
         }
+        Command::Token(args) => {
+            let question = async |client| token::run(&args, &client).await;
+            client::ask(args.command.connection(), &around, Need::Change, None, question)
+        }
+        Command::Pki(args) => pki::run(&args.command),
         Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::manual(&args.dir),
     };

@@ -26,7 +26,17 @@ pub(crate) enum HostCommand {
     /// Set and remove labels of a host; needs a certificate of role operator
     #[command(after_help = CONNECTION)]
     Label(LabelArgs),
-    /// Take a host out of the roll from now on; needs a certificate of role operator
+    /// Give a host another name; needs a certificate of role operator
+    #[command(after_help = CONNECTION)]
+    Rename(RenameArgs),
+    /// Refuse a host's certificates from now on; needs a certificate of role operator
+    #[command(after_help = CONNECTION)]
+    Revoke(RevokeArgs),
+    /// Undo a revoke or retire; needs a certificate of role operator
+    #[command(after_help = CONNECTION)]
+    Restore(RestoreArgs),
+    /// Take a host out: of the roll, and its certificates are refused; needs a certificate of role
+    /// operator
     #[command(after_help = CONNECTION)]
     Retire(RetireArgs),
 }
@@ -38,13 +48,16 @@ impl HostCommand {
             Self::List(args) => &args.connection,
             Self::Show(args) => &args.connection,
             Self::Label(args) => &args.connection,
+            Self::Rename(args) => &args.connection,
+            Self::Revoke(args) => &args.connection,
+            Self::Restore(args) => &args.connection,
             Self::Retire(args) => &args.connection,
         }
     }
 
     /// Whether it needs the role operator.
     pub(crate) fn changes(&self) -> bool {
-        matches!(self, Self::Label(_) | Self::Retire(_))
+        !matches!(self, Self::List(_) | Self::Show(_))
     }
 }
 
@@ -60,6 +73,9 @@ pub(crate) struct ListArgs {
     /// Also hosts that are retired
     #[arg(long)]
     pub(crate) retired: bool,
+    /// Their certificates instead of their hardware, what ends first at the top
+    #[arg(long)]
+    pub(crate) certs: bool,
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,
@@ -95,6 +111,45 @@ pub(crate) struct LabelArgs {
     /// KEY=VALUE sets a label, KEY- removes one
     #[arg(value_name = "KEY=VALUE|KEY-", required = true, value_parser = args::label_change)]
     pub(crate) changes: Vec<LabelChange>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Options of `rowcall host rename`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RenameArgs {
+    /// The host's name
+    #[arg(value_name = "OLD", value_parser = args::host_name)]
+    pub(crate) host: HostName,
+    /// Its name from now on; certificates of the old one go on to speak for it
+    #[arg(value_name = "NEW", value_parser = args::host_name)]
+    pub(crate) new: HostName,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Options of `rowcall host revoke`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RevokeArgs {
+    /// The host's name
+    #[arg(value_name = "NAME", value_parser = args::host_name)]
+    pub(crate) host: HostName,
+    /// Why: for the record, and for the refused agent's log
+    #[arg(long, value_name = "TEXT", value_parser = args::reason)]
+    pub(crate) reason: Option<String>,
+    /// Do not ask; needed where standard input is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// Options of `rowcall host restore`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RestoreArgs {
+    /// The host's name
+    #[arg(value_name = "NAME", value_parser = args::host_name)]
+    pub(crate) host: HostName,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }

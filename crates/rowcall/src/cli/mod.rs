@@ -3,29 +3,6 @@
 //! The texts after the options are in paragraphs with a title (`Exit codes:`, `Environment:`,
 //! `Files:`), which become sections of the manual pages.
 
-mod host;
-
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use jiff::tz::TimeZone;
-
-use crate::args::{self, Selector, When};
-
-pub(crate) use host::{HostArgs, HostCommand, LabelArgs, ListArgs, RetireArgs, ShowArgs};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  failed, or declined at a question
-  2  an option, or the connection's settings, are missing or make no sense
-  3  the aggregator cannot be reached, or does not answer now
-  4  a certificate is refused, unreadable, out of date, or of the wrong role
-  0 to 3  of `summary --check` as monitors have them: OK, WARNING, CRITICAL, UNKNOWN
-  130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
-
 /// Where the connection's settings come from; a macro, since it ends more than one text.
 macro_rules! connection {
     () => {
@@ -37,10 +14,43 @@ options under Connection, which go before them
 
 Files:
   client.toml  says what neither option nor variable says: the one in --data-dir, else the first \
-there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml and \
-the one in `rowcall up`'s default data directory"
+there is of ./.rowcall/client.toml, ~/.config/rowcall/client.toml, /etc/rowcall/client.toml, \
+/etc/rowcall/pki/client.toml and the one in `rowcall up`'s default data directory"
     };
 }
+
+mod host;
+mod pki;
+mod token;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
+
+use crate::args::{self, Selector, When};
+
+pub(crate) use host::{
+    HostArgs, HostCommand, LabelArgs, ListArgs, RenameArgs, RestoreArgs, RetireArgs, RevokeArgs,
+    ShowArgs,
+};
+pub(crate) use pki::{
+    DEFAULT_DIR, IssueKind, PkiArgs, PkiCommand, PkiInitArgs, PkiIssueArgs, PkiRenewArgs,
+    PkiRevokeArgs, PkiRotateArgs, RotateKind,
+};
+pub(crate) use token::{TokenArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, or declined at a question
+  2  an option, or the connection's settings, are missing or make no sense
+  3  the aggregator cannot be reached, or does not answer now
+  4  a certificate is refused, unreadable, out of date, or of the wrong role
+  0 to 3  of `summary --check` as monitors have them: OK, WARNING, CRITICAL, UNKNOWN
+  130, 143  `up` was stopped at once by a second Ctrl-C or SIGTERM";
 
 const CONNECTION: &str = connection!();
 
@@ -73,8 +83,9 @@ Environment:
   ROWCALL_LOG  stands for --log
 
 Files:
-  pki/  certificates in the data directory, valid for a year; a start renews those that have \
-less than 30 days left, so start it again at least every 11 months";
+  pki/  authorities and certificates in the data directory, as of `rowcall pki`; renewed while it \
+runs
+  client.toml  lets `rowcall` speak to it, with --data-dir";
 
 /// Calls the roll of a Linux cluster: every node's minute is a row in PostgreSQL
 #[derive(Debug, Parser)]
@@ -96,9 +107,15 @@ pub(crate) enum Command {
     /// Show who is connected and when the last commit was
     #[command(after_help = CONNECTION)]
     Status(Box<StatusArgs>),
-    /// List, show, label and retire hosts
+    /// List, show, label, rename, revoke and retire hosts
     #[command(arg_required_else_help = true, disable_help_subcommand = true)]
     Host(Box<HostArgs>),
+    /// Make, list and revoke the tokens that nodes join with; needs a certificate of role operator
+    #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+    Token(Box<TokenArgs>),
+    /// Make and renew the authorities and certificates of a fleet, on the aggregator's host
+    #[command(arg_required_else_help = true, disable_help_subcommand = true)]
+    Pki(Box<PkiArgs>),
     /// Print what a shell needs to complete commands and options
     #[command(after_help = COMPLETIONS)]
     Completions(CompletionsArgs),
@@ -227,6 +244,10 @@ pub(crate) struct UpArgs {
     /// Where to listen [default: as the last time, else 127.0.0.1:7443, else a free port]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where other nodes enrol [default: as the last time; else port 7444 of --listen's address, of
+    /// 127.0.0.1 without it; else a free port]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) enroll_listen: Option<SocketAddr>,
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,

@@ -107,6 +107,7 @@ impl ClientError {
 #[derive(Debug)]
 pub(crate) struct Client {
     server: String,
+    enroll_server: String,
     channel: Channel,
 }
 
@@ -128,7 +129,10 @@ impl Client {
             ClientError::Usage(format!("{server:?} names no server; write HOST:PORT"))
         })?;
         match endpoint.connect_with_connector(connector).await {
-            Ok(channel) => Ok(Self { server, channel }),
+            Ok(channel) => {
+                let enroll_server = settings.enroll_server();
+                Ok(Self { server, enroll_server, channel })
+            }
             Err(error) => Err(ClientError::Unreachable { server, error }),
         }
     }
@@ -136,12 +140,18 @@ impl Client {
     /// Over a connection that is there.
     #[cfg(test)]
     pub(crate) fn over(channel: Channel) -> Self {
-        Self { server: "test:1".to_owned(), channel }
+        let (server, enroll_server) = ("test:1".to_owned(), "test:7444".to_owned());
+        Self { server, enroll_server, channel }
     }
 
     /// Where it is connected to.
     pub(crate) fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Where nodes enrol.
+    pub(crate) fn enroll_server(&self) -> &str {
+        &self.enroll_server
     }
 
     /// The reports. One answer has at most 4 MiB, which tonic takes by default.

@@ -44,6 +44,22 @@ struct Host<'a> {
     retired_at: Option<String>,
     last_sample_at: Option<String>,
     agent_version: Option<&'a str>,
+    revoked_at: Option<String>,
+    revoked_reason: Option<&'a str>,
+    ephemeral_s: Option<u64>,
+    former_names: &'a [String],
+    certificates: Vec<Certificate<'a>>,
+}
+
+#[derive(Serialize)]
+struct Certificate<'a> {
+    serial: &'a str,
+    fingerprint: &'a str,
+    not_before: Option<String>,
+    expires_at: Option<String>,
+    origin: &'a str,
+    last_seen_at: Option<String>,
+    revoked_at: Option<String>,
 }
 
 #[derive(Serialize, Default)]
@@ -71,6 +87,25 @@ impl<'a> From<&'a v1::Host> for Host<'a> {
             retired_at: json_time(host.retired_at.as_ref()),
             last_sample_at: json_time(host.last_sample_at.as_ref()),
             agent_version: Some(host.agent_version.as_str()).filter(|text| !text.is_empty()),
+            revoked_at: json_time(host.revoked_at.as_ref()),
+            revoked_reason: Some(host.revoked_reason.as_str()).filter(|text| !text.is_empty()),
+            ephemeral_s: Some(host.ephemeral_s).filter(|seconds| *seconds > 0),
+            former_names: &host.former_names,
+            certificates: host.certificates.iter().map(Certificate::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a v1::Certificate> for Certificate<'a> {
+    fn from(certificate: &'a v1::Certificate) -> Self {
+        Self {
+            serial: &certificate.serial,
+            fingerprint: &certificate.fingerprint,
+            not_before: json_time(certificate.not_before.as_ref()),
+            expires_at: json_time(certificate.expires_at.as_ref()),
+            origin: &certificate.origin,
+            last_seen_at: json_time(certificate.last_seen_at.as_ref()),
+            revoked_at: json_time(certificate.revoked_at.as_ref()),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! `rowcall host`: lists, shows, labels and retires hosts, through AdminService.
+//! `rowcall host`: lists, shows and labels hosts, and says who may speak, through AdminService.
 
+mod certs;
+mod change;
 mod json;
-mod retire;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -9,6 +10,7 @@ mod view;
 use std::collections::BTreeSet;
 
 use anyhow::bail;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rowcall_proto::v1;
 
@@ -26,7 +28,10 @@ pub(crate) async fn run(args: &HostArgs, client: &Client) -> anyhow::Result<Stri
         HostCommand::List(args) => list(args, client).await,
         HostCommand::Show(args) => show(args, client).await,
         HostCommand::Label(args) => label(args, client).await,
-        HostCommand::Retire(args) => retire::run(args, client).await,
+        HostCommand::Rename(args) => change::rename(args, client).await,
+        HostCommand::Revoke(args) => change::revoke(args, client).await,
+        HostCommand::Restore(args) => change::restore(args, client).await,
+        HostCommand::Retire(args) => change::retire(args, client).await,
     }
 }
 
@@ -37,16 +42,29 @@ fn screen(zone: &TimeZone) -> Screen {
 async fn list(args: &ListArgs, client: &Client) -> anyhow::Result<String> {
     let selector = selector(&args.select, args.name.as_deref())?;
     let selected = !selector.labels.is_empty() || !selector.name_glob.is_empty();
-    let hosts = all(client, selector, args.retired).await?;
+    let request = v1::ListHostsRequest {
+        hosts: Some(selector),
+        include_retired: args.retired,
+        include_certificates: args.certs,
+        ..v1::ListHostsRequest::default()
+    };
+    let hosts = pages(client, request).await?;
     if args.json {
         return json::list(&hosts);
+    }
+    if args.certs {
+        return Ok(certs::list(&hosts, selected, Timestamp::now(), &screen(&args.tz)));
     }
     Ok(view::list(&hosts, selected, &screen(&args.tz)))
 }
 
 async fn show(args: &ShowArgs, client: &Client) -> anyhow::Result<String> {
     let host = get(client, args.host.as_str()).await?;
-    if args.json { json::show(&host) } else { Ok(view::show(&host, &screen(&args.tz))) }
+    if args.json {
+        json::show(&host)
+    } else {
+        Ok(view::show(&host, Timestamp::now(), &screen(&args.tz)))
+    }
 }
 
 async fn label(args: &LabelArgs, client: &Client) -> anyhow::Result<String> {
@@ -98,13 +116,15 @@ pub(crate) async fn all(
     hosts: v1::HostSelector,
     include_retired: bool,
 ) -> anyhow::Result<Vec<v1::Host>> {
-    let mut request = v1::ListHostsRequest {
-        hosts: Some(hosts),
-        include_retired,
-        page_size: PAGE_HOSTS,
-        page_token: String::new(),
-        include_certificates: false,
-    };
+    let hosts = Some(hosts);
+    pages(client, v1::ListHostsRequest { hosts, include_retired, ..Default::default() }).await
+}
+
+async fn pages(
+    client: &Client,
+    mut request: v1::ListHostsRequest,
+) -> anyhow::Result<Vec<v1::Host>> {
+    request.page_size = PAGE_HOSTS;
     let mut found = Vec::new();
     loop {
         let page = client.admin().list_hosts(request.clone()).await;

@@ -9,7 +9,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status};
 
-use super::{all, any, retire, run, view};
+use super::{all, any, certs, change, run, view};
 use crate::cli::{Cli, Command, HostArgs};
 use crate::client::{Client, ClientError};
 use crate::text::Screen;
@@ -18,6 +18,22 @@ use crate::text::tests::{plain, screen};
 fn at(text: &str) -> Option<prost_types::Timestamp> {
     let at: jiff::Timestamp = text.parse().unwrap();
     Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-11-22T16:00:00Z".parse().unwrap()
+}
+
+fn certificate(expires: &str) -> v1::Certificate {
+    v1::Certificate {
+        serial: "4a5b6c7d8e9f0011223344556677889".to_owned(),
+        fingerprint: "00".repeat(32),
+        not_before: at("2026-11-01T08:00:00Z"),
+        expires_at: at(expires),
+        origin: "renewed".to_owned(),
+        last_seen_at: at("2026-11-22T15:00:00Z"),
+        revoked_at: None,
+    }
 }
 
 fn host(name: &str) -> v1::Host {
@@ -120,23 +136,36 @@ impl AdminService for Fake {
 
     async fn revoke_host(
         &self,
-        _request: Request<v1::RevokeHostRequest>,
+        request: Request<v1::RevokeHostRequest>,
     ) -> Result<Response<v1::RevokeHostResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        self.may_change()?;
+        let request = request.into_inner();
+        let mut host = self.find(&request.host_name)?;
+        host.revoked_at = at("2026-11-22T16:00:00Z");
+        host.revoked_reason = request.reason;
+        Ok(Response::new(v1::RevokeHostResponse { host: Some(host) }))
     }
 
     async fn restore_host(
         &self,
-        _request: Request<v1::RestoreHostRequest>,
+        request: Request<v1::RestoreHostRequest>,
     ) -> Result<Response<v1::RestoreHostResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        self.may_change()?;
+        let host = self.find(&request.into_inner().host_name)?;
+        Ok(Response::new(v1::RestoreHostResponse { host: Some(host) }))
     }
 
     async fn rename_host(
         &self,
-        _request: Request<v1::RenameHostRequest>,
+        request: Request<v1::RenameHostRequest>,
     ) -> Result<Response<v1::RenameHostResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        self.may_change()?;
+        let request = request.into_inner();
+        if self.find(&request.new_name).is_ok() {
+            return Err(Status::already_exists(format!("{} is taken", request.new_name)));
+        }
+        let host = v1::Host { host_name: request.new_name, ..self.find(&request.host_name)? };
+        Ok(Response::new(v1::RenameHostResponse { host: Some(host) }))
     }
 
     async fn create_token(
@@ -233,7 +262,7 @@ fn a_host_is_shown_with_all_its_facts_in_the_zone_asked_for() {
     let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
     let text = [host("node1"), newcomer(), retired()]
         .iter()
-        .map(|host| plain(&view::show(host, &Screen { zone: zone.clone(), ..screen() })))
+        .map(|host| plain(&view::show(host, now(), &Screen { zone: zone.clone(), ..screen() })))
         .collect::<Vec<_>>()
         .join("\n");
     assert!(!text.contains('\x1b'), "{text}");
@@ -296,18 +325,90 @@ async fn labels_are_set_and_removed_and_what_is_there_now_is_said() {
 }
 
 #[tokio::test]
-async fn a_retired_host_is_said_to_come_back_with_its_agent() {
+async fn a_retired_host_is_out_until_it_is_restored() {
     let text = said(fleet(), &["retire", "node1", "--yes"]).await.unwrap();
     assert_eq!(
         text,
-        "node1 is out of the roll since 2026-11-22T16:00:00Z; its rows stay.\n\
-         If its agent still runs, its next Hello brings it back.\n"
+        "node1 is out of the roll since 2026-11-22T16:00:00Z, and its certificates are refused; \
+         its rows stay.\n`rowcall host restore node1` takes it back.\n"
     );
     let name = "gone.example.org";
     let gone = v1::Host { retired_at: at("2026-11-20T08:00:00Z"), ..host(name) };
-    let fake = Fake { hosts: vec![gone], ..fleet() };
-    let text = said(fake, &["retire", name, "--yes"]).await.unwrap();
+    let fake = || Fake { hosts: vec![gone.clone()], ..fleet() };
+    let text = said(fake(), &["retire", name, "--yes"]).await.unwrap();
     assert_eq!(text, format!("{name} is retired already, since 2026-11-20T08:00:00Z.\n"));
+    let text = said(fake(), &["restore", name]).await.unwrap();
+    assert!(text.starts_with(&format!("{name} is in the roll, and its certificates")), "{text}");
+    let text = said(fleet(), &["restore", "node1"]).await.unwrap();
+    assert_eq!(text, "node1 is neither revoked nor retired.\n");
+}
+
+#[tokio::test]
+async fn a_revoked_host_is_said_with_the_reason_and_the_way_back() {
+    let text =
+        said(fleet(), &["revoke", "node1", "--reason", "disk stolen", "--yes"]).await.unwrap();
+    let begin = "Certificates of node1 are refused since 2026-11-22T16:00:00Z (disk stolen); ";
+    assert!(text.starts_with(begin) && text.contains("--replace"), "{text}");
+    let gone = v1::Host {
+        revoked_at: at("2026-11-20T08:00:00Z"),
+        revoked_reason: "stolen\x1b[2J".to_owned(),
+        ..host("node1")
+    };
+    let fake = Fake { hosts: vec![gone], ..fleet() };
+    let text = said(fake, &["revoke", "node1", "--yes"]).await.unwrap();
+    assert_eq!(text, "node1 is revoked already, since 2026-11-20T08:00:00Z (stolen?[2J).\n");
+}
+
+#[tokio::test]
+async fn a_renamed_host_stays_the_same_and_a_taken_name_is_refused() {
+    let text = said(fleet(), &["rename", "node1", "node9"]).await.unwrap();
+    assert!(text.starts_with("node1 is node9 from now on: the same host"), "{text}");
+    let text = said(fleet(), &["rename", "node1", "NODE1"]).await.unwrap();
+    assert_eq!(text, "node1 has this name already.\n");
+    let error = said(fleet(), &["rename", "node1", "node3"]).await.unwrap_err().to_string();
+    assert!(error.contains("ALREADY_EXISTS: node3 is taken"), "{error}");
+    assert!(args(&["rename", "node1"]).is_err() && args(&["rename", "node1", "a b"]).is_err());
+}
+
+#[test]
+fn certificates_are_listed_by_what_ends_first() {
+    let with = |name: &str, certificates: &[&str]| v1::Host {
+        certificates: certificates.iter().map(|expires| certificate(expires)).collect(),
+        ..host(name)
+    };
+    let lost = with("lost", &["2026-11-22T15:00:00Z"]);
+    let hosts = [
+        with("node3", &["2026-12-22T16:00:00Z", "2026-11-24T16:00:00Z"]),
+        with("node1", &["2026-12-22T16:00:00Z"]),
+        v1::Host { revoked_at: at("2026-11-20T08:00:00Z"), ..lost },
+        newcomer(),
+        v1::Host { retired_at: at("2026-11-20T08:00:00Z"), ..with("old", &[]) },
+    ];
+    let wide = Screen { width: 120, ..screen() };
+    insta::assert_snapshot!(plain(&certs::list(&hosts, false, now(), &wide)));
+}
+
+#[test]
+fn a_host_shows_its_certificates_former_names_and_why_it_is_refused() {
+    let host = v1::Host {
+        certificates: vec![certificate("2026-12-01T16:00:00Z")],
+        former_names: vec!["node7".to_owned(), "node8".to_owned()],
+        revoked_at: at("2026-11-20T08:00:00Z"),
+        revoked_reason: "stolen".to_owned(),
+        ephemeral_s: 3_600,
+        ..host("node1")
+    };
+    let text = plain(&view::show(&host, now(), &screen()));
+    for line in [
+        "  revoked       since 2026-11-20T08:00:00Z: stolen\n",
+        "  ephemeral     retires itself after 1 h of silence\n",
+        "  former names  node7\n                node8\n",
+        "  certificates  renewed, until 2026-12-01T16:00:00Z (in 9 d), seen 1 h ago\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    let listed = plain(&view::list(&[host], false, &Screen { width: 100, ..screen() }));
+    assert!(listed.contains("REVOKED") && listed.contains("2026-11-20  env=prod"), "{listed}");
 }
 
 #[test]
@@ -323,25 +424,22 @@ fn a_connected_host_is_warned_about() {
         ..v1::StatusResponse::default()
     };
     assert_eq!(
-        plain(&retire::warning("node1", Some(&status))),
+        plain(&change::warning("node1", Some(&status))),
         "warning: node1 is connected now, from 10.0.0.1:40000, last sample 3 s ago\n\
-         \x20 Stop its agent first, or it comes back with its next connection.\n"
+         \x20 Its stream is cut within seconds, and what its agent has not sent yet waits on it.\n"
     );
-    assert_eq!(retire::warning("node2", Some(&status)), "");
-    assert_eq!(retire::warning("node1", None), "");
-}
-
-#[test]
-fn only_a_yes_is_a_yes() {
-    assert!(retire::is_yes("y\n") && retire::is_yes(" YES \n"));
-    for answer in ["", "\n", "n\n", "yess\n", "ja\n"] {
-        assert!(!retire::is_yes(answer), "{answer:?}");
-    }
+    assert_eq!(change::warning("node2", Some(&status)), "");
+    assert_eq!(change::warning("node1", None), "");
 }
 
 #[tokio::test]
 async fn a_viewer_is_told_which_certificate_changes_need() {
-    for line in [&["label", "node1", "a=b"][..], &["retire", "node1", "--yes"]] {
+    for line in [
+        &["label", "node1", "a=b"][..],
+        &["retire", "node1", "--yes"],
+        &["revoke", "node1", "--yes"],
+        &["rename", "node1", "node9"],
+    ] {
         let error = said(Fake { viewer: true, ..fleet() }, line).await.unwrap_err();
         let error = error.downcast_ref::<ClientError>().unwrap();
         assert_eq!(error.exit_code(), 4);

@@ -1,7 +1,9 @@
 //! Hosts as text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rowcall_proto::v1;
 
 use crate::summary::instant;
@@ -10,21 +12,26 @@ use crate::text::{self, BAD, Cell, Column, FAINT, HEADING, ODD, Screen, Table};
 /// Fewest characters of the labels that say anything.
 const MIN_LABELS: usize = 20;
 
+/// What a selection without hosts says.
+pub(super) const NO_MATCH: &str = "No host matches --select and --name.";
+
 /// A table of hosts.
 pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> String {
     let mut out = String::new();
     if hosts.is_empty() {
         let words = if selected {
-            "No host matches --select and --name."
+            NO_MATCH
         } else {
-            "No host: none has joined yet with its agent's first handshake, or all are retired, \
-             which --retired shows."
+            "No host: none has joined yet (`rowcall token create` makes what a node joins with), or \
+             all are retired, which --retired shows."
         };
         text::paragraph(&mut out, screen, FAINT, words);
         return out;
     }
     let any_retired = hosts.iter().any(|host| host.retired_at.is_some());
-    let retired = any_retired.then(|| Column::left("RETIRED"));
+    let any_revoked = hosts.iter().any(|host| host.revoked_at.is_some());
+    let out_since = any_retired.then(|| Column::left("RETIRED"));
+    let refused = any_revoked.then(|| Column::left("REVOKED"));
     let columns = || {
         let first = [
             Column::left("HOST"),
@@ -33,7 +40,7 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> Strin
             Column::left("AGENT"),
             Column::left("LAST SAMPLE"),
         ];
-        first.into_iter().chain(retired.clone())
+        first.into_iter().chain(out_since.clone()).chain(refused.clone())
     };
     let cells = |host: &v1::Host| -> Vec<Cell> {
         let info = host.host_info.as_ref();
@@ -48,11 +55,12 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> Strin
                 |at| text::timestamp(at, &screen.zone).into(),
             ),
         ];
-        if any_retired {
+        let shown = [(any_retired, &host.retired_at, ODD), (any_revoked, &host.revoked_at, BAD)];
+        for (_, at, style) in shown.into_iter().filter(|(any, ..)| *any) {
             // The day says enough, and leaves room for the labels.
-            let at = instant(host.retired_at.as_ref());
+            let at = instant(at.as_ref());
             let day = at.map(|at| text::timestamp(at, &screen.zone).chars().take(10).collect());
-            cells.push(day.map_or_else(|| "-".into(), |day: String| Cell::styled(ODD, &day)));
+            cells.push(day.map_or_else(|| "-".into(), |day: String| Cell::styled(style, &day)));
         }
         cells
     };
@@ -73,7 +81,7 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> Strin
 }
 
 /// All facts of a host.
-pub(super) fn show(host: &v1::Host, screen: &Screen) -> String {
+pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
     let mut out = String::new();
     text::line(&mut out, &text::paint(HEADING, &text::clean(&host.host_name)));
     let mut fact = |name: &str, value: String| {
@@ -93,6 +101,22 @@ pub(super) fn show(host: &v1::Host, screen: &Screen) -> String {
             (None, None) => "no: it has not joined".to_owned(),
         },
     );
+    if let Some(at) = at(&host.revoked_at) {
+        let why = match host.revoked_reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {}", text::clean(reason)),
+        };
+        fact("revoked", format!("since {at}{why}"));
+    }
+    if host.ephemeral_s > 0 {
+        let span = text::span(Duration::from_secs(host.ephemeral_s));
+        fact("ephemeral", format!("retires itself after {span} of silence"));
+    }
+    let mut name = "former names";
+    for former in &host.former_names {
+        fact(name, text::clean(former));
+        name = "";
+    }
     fact("last sample", at(&host.last_sample_at).unwrap_or_else(|| "never".to_owned()));
     fact("agent", known(Some(text::clean(&host.agent_version))));
     let info = host.host_info.clone().unwrap_or_default();
@@ -106,7 +130,7 @@ pub(super) fn show(host: &v1::Host, screen: &Screen) -> String {
     fact("system", words(&info.os));
     fact("kernel", words(&info.kernel));
     fact("kernel name", words(&info.kernel_host_name));
-    let booted = info.booted_unix_us.and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+    let booted = info.booted_unix_us.and_then(|us| Timestamp::from_microsecond(us).ok());
     fact("booted", known(booted.map(|at| text::timestamp(at, &screen.zone))));
     // One a line: there may be many, and each must be seen whole.
     let mut name = "labels";
@@ -117,7 +141,27 @@ pub(super) fn show(host: &v1::Host, screen: &Screen) -> String {
     if name == "labels" {
         fact(name, "-".to_owned());
     }
+    let mut name = "certificates";
+    for certificate in &host.certificates {
+        fact(name, words_of(certificate, now, screen));
+        name = "";
+    }
+    if name == "certificates" {
+        fact(name, "none in force".to_owned());
+    }
     out
+}
+
+/// A certificate in a line.
+fn words_of(certificate: &v1::Certificate, now: Timestamp, screen: &Screen) -> String {
+    let origin = text::clean(&certificate.origin);
+    let ends = instant(certificate.expires_at.as_ref()).map_or_else(
+        || "?".to_owned(),
+        |at| format!("{} ({})", text::timestamp(at, &screen.zone), text::age(at, now)),
+    );
+    let seen = instant(certificate.last_seen_at.as_ref())
+        .map_or_else(|| "never seen".to_owned(), |at| format!("seen {}", text::age(at, now)));
+    format!("{origin}, until {ends}, {seen}")
 }
 
 /// A host's labels after a change.

@@ -26,6 +26,10 @@ struct Answer<'a> {
     connected: Vec<Host<'a>>,
     disconnected_hosts: u32,
     gone: Vec<Gone<'a>>,
+    certificate_error: &'a str,
+    certificate_expires_at: Option<String>,
+    client_ca_expires_at: Option<String>,
+    issues_certificates: bool,
 }
 
 #[derive(Serialize)]
@@ -80,6 +84,10 @@ impl<'a> From<&'a v1::StatusResponse> for Answer<'a> {
                     last_heard_at: time(host.last_heard_at.as_ref()),
                 })
                 .collect(),
+            certificate_error: &answer.certificate_error,
+            certificate_expires_at: time(answer.certificate_expires_at.as_ref()),
+            client_ca_expires_at: time(answer.client_ca_expires_at.as_ref()),
+            issues_certificates: answer.issues_certificates,
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, HEADING, ODD, Screen, Ta
 
 /// A host that was silent for this many intervals deserves a look.
 const SILENT_INTERVALS: u32 = 3;
+/// A certificate or authority that ends within this time, in seconds, deserves a look: a daily timer
+/// renews the server's long before.
+const ENDING_S: i64 = 30 * 86_400;
 /// Clocks that differ by more than this deserve a look.
 const ODD_OFFSET_MS: u64 = 5_000;
 
@@ -70,6 +73,9 @@ fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Sc
         "" => fact("database", GOOD, "takes writes"),
         error => fact("database", BAD, &format!("takes no writes: {}", text::clean(error))),
     }
+    for (style, words) in certificates(answer, now) {
+        fact("certificates", style, &words);
+    }
     let mut samples = format!("{} committed", text::count(answer.committed_samples));
     samples.push_str(&format!(", {} sent again", text::count(answer.duplicate_samples)));
     let style = if answer.quarantined_samples > 0 { ODD } else { Style::new() };
@@ -99,6 +105,35 @@ fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Sc
         }
     }
     out
+}
+
+/// What the aggregator says of its certificate and authorities; nothing where it says nothing.
+fn certificates(answer: &v1::StatusResponse, now: Timestamp) -> Vec<(Style, String)> {
+    let mut lines = Vec::new();
+    if !answer.certificate_error.is_empty() {
+        let error = text::clean(&answer.certificate_error);
+        lines.push((BAD, format!("{error}; what was in use before stays in use")));
+    }
+    let ends = [
+        ("server's", instant(answer.certificate_expires_at.as_ref())),
+        ("client authority's", instant(answer.client_ca_expires_at.as_ref())),
+    ];
+    let known = ends.iter().filter_map(|(whose, ends)| Some((*whose, (*ends)?)));
+    let mut said: Vec<String> = Vec::new();
+    let mut style = GOOD;
+    for (whose, ends) in known {
+        let left = ends.duration_since(now).as_secs();
+        if left < ENDING_S {
+            style = if left < 0 { BAD } else { ODD };
+        }
+        let ended = if left < 0 { "ended" } else { "ends" };
+        said.push(format!("the {whose} {ended} {}", text::age(ends, now)));
+    }
+    if !said.is_empty() {
+        let issues = if answer.issues_certificates { "issues; " } else { "issues none; " };
+        lines.push((style, format!("{issues}{}", said.join(", "))));
+    }
+    lines
 }
 
 /// What agents tell of their spools where something is wrong.
@@ -286,6 +321,36 @@ rowcall-aggregator 0.1.0 at 127.0.0.1:7443, up 2 h 3 min
   node3  30 min ago  2026-11-22T15:30:00Z
 "
         );
+    }
+
+    #[test]
+    fn what_certificates_the_aggregator_has_is_said_and_what_is_wrong_with_them() {
+        let good = v1::StatusResponse {
+            certificate_expires_at: at("2027-11-22T16:00:00Z"),
+            client_ca_expires_at: at("2036-11-22T16:00:00Z"),
+            issues_certificates: true,
+            ..answer()
+        };
+        let text = plain(&render(&good, false, "h:1", &screen()));
+        let line = "  certificates issues; the server's ends in 365 d, the client authority's ends in 3653 d\n";
+        assert!(text.contains(line), "{text}");
+        let bad = v1::StatusResponse {
+            certificate_error: "server.pem: no PEM\nx".to_owned(),
+            certificate_expires_at: at("2026-11-22T15:00:00Z"),
+            client_ca_expires_at: None,
+            issues_certificates: false,
+            ..good
+        };
+        let text = plain(&render(&bad, false, "h:1", &screen()));
+        for line in [
+            "certificates server.pem: no PEM?x; what was in use before stays in use\n",
+            "certificates issues none; the server's ended 1 h ago\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let value: serde_json::Value = serde_json::from_str(&json::render(&bad).unwrap()).unwrap();
+        assert_eq!(value["certificate_expires_at"], "2026-11-22T15:00:00Z");
+        assert_eq!(value["issues_certificates"], false);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rowcall_core::id::HostName;
 
 use super::dir::Dir;
 use super::pki::Pki;
@@ -17,60 +18,109 @@ const QUICK_WINDOW_S: u64 = 10;
 /// The length of windows by default, in seconds.
 const DEFAULT_WINDOW_S: u64 = 300;
 
-/// The whole block. Lines to paste are indented by 4 blanks.
-pub(super) fn next(
-    dir: &Dir,
-    (address, http): (SocketAddr, Option<SocketAddr>),
-    pki: &Pki,
-    psql: &str,
-    interval: Duration,
-) -> anyhow::Result<String> {
-    let program = program()?;
-    let data = shell(dir.path());
-    let window = QUICK_WINDOW_S.max(interval.as_secs()).min(DEFAULT_WINDOW_S);
-    let files = pki.viewer();
-    let found = on_path("grpcurl");
-    let grpcurl = found.as_deref().map_or_else(|| "grpcurl".to_owned(), shell);
-    let any_client = match found {
-        Some(_) => "the reports for any gRPC client",
-        None => "the reports for any gRPC client (grpcurl is not installed here)",
-    };
-    let grpcurl = format!(
-        "{grpcurl} -cacert {} -cert {} -key {} -d '{{\"window_s\": {window}}}' {address} \
+/// What the lines are about.
+#[derive(Debug)]
+pub(super) struct Next<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) pki: &'a Pki,
+    pub(super) host: &'a HostName,
+    /// Where agents and people connect.
+    pub(super) address: SocketAddr,
+    /// Where probes and metrics are.
+    pub(super) http: Option<SocketAddr>,
+    /// Where nodes enrol.
+    pub(super) enroll: Option<SocketAddr>,
+    /// The line that opens psql.
+    pub(super) psql: &'a str,
+    pub(super) interval: Duration,
+}
+
+impl Next<'_> {
+    /// The whole block. Lines to paste are indented by 4 blanks.
+    pub(super) fn words(&self) -> anyhow::Result<String> {
+        let Next { dir, pki, host, address, http, enroll, psql, interval } = *self;
+        let program = program()?;
+        let data = shell(dir.path());
+        let window = QUICK_WINDOW_S.max(interval.as_secs()).min(DEFAULT_WINDOW_S);
+        let files = pki.viewer();
+        let found = on_path("grpcurl");
+        let grpcurl = found.as_deref().map_or_else(|| "grpcurl".to_owned(), shell);
+        let any_client = match found {
+            Some(_) => "the reports for any gRPC client",
+            None => "the reports for any gRPC client (grpcurl is not installed here)",
+        };
+        let grpcurl = format!(
+            "{grpcurl} -cacert {} -cert {} -key {} -d '{{\"window_s\": {window}}}' {address} \
          rowcall.v1.SummaryService/Summary",
-        shell(&files.authorities),
-        shell(&files.certificate),
-        shell(&files.key)
-    );
-    let span = text::span(Duration::from_secs(window)).replace(' ', "").replace("min", "m");
-    let summary = format!("{program} summary --data-dir {data}");
-    let sooner = (window < DEFAULT_WINDOW_S)
-        .then(|| ("sooner: in windows that end soon", format!("{summary} --window {span}")));
-    let lines = [
-        (
-            "who is connected, when the last commit was",
-            format!("{program} status --data-dir {data}"),
-        ),
-        ("the tables, with SQL", psql.to_owned()),
-        (any_client, grpcurl),
-    ];
-    let metrics = http.map(|http| {
-        let about = "metrics; /readyz says whether the database takes writes";
-        (about, format!("curl http://{http}/metrics"))
-    });
-    let stop = [("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id()))];
-    let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
-    let reports = std::iter::once(("the reports", summary)).chain(sooner);
-    for (about, line) in reports.chain(lines).chain(metrics).chain(stop) {
-        writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
+            shell(&files.authorities),
+            shell(&files.certificate),
+            shell(&files.key)
+        );
+        let span = text::span(Duration::from_secs(window)).replace(' ', "").replace("min", "m");
+        let summary = format!("{program} summary --data-dir {data}");
+        let sooner = (window < DEFAULT_WINDOW_S)
+            .then(|| ("sooner: in windows that end soon", format!("{summary} --window {span}")));
+        let lines = [
+            (
+                "who is connected, when the last commit was",
+                format!("{program} status --data-dir {data}"),
+            ),
+            ("the tables, with SQL", psql.to_owned()),
+            (any_client, grpcurl),
+        ];
+        let others = others(&program, &data, host, enroll);
+        let metrics = http.map(|http| {
+            let about = "metrics; /readyz says whether the database takes writes";
+            (about, format!("curl http://{http}/metrics"))
+        });
+        let stop =
+            [("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id()))];
+        let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
+        let reports = std::iter::once(("the reports", summary)).chain(sooner);
+        for (about, line) in reports.chain(lines).chain(metrics).chain(others).chain(stop) {
+            writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
+        }
+        let first = format!(
+            "\nEach sample, as it is committed; the first within {}:\n",
+            text::span(Duration::from_secs(interval.as_secs().saturating_add(2)))
+        );
+        out.push_str(&text::paint(FAINT, first.trim_end()));
+        out.push('\n');
+        Ok(out)
     }
-    let first = format!(
-        "\nEach sample, as it is committed; the first within {}:\n",
-        text::span(Duration::from_secs(interval.as_secs().saturating_add(2)))
-    );
-    out.push_str(&text::paint(FAINT, first.trim_end()));
-    out.push('\n');
-    Ok(out)
+}
+
+/// How other nodes join.
+fn others(
+    program: &str,
+    data: &str,
+    host: &HostName,
+    enroll: Option<SocketAddr>,
+) -> Vec<(&'static str, String)> {
+    let Some(enroll) = enroll else { return Vec::new() };
+    if enroll.ip().is_loopback() {
+        let about = "other nodes can join once it listens for them: stop it, and start it so";
+        return vec![(about, format!("{program} up --data-dir {data} --listen 0.0.0.0:7443"))];
+    }
+    let server = enroll_server(enroll, host);
+    vec![
+        (
+            "let another node join: a token, good for one node and an hour",
+            format!("{program} token create --data-dir {data}"),
+        ),
+        (
+            "and on that node, with the token on standard input",
+            format!("rowcall-agent enroll --server {server} --token-file -"),
+        ),
+    ]
+}
+
+/// HOST:PORT where nodes enrol; others know this machine by its name where it listens everywhere.
+pub(super) fn enroll_server(enroll: SocketAddr, host: &HostName) -> String {
+    if enroll.ip().is_unspecified() {
+        return format!("{host}:{}", enroll.port());
+    }
+    enroll.to_string()
 }
 
 fn shell(path: &Path) -> String {

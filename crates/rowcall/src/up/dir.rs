@@ -6,17 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use rowcall_core::id::{HostName, MAX_HOST_NAME_BYTES};
+use rowcall_core::id::HostName;
 use rowcall_tls::issue::write_private;
 
 use super::pki::Pki;
 use crate::client::{ClientFile, FILE_NAME, Surroundings, default_data_dir};
+use crate::machine;
 
 const HOST_NAME: &str = "host-name";
 const LISTEN: &str = "listen";
 const HTTP_LISTEN: &str = "http-listen";
-/// A machine without a usable name.
-const NAMELESS: &str = "localhost";
+const ENROLL_LISTEN: &str = "enroll-listen";
 
 /// Which directory, as an absolute path.
 pub(super) fn choose(given: Option<PathBuf>, around: &Surroundings<'_>) -> anyhow::Result<PathBuf> {
@@ -31,6 +31,17 @@ pub(super) fn choose(given: Option<PathBuf>, around: &Surroundings<'_>) -> anyho
         bail!("{} is no directory; choose another with --data-dir", dir.display());
     }
     Ok(dir)
+}
+
+/// Where it listens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Listen {
+    /// For agents and people.
+    pub(super) telemetry: Option<SocketAddr>,
+    /// For probes and metrics.
+    pub(super) http: Option<SocketAddr>,
+    /// For nodes that enrol.
+    pub(super) enroll: Option<SocketAddr>,
 }
 
 /// A directory that is ours.
@@ -58,33 +69,36 @@ impl Dir {
             let name = HostName::parse(text.trim());
             return name.with_context(|| format!("read the name in {}", path.display()));
         }
-        let kernel = rustix::system::uname();
-        let kernel = kernel.nodename().to_string_lossy();
-        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-        let name = host_name(&kernel, &hosts);
+        let name = machine::name();
         write(&path, name.as_str())?;
         Ok(name)
     }
 
-    /// The addresses of the last time: for agents and people, and over HTTP.
-    pub(super) fn listen(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    /// The addresses of the last time.
+    pub(super) fn listen(&self) -> Listen {
         let kept = |name| read(&self.0.join(name)).ok().flatten()?.trim().parse().ok();
-        (kept(LISTEN), kept(HTTP_LISTEN))
+        Listen { telemetry: kept(LISTEN), http: kept(HTTP_LISTEN), enroll: kept(ENROLL_LISTEN) }
     }
 
-    /// Keeps the address for the next time.
-    pub(super) fn keep_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
-        write(&self.0.join(LISTEN), &address.to_string())
+    /// Keeps addresses for the next time; those that are none here stay as they were.
+    pub(super) fn keep_listen(&self, listen: &Listen) -> anyhow::Result<()> {
+        let Listen { telemetry, http, enroll } = listen;
+        for (name, address) in [(LISTEN, telemetry), (HTTP_LISTEN, http), (ENROLL_LISTEN, enroll)] {
+            if let Some(address) = address {
+                write(&self.0.join(name), &address.to_string())?;
+            }
+        }
+        Ok(())
     }
 
-    /// Keeps the address of HTTP for the next time.
-    pub(super) fn keep_http_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
-        write(&self.0.join(HTTP_LISTEN), &address.to_string())
-    }
-
-    /// Writes what `rowcall summary`, `rowcall status` and `rowcall host` need. Paths are relative, so that the
+    /// Writes what `rowcall summary`, `host`, `token` and others need. Paths are relative, so that the
     /// directory may be moved.
-    pub(super) fn write_client_file(&self, address: SocketAddr, pki: &Pki) -> anyhow::Result<()> {
+    pub(super) fn write_client_file(
+        &self,
+        address: SocketAddr,
+        enroll_server: Option<String>,
+        pki: &Pki,
+    ) -> anyhow::Result<()> {
         let (files, operator) = (pki.viewer(), pki.operator());
         let relative = |path: &Path| Some(path.strip_prefix(&self.0).unwrap_or(path).to_owned());
         let file = ClientFile {
@@ -95,37 +109,12 @@ impl Dir {
             key: relative(&files.key),
             operator_cert: relative(&operator.certificate),
             operator_key: relative(&operator.key),
+            enroll_server,
         };
         let text = toml::to_string(&file).context("write TOML")?;
-        let about =
-            "# Written by `rowcall up` at each start, for `rowcall summary`, `status` and `host`.";
+        let about = "# Written by `rowcall up` at each start, for `rowcall summary`, `status`, `host`\n# and `token`.";
         write(&self.0.join(FILE_NAME), format!("{about}\n{text}").trim_end())
     }
-}
-
-/// The fully qualified name, where the hosts file tells one, else the kernel's; in the alphabet of
-/// host names.
-fn host_name(kernel: &str, hosts: &str) -> HostName {
-    let qualified = hosts.lines().find_map(|line| {
-        let line = line.split('#').next().unwrap_or_default();
-        let names: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let ours = names.iter().any(|name| name.eq_ignore_ascii_case(kernel));
-        let is_longer = |name: &&str| {
-            let head = name.get(..kernel.len()).unwrap_or_default();
-            head.eq_ignore_ascii_case(kernel)
-                && name.get(kernel.len()..).is_some_and(|domain| domain.starts_with('.'))
-        };
-        names.iter().copied().find(|name| ours && is_longer(name))
-    });
-    let clean = |c: char| {
-        let c = c.to_ascii_lowercase();
-        if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }
-    };
-    let name: String =
-        qualified.unwrap_or(kernel).chars().map(clean).take(MAX_HOST_NAME_BYTES).collect();
-    HostName::parse(&name).unwrap_or_else(|_| {
-        HostName::parse(NAMELESS).expect("the name of nameless machines is one")
-    })
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<String>> {
@@ -147,33 +136,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_the_fully_qualified_one_where_the_hosts_file_tells() {
-        let hosts = "127.0.0.1 localhost\n# 127.0.1.1 node1.commented.out node1\n\
-                     127.0.1.1\tNode1.Example.org node1 # us\n10.0.0.2 node10.example.org node10\n";
-        assert_eq!(host_name("node1", hosts).as_str(), "node1.example.org");
-        assert_eq!(host_name("node10", hosts).as_str(), "node10.example.org");
-        assert_eq!(host_name("node2", hosts).as_str(), "node2");
-        assert_eq!(host_name("node1.other.net", hosts).as_str(), "node1.other.net");
-    }
-
-    #[test]
-    fn strange_names_become_host_names() {
-        assert_eq!(host_name("My Laptop's", "").as_str(), "my-laptop-s");
-        assert_eq!(host_name("münchen", "").as_str(), "m-nchen");
-        assert_eq!(host_name("", "").as_str(), "localhost");
-        assert_eq!(host_name(&"x".repeat(300), "").as_str().len(), 253);
-    }
-
-    #[test]
     fn the_name_and_the_addresses_are_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(temp.path()).unwrap();
-        assert_eq!(dir.listen(), (None, None));
-        let (address, http) = ("127.0.0.1:4711".parse().unwrap(), "[::1]:4712".parse().unwrap());
-        dir.keep_listen(address).unwrap();
-        assert_eq!(dir.listen(), (Some(address), None));
-        dir.keep_http_listen(http).unwrap();
-        assert_eq!(dir.listen(), (Some(address), Some(http)));
+        assert_eq!(dir.listen(), Listen::default());
+        let first = Listen { telemetry: "127.0.0.1:4711".parse().ok(), ..Listen::default() };
+        dir.keep_listen(&first).unwrap();
+        assert_eq!(dir.listen(), first);
+        let (http, enroll) = ("[::1]:4712".parse().ok(), "0.0.0.0:4713".parse().ok());
+        dir.keep_listen(&Listen { telemetry: None, http, enroll }).unwrap();
+        assert_eq!(dir.listen(), Listen { http, enroll, ..first });
         fs::write(temp.path().join(HOST_NAME), "kept.example.org\n").unwrap();
         assert_eq!(dir.host_name().unwrap().as_str(), "kept.example.org");
         fs::write(temp.path().join(HOST_NAME), "a b\n").unwrap();

@@ -4,12 +4,12 @@
 //! | path in the directory | what |
 //! |---|---|
 //! | `postgres*` | the private PostgreSQL, see `rowcall_postgres`; its lock is ours too |
-//! | `pki/` | authority, certificates and keys, see [`pki`] |
+//! | `pki/` | authorities, certificates and keys: the folder of `rowcall pki` |
 //! | `client.toml` | how `rowcall summary` and `rowcall status` get here |
 //! | `spool/` | what this machine's agent keeps until it is committed |
 //! | `host-name` | this machine's name in the database, as it was at the first start |
 //! | `listen` | the address taken at the last start, unless `--listen` named it |
-//! | `http-listen` | the same for probes and metrics |
+//! | `http-listen`, `enroll-listen` | the same for probes and metrics, and for nodes that enrol |
 //!
 //! Started in this order and stopped in reverse: the agent says Bye, the aggregator drains,
 //! PostgreSQL writes everything out. A second signal ends the process at once, and as after any
@@ -56,6 +56,8 @@ const AGENT_END: Duration = Duration::from_secs(10);
 const AGENT_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// What waits for the aggregator, in the directory.
 const AGENT_SPOOL: &str = "spool";
+/// How often to look whether a certificate is nearly over.
+const RENEW_LOOK: Duration = Duration::from_secs(3_600);
 /// The agent's own lower limit of the interval, which a shorter `--interval` lowers.
 const AGENT_MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -122,8 +124,10 @@ async fn with_database(
     let dir = Dir::open(database.dir())?;
     let host = dir.host_name()?;
     steps.begin("certificates");
-    let pki = Pki::prepare(&dir, &host, args.listen.map(|listen| listen.ip()), clock.wall())?;
-    steps.done(&pki.describe());
+    let listen: Vec<IpAddr> =
+        args.listen.iter().chain(&args.enroll_listen).map(SocketAddr::ip).collect();
+    let pki = Pki::prepare(&dir, &host, &listen, clock.wall())?;
+    steps.done(pki.describe());
     if stop.is_cancelled() {
         steps.stopping();
         return Ok(());
@@ -149,14 +153,29 @@ async fn with_database(
         }
         return ready.map(|_| ());
     }
-    dir.write_client_file(address, &pki)?;
+    let enroll = handle.enroll_addr();
+    dir.write_client_file(
+        address,
+        enroll.map(|enroll| advice::enroll_server(enroll, &host)),
+        &pki,
+    )?;
+    let _renewing = AbortOnDrop(tokio::spawn(renewing(pki.clone(), SharedClock::clone(clock))));
 
     steps.begin("agent");
     let end_agent = CancellationToken::new();
     let mut agent = agent(args, address, &dir, &pki, clock, &end_agent)?;
     steps.done(&format!("{host}, one sample every {}", text::span(args.interval)));
-    let addresses = (address, handle.http_addr());
-    steps.say(&advice::next(&dir, addresses, &pki, &database.psql_line(DATABASE), args.interval)?);
+    let next = advice::Next {
+        dir: &dir,
+        pki: &pki,
+        host: &host,
+        address,
+        http: handle.http_addr(),
+        enroll,
+        psql: &database.psql_line(DATABASE),
+        interval: args.interval,
+    };
+    steps.say(&next.words()?);
 
     let table = Samples::new(&host, args.interval, args.tz.clone());
     steps.say(&table.titles());
@@ -208,6 +227,32 @@ async fn with_database(
     match over {
         Over::Asked => Ok(()),
         Over::Agent(error) | Over::Aggregator(error) => Err(error),
+    }
+}
+
+/// Renews certificates that are nearly over, as long as it is not stopped.
+async fn renewing(pki: Pki, clock: SharedClock) {
+    loop {
+        tokio::time::sleep(RENEW_LOOK).await;
+        let (pki, now) = (pki.clone(), clock.wall());
+        match tokio::task::spawn_blocking(move || pki.renew(now)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(number)) => tracing::info!(number, "certificates renewed"),
+            // Tried again at the next look, long before the end.
+            Ok(Err(error)) => {
+                tracing::error!(error = format!("{error:#}"), "cannot renew certificates");
+            }
+            Err(error) => tracing::error!(%error, "cannot renew certificates"),
+        }
+    }
+}
+
+/// A task that ends with who started it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

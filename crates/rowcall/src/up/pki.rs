@@ -1,217 +1,165 @@
-//! The directory's own authority and certificates, in `pki/` (0700), keys 0600.
-//!
-//! `ca.pem` and `ca.key` last ten years; `server`, `agent`, `viewer` and `operator` a year, and a
-//! start renews those that have less than 30 days left, or do not fit any more. Limit: nothing is
-//! renewed while it runs, so an `up` of more than 11 months has to be started again.
+//! The data directory's own authorities and certificates, in `pki/`: the folder of `rowcall pki`,
+//! with certificates for this machine's agent and for whoever reads on it. Renewed at each start
+//! and while it runs.
 
-use std::fs::{self, DirBuilder};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use anyhow::Context as _;
 use rowcall_core::id::{HostName, UnixMicros};
-use rowcall_tls::identity::{Role, TrustDomain};
-use rowcall_tls::issue::{Authority, Issued, write_private};
-use rowcall_tls::load::{Files, Material};
+use rowcall_tls::identity::Role;
+use rowcall_tls::load::Files;
 
 use super::dir::Dir;
-use crate::text;
+use crate::args::ServerName;
+use crate::machine;
+use crate::pki::certificate::{Certificate, day};
+use crate::pki::folder::{Ca, Folder, SERVER};
+use crate::pki::issued::{Record, stem};
+use crate::pki::make::{self, ADMIN, Wanted};
+use crate::pki::renew::{Renewed, renew};
 
-const LIFETIME: Duration = Duration::from_secs(366 * 86_400);
-const RENEW_BELOW: Duration = Duration::from_secs(30 * 86_400);
-/// The name under which this authority's certificates stand.
-const TRUST_DOMAIN: &str = "rowcall";
-/// Which names and addresses the server's certificate has, one a line.
-const SERVER_NAMES: &str = "server.names";
+/// The folder in the data directory.
+const FOLDER: &str = "pki";
+/// Who reads on this machine.
+const READER: &str = "local";
 
-/// Authority and certificates, all there and valid.
-#[derive(Debug)]
+/// Authorities and certificates, all there and valid.
+#[derive(Debug, Clone)]
 pub(super) struct Pki {
-    folder: PathBuf,
-    now: UnixMicros,
-    until: UnixMicros,
-    issued: usize,
-    kept: usize,
+    path: PathBuf,
+    agent: HostName,
+    names: Vec<ServerName>,
+    said: String,
 }
 
 impl Pki {
-    /// Makes what is missing, renews what is about to expire.
+    /// Makes what is missing, renews what is due.
     pub(super) fn prepare(
         dir: &Dir,
         host: &HostName,
-        listen: Option<IpAddr>,
+        listen: &[IpAddr],
         now: UnixMicros,
     ) -> anyhow::Result<Self> {
-        let folder = dir.path().join("pki");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("make {}", folder.display()))?;
-        let mut pki = Self { folder, now, until: UnixMicros(i64::MAX), issued: 0, kept: 0 };
-        let (authority, is_new) = pki.authority()?;
-
-        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-        let further = listen.filter(|ip| !ip.is_unspecified() && !loopback.contains(ip));
-        let addresses: Vec<IpAddr> = loopback.into_iter().chain(further).collect();
-        // A host name may have an underscore, which a name in DNS may not.
-        let names: Vec<&str> =
-            ["localhost", host.as_str()].into_iter().filter(|name| !name.contains('_')).collect();
-        let listed: Vec<String> = names
-            .iter()
-            .map(ToString::to_string)
-            .chain(addresses.iter().map(ToString::to_string))
-            .collect();
-        let listed = listed.join("\n");
-        let names_path = pki.folder.join(SERVER_NAMES);
-        let same_names = fs::read_to_string(&names_path).is_ok_and(|known| known == listed);
-        let issue_server = || authority.issue_server(&names, &addresses, now, LIFETIME);
-        if pki.keep_or("server", is_new, &|_| same_names, &issue_server)? {
-            write_private(&names_path, listed.as_bytes())
-                .with_context(|| format!("write {}", names_path.display()))?;
+        let path = dir.path().join(FOLDER);
+        let before = set_aside(&path)?;
+        let mut names = machine::server_names_of(host);
+        for address in listen.iter().filter(|address| !address.is_unspecified()) {
+            let name = ServerName::Address(*address);
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
-        for (role, name) in [
+        let folder = Folder::make(&path)?;
+        let is_new = !make::is_complete(&folder);
+        let name = |text: &str| HostName::parse(text).context("a name of ours");
+        let people = [
+            (Role::Operator, name(ADMIN)?),
+            (Role::Viewer, name(READER)?),
             (Role::Agent, host.clone()),
-            (Role::Viewer, HostName::parse("viewer").context("the viewer's name")?),
-            (Role::Operator, HostName::parse("operator").context("the operator's name")?),
-        ] {
-            let fits = |material: &Material| {
-                material.identity().is_ok_and(|identity| {
-                    identity.role == role
-                        && identity.name == name
-                        && identity.trust_domain == *authority.trust_domain()
-                })
-            };
-            let issue = || authority.issue_client(role, &name, now, LIFETIME);
-            pki.keep_or(role.as_str(), is_new, &fits, &issue)?;
+        ];
+        let wanted = Wanted { trust_domain: None, server_names: &names, people: &people, now };
+        make::make(&folder, &wanted)?;
+        let mut pki = Self { path, agent: host.clone(), names, said: String::new() };
+        let mut renewed = renew(&folder, Some(&pki.names), now)?;
+        // What was removed, and the agent's after this machine got another name.
+        let mut record = Record::read(&folder)?;
+        for (role, name) in &people {
+            let stem = stem(role.as_str(), name.as_str());
+            if !folder.has(&format!("{stem}.pem")) {
+                make::person(&folder, &mut record, *role, name, now)?;
+                record.write(&folder, now)?;
+                renewed.done.push(format!("{stem}.pem is new."));
+            }
         }
+        let until = Certificate::read(&folder.need(&format!("{SERVER}.pem"))?, SERVER)?.not_after;
+        let what = match (is_new, renewed.done.len()) {
+            (true, _) => "new".to_owned(),
+            (false, 0) => "kept".to_owned(),
+            (false, number) => format!("{number} renewed"),
+        };
+        let before = before.map_or_else(String::new, |before| {
+            format!("; those of before are in {}, and of no use any more", before.display())
+        });
+        pki.said = format!("{what}, valid until {}{before}", day(until));
+        warn(&renewed);
         Ok(pki)
     }
 
-    /// The authority, and whether it is a new one.
-    fn authority(&self) -> anyhow::Result<(Authority, bool)> {
-        let (cert, key) = (self.folder.join("ca.pem"), self.folder.join("ca.key"));
-        let folder = self.folder.display();
-        match (cert.exists(), key.exists()) {
-            (true, true) => {
-                let files = Files {
-                    certificate: cert.clone(),
-                    key: key.clone(),
-                    authorities: cert.clone(),
-                };
-                let advice = || format!("{folder} is damaged; remove it to have it made anew");
-                let material = Material::load(&files).with_context(advice)?;
-                if self.has_time(&material) {
-                    let read = |path| fs::read_to_string(path).with_context(advice);
-                    let authority = Authority::load(&read(&cert)?, &read(&key)?);
-                    return Ok((authority.with_context(advice)?, false));
-                }
-            }
-            (false, false) => {}
-            // A certificate is written last, so this is no interrupted start.
-            (true, false) => bail!(
-                "{folder} has a ca.pem without its ca.key; restore the key, or remove the folder \
-                 to have it made anew"
-            ),
-            (false, true) => {}
-        }
-        let domain = TrustDomain::parse(TRUST_DOMAIN)?;
-        let authority = Authority::create(domain, self.now).context("make the authority")?;
-        self.write("ca", authority.cert_pem(), &authority.key_pem())?;
-        Ok((authority, true))
+    /// Renews what is due, while it runs: the aggregator and the agent read it by themselves.
+    pub(super) fn renew(&self, now: UnixMicros) -> anyhow::Result<usize> {
+        let renewed = renew(&Folder::lock(&self.path)?, Some(&self.names), now)?;
+        warn(&renewed);
+        Ok(renewed.done.len())
     }
 
-    /// Keeps a certificate that is in order; else issues it, and says so.
-    fn keep_or(
-        &mut self,
-        name: &str,
-        must: bool,
-        fits: &dyn Fn(&Material) -> bool,
-        issue: &dyn Fn() -> Result<Issued, rowcall_tls::issue::IssueError>,
-    ) -> anyhow::Result<bool> {
-        let load = || Material::load(&self.files(name)).ok();
-        let in_order = |material: &Material| self.has_time(material) && fits(material);
-        let kept = if must { None } else { load().filter(in_order) };
-        let is_kept = kept.is_some();
-        let material = match kept {
-            Some(material) => material,
-            None => {
-                let issued = issue().with_context(|| format!("issue the {name}'s certificate"))?;
-                self.write(name, &issued.certificate_pem, &issued.key_pem)?;
-                Material::load(&self.files(name))?
-            }
-        };
-        self.until = self.until.min(material.validity().not_after);
-        *(if is_kept { &mut self.kept } else { &mut self.issued }) += 1;
-        Ok(!is_kept)
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn has_time(&self, material: &Material) -> bool {
-        let wanted = i64::try_from(RENEW_BELOW.as_micros()).unwrap_or(i64::MAX);
-        let validity = material.validity();
-        validity.not_before <= self.now && validity.not_after >= self.now.plus_micros(wanted)
-    }
-
-    /// Key first: a certificate without its key would be taken for damage, a key alone not.
-    fn write(&self, name: &str, certificate: &str, key: &str) -> anyhow::Result<()> {
-        for (kind, text) in [("key", key), ("pem", certificate)] {
-            let path = self.folder.join(format!("{name}.{kind}"));
-            write_private(&path, text.as_bytes())
-                .with_context(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    fn files(&self, name: &str) -> Files {
+    fn files(&self, stem: &str, authorities: &str) -> Files {
         Files {
-            certificate: self.folder.join(format!("{name}.pem")),
-            key: self.folder.join(format!("{name}.key")),
-            authorities: self.folder.join("ca.pem"),
+            certificate: self.path.join(format!("{stem}.pem")),
+            key: self.path.join(format!("{stem}.key")),
+            authorities: self.path.join(authorities),
         }
+    }
+
+    fn of(&self, role: Role, name: &str) -> Files {
+        self.files(&stem(role.as_str(), name), &Ca::Root.pem())
     }
 
     /// For the aggregator.
     pub(super) fn server(&self) -> Files {
-        self.files("server")
+        self.files(SERVER, &Ca::Client.pem())
     }
 
     /// For this machine's agent.
     pub(super) fn agent(&self) -> Files {
-        self.files(Role::Agent.as_str())
+        self.of(Role::Agent, self.agent.as_str())
     }
 
     /// For people who read.
     pub(super) fn viewer(&self) -> Files {
-        self.files(Role::Viewer.as_str())
+        self.of(Role::Viewer, READER)
     }
 
     /// For people who change something.
     pub(super) fn operator(&self) -> Files {
-        self.files(Role::Operator.as_str())
+        self.of(Role::Operator, ADMIN)
     }
 
     /// In words: new or kept, and until when.
-    pub(super) fn describe(&self) -> String {
-        let until = Timestamp::from_microsecond(self.until.0).unwrap_or(Timestamp::MAX);
-        let until = text::timestamp(until, &TimeZone::UTC);
-        let day = until.get(..10).unwrap_or(&until);
-        let what = match (self.issued, self.kept) {
-            (_, 0) => "new".to_owned(),
-            (0, _) => "kept".to_owned(),
-            (issued, kept) => format!("{issued} renewed, {kept} kept"),
-        };
-        format!("{what}, valid until {day}")
+    pub(super) fn describe(&self) -> &str {
+        &self.said
     }
+}
+
+fn warn(renewed: &Renewed) {
+    for warning in &renewed.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// A folder of an earlier version, with one authority for everything, makes room for a new one.
+fn set_aside(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !path.join("ca.pem").exists() || path.join(Ca::Root.pem()).exists() {
+        return Ok(None);
+    }
+    let free = (1_u32..).map(|number| path.with_file_name(format!("{FOLDER}.before-{number}")));
+    let Some(aside) = free.take(1_000).find(|aside| !aside.exists()) else {
+        anyhow::bail!("remove what is not needed any more of {}.before-*", path.display());
+    };
+    fs::rename(path, &aside)
+        .with_context(|| format!("rename {} to {}", path.display(), aside.display()))?;
+    Ok(Some(aside))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
 
     use super::*;
 
@@ -222,7 +170,7 @@ mod tests {
     }
 
     fn prepare(dir: &Path, host: &HostName, now: UnixMicros) -> Pki {
-        Pki::prepare(&Dir::open(dir).unwrap(), host, None, now).unwrap()
+        Pki::prepare(&Dir::open(dir).unwrap(), host, &[], now).unwrap()
     }
 
     fn later(days: i64) -> UnixMicros {
@@ -230,30 +178,31 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_made_once_kept_and_renewed_in_their_last_month() {
+    fn certificates_are_made_once_kept_and_renewed_in_their_last_third_also_while_it_runs() {
         let dir = tempfile::tempdir().unwrap();
         let first = prepare(dir.path(), &host(), NOW);
-        assert_eq!((first.issued, first.kept), (4, 0));
         assert!(first.describe().starts_with("new, valid until 2027-11-2"), "{}", first.describe());
-        let ca = fs::read(dir.path().join("pki/ca.pem")).unwrap();
-        let again = prepare(dir.path(), &host(), later(335));
-        assert_eq!((again.issued, again.kept), (0, 4));
-        let renewed = prepare(dir.path(), &host(), later(337));
-        assert_eq!((renewed.issued, renewed.kept), (4, 0));
-        assert_eq!(fs::read(dir.path().join("pki/ca.pem")).unwrap(), ca);
-        // The authority's own ten years.
-        prepare(dir.path(), &host(), later(3640));
-        assert_ne!(fs::read(dir.path().join("pki/ca.pem")).unwrap(), ca);
+        let root = fs::read(dir.path().join("pki/root.pem")).unwrap();
+        let again = prepare(dir.path(), &host(), later(243));
+        assert!(again.describe().starts_with("kept, "), "{}", again.describe());
+        assert_eq!(again.renew(later(243)).unwrap(), 0);
+        // Server, operator, viewer and agent.
+        assert_eq!(again.renew(later(245)).unwrap(), 4);
+        assert_eq!(again.renew(later(246)).unwrap(), 0);
+        let renewed = prepare(dir.path(), &host(), later(600));
+        assert!(renewed.describe().starts_with("4 renewed, "), "{}", renewed.describe());
+        assert_eq!(fs::read(dir.path().join("pki/root.pem")).unwrap(), root);
     }
 
     #[test]
-    fn only_the_owner_reads_keys() {
+    fn only_the_owner_reads_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path(), &host(), NOW);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&dir.path().join("pki")), 0o700);
-        for name in ["ca", "server", "agent", "viewer", "operator"] {
-            assert_eq!(mode(&dir.path().join(format!("pki/{name}.key"))), 0o600);
+        for entry in fs::read_dir(dir.path().join("pki")).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
         }
     }
 
@@ -261,23 +210,36 @@ mod tests {
     fn what_does_not_fit_or_is_damaged_is_issued_again() {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path(), &host(), NOW);
-        let other = prepare(dir.path(), &HostName::parse("other").unwrap(), NOW);
-        // The agent's name and one of the server's.
-        assert_eq!((other.issued, other.kept), (2, 2));
-        assert_eq!(other.describe().split(',').next(), Some("2 renewed"));
-        fs::remove_file(dir.path().join("pki/viewer.key")).unwrap();
-        fs::write(dir.path().join("pki/operator.pem"), "").unwrap();
-        let mended = prepare(dir.path(), &HostName::parse("other").unwrap(), NOW);
-        assert_eq!((mended.issued, mended.kept), (2, 2));
+        let name = HostName::parse("other").unwrap();
+        // The agent's name and some of the server's.
+        let other = prepare(dir.path(), &name, NOW);
+        assert!(other.describe().starts_with("2 renewed, "), "{}", other.describe());
+        fs::remove_file(other.viewer().key).unwrap();
+        fs::write(other.operator().certificate, "").unwrap();
+        fs::remove_file(other.agent().certificate).unwrap();
+        let mended = prepare(dir.path(), &name, NOW);
+        assert!(mended.describe().starts_with("3 renewed, "), "{}", mended.describe());
     }
 
     #[test]
     fn an_authority_without_its_key_is_never_replaced_silently() {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path(), &host(), NOW);
-        fs::remove_file(dir.path().join("pki/ca.key")).unwrap();
-        let dir = Dir::open(dir.path()).unwrap();
-        let error = Pki::prepare(&dir, &host(), None, NOW).unwrap_err().to_string();
-        assert!(error.contains("ca.key"), "{error}");
+        fs::remove_file(dir.path().join("pki/client-ca.pem")).unwrap();
+        let opened = Dir::open(dir.path()).unwrap();
+        let error = Pki::prepare(&opened, &host(), &[], NOW).unwrap_err().to_string();
+        assert!(error.contains("no client-ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn the_folder_of_an_earlier_version_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("pki")).unwrap();
+        fs::write(dir.path().join("pki/ca.pem"), "old").unwrap();
+        let pki = prepare(dir.path(), &host(), NOW);
+        assert!(pki.describe().contains("pki.before-1"), "{}", pki.describe());
+        let old = fs::read_to_string(dir.path().join("pki.before-1/ca.pem")).unwrap();
+        assert_eq!(old, "old");
+        assert!(prepare(dir.path(), &host(), NOW).describe().starts_with("kept, "));
     }
 }

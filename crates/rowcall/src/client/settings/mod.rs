@@ -3,7 +3,8 @@
 //! Each setting is taken from its flag, else from its `ROWCALL_*` variable, else from one file:
 //! `client.toml` in the data directory that `--data-dir` or `ROWCALL_DATA_DIR` names, else the
 //! first there is of `./.rowcall/`, `$XDG_CONFIG_HOME/rowcall/` (`~/.config/rowcall/`),
-//! `/etc/rowcall/` and `rowcall up`'s default data directory.
+//! `/etc/rowcall/`, `/etc/rowcall/pki/` (for whoever may read it) and `rowcall up`'s default data
+//! directory.
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use rowcall_tls::load::Files;
 use serde::{Deserialize, Serialize};
 
 use super::ClientError;
-use crate::cli::ConnectionArgs;
+use crate::cli::{ConnectionArgs, DEFAULT_DIR};
+use crate::pki::ENROLL_PORT;
 use crate::text;
 
 /// The file's name, in a data directory or a folder of settings.
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) server_name: Option<String>,
     /// Our certificate, its key, and the authority of the server's.
     pub(crate) files: Files,
+    /// Where nodes enrol, if a file says it.
+    pub(crate) enroll_server: Option<String>,
 }
 
 /// The content of `client.toml`. Paths are relative to the file's folder.
@@ -67,6 +71,8 @@ pub(crate) struct ClientFile {
     pub(crate) operator_cert: Option<PathBuf>,
     /// Its key.
     pub(crate) operator_key: Option<PathBuf>,
+    /// HOST:PORT where nodes enrol, for the joining command.
+    pub(crate) enroll_server: Option<String>,
 }
 
 /// What stands around the command.
@@ -113,6 +119,12 @@ fn own_data_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
 }
 
 impl Settings {
+    /// Where nodes enrol: as a file says, else the default port of the aggregator's host.
+    pub(crate) fn enroll_server(&self) -> String {
+        let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
+        self.enroll_server.clone().unwrap_or_else(|| format!("{host}:{ENROLL_PORT}"))
+    }
+
     /// Puts flags, variables and file together.
     ///
     /// # Errors
@@ -134,6 +146,7 @@ impl Settings {
             key: path(&given.key, "ROWCALL_KEY"),
             operator_cert: None,
             operator_key: None,
+            enroll_server: None,
         };
         own.paired()?;
         if let Some(settings) = own.complete()? {
@@ -145,6 +158,7 @@ impl Settings {
             if own.server.is_none() {
                 own.server = file.server;
                 own.server_name = own.server_name.or(file.server_name);
+                own.enroll_server = file.enroll_server;
             }
             // A certificate and its key come from one place, or they would not fit.
             if own.cert.is_none() {
@@ -190,7 +204,8 @@ impl ClientFile {
             authorities: authorities.clone(),
         };
         let server = format!("{}:{}", endpoint.host, endpoint.port);
-        Ok(Some(Settings { server, server_name: self.server_name.clone(), files }))
+        let (server_name, enroll_server) = (self.server_name.clone(), self.enroll_server.clone());
+        Ok(Some(Settings { server, server_name, files, enroll_server }))
     }
 
     fn missing(&self, searched: &[PathBuf]) -> String {
@@ -277,10 +292,13 @@ fn find_file(
     }
     let config = around.var("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let config = config.or_else(|| Some(around.home()?.join(".config")));
+    let pki = around.root.join(DEFAULT_DIR.trim_start_matches('/'));
     let folders = [
         Some(around.working_dir.join(".rowcall")),
         config.map(|config| config.join("rowcall")),
         Some(around.root.join("etc/rowcall")),
+        // The operator of the aggregator's host is root, or whom the aggregator runs as.
+        Some(pki).filter(|pki| std::fs::read_dir(pki).is_ok()),
         own_data_dir(around),
     ];
     for path in folders.into_iter().flatten().map(|folder| folder.join(FILE_NAME)) {
