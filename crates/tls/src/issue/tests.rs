@@ -13,8 +13,12 @@ use crate::x509;
 const NOW: UnixMicros = UnixMicros(1_795_365_212_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn authority() -> Authority {
-    Authority::create(TrustDomain::parse("example.org").unwrap(), NOW).unwrap()
+fn root() -> Authority {
+    Authority::create_root(TrustDomain::parse("example.org").unwrap(), NOW).unwrap()
+}
+
+fn authority_for(purpose: Purpose) -> Authority {
+    root().create_issuing(purpose, NOW).unwrap()
 }
 
 fn with<T>(pem: &str, look: impl FnOnce(&x509_parser::prelude::X509Certificate<'_>) -> T) -> T {
@@ -24,7 +28,7 @@ fn with<T>(pem: &str, look: impl FnOnce(&x509_parser::prelude::X509Certificate<'
 
 #[test]
 fn client_certificate_holds_identity_purpose_dates_and_nothing_more() {
-    let authority = authority();
+    let authority = authority_for(Purpose::Clients);
     let host = HostName::parse("node1").unwrap();
     let issued = authority.issue_client(Role::Agent, &host, NOW, DAY).unwrap();
     let der = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap();
@@ -41,20 +45,40 @@ fn client_certificate_holds_identity_purpose_dates_and_nothing_more() {
 }
 
 #[test]
-fn authority_may_sign_certificates_and_revocation_lists() {
-    with(authority().cert_pem(), |certificate| {
-        let usage = certificate.key_usage().unwrap().unwrap().value;
-        assert!(usage.key_cert_sign() && usage.crl_sign());
-        assert_eq!(
-            certificate.basic_constraints().unwrap().unwrap().value.path_len_constraint,
-            Some(0)
-        );
-    });
+fn authorities_sign_certificates_and_lists_and_an_issuing_one_for_its_purpose_alone() {
+    let root = root();
+    let [servers, clients] =
+        [Purpose::Servers, Purpose::Clients].map(|p| root.create_issuing(p, NOW).unwrap());
+    let mut names = HashSet::new();
+    for (authority, path, purpose) in [
+        (&root, 1, None),
+        (&servers, 0, Some(Purpose::Servers)),
+        (&clients, 0, Some(Purpose::Clients)),
+    ] {
+        assert_eq!(authority.purpose(), purpose);
+        assert_eq!(authority.trust_domain().as_str(), "example.org");
+        with(authority.cert_pem(), |certificate| {
+            let usage = certificate.key_usage().unwrap().unwrap().value;
+            assert!(usage.key_cert_sign() && usage.crl_sign() && !usage.digital_signature());
+            let constraints = certificate.basic_constraints().unwrap().unwrap();
+            assert!(constraints.critical && constraints.value.ca);
+            assert_eq!(constraints.value.path_len_constraint, Some(path));
+            let purposes = certificate.extended_key_usage().unwrap().map(|usage| usage.value);
+            let of =
+                |p: &x509_parser::prelude::ExtendedKeyUsage<'_>| (p.server_auth, p.client_auth);
+            let expected = purpose.map(|p| (p == Purpose::Servers, p == Purpose::Clients));
+            assert_eq!(purposes.map(of), expected);
+            assert_eq!(certificate.issuer().as_raw() == certificate.subject().as_raw(), path == 1);
+            names.insert(certificate.subject().to_string());
+        });
+    }
+    names.insert(with(authority_for(Purpose::Clients).cert_pem(), |ca| ca.subject().to_string()));
+    assert_eq!(names.len(), 4, "no two authorities share a name: {names:?}");
 }
 
 #[test]
 fn serial_numbers_are_random_and_16_bytes() {
-    let authority = authority();
+    let authority = authority_for(Purpose::Clients);
     let host = HostName::parse("node1").unwrap();
     let serials: HashSet<Vec<u8>> = (0..8)
         .map(|_| {
@@ -68,17 +92,21 @@ fn serial_numbers_are_random_and_16_bytes() {
 
 #[test]
 fn authority_loads_from_its_own_files_and_issues_under_the_same_trust_domain() {
-    let first = authority();
-    let again = Authority::load(first.cert_pem(), &first.key_pem()).unwrap();
+    let first = authority_for(Purpose::Servers);
+    // During a rotation the old one stands behind the new one.
+    let bundle = first.cert_pem().to_owned() + root().cert_pem();
+    let again = Authority::load(&bundle, &first.key_pem()).unwrap();
     assert_eq!(again.trust_domain().as_str(), "example.org");
+    assert_eq!((again.cert_pem(), again.not_after()), (first.cert_pem(), first.not_after()));
     let issued = again.issue_server(&["localhost"], &[], NOW, DAY).unwrap();
+    assert!(issued.certificate_pem.ends_with(first.cert_pem()));
     let issuer = with(first.cert_pem(), |ca| ca.subject().to_string());
     assert_eq!(with(&issued.certificate_pem, |leaf| leaf.issuer().to_string()), issuer);
 }
 
 #[test]
 fn loading_refuses_a_leaf_and_a_foreign_key() {
-    let authority = authority();
+    let authority = authority_for(Purpose::Servers);
     let leaf = authority.issue_server(&["localhost"], &[], NOW, DAY).unwrap();
     assert!(matches!(
         Authority::load(&leaf.certificate_pem, &leaf.key_pem),
@@ -93,7 +121,7 @@ fn loading_refuses_a_leaf_and_a_foreign_key() {
 
 #[test]
 fn server_certificate_needs_a_name_that_is_one() {
-    let authority = authority();
+    let authority = authority_for(Purpose::Servers);
     assert!(matches!(authority.issue_server(&[], &[], NOW, DAY), Err(IssueError::NoServerName)));
     for bad in ["", "a b", "ä", "-"] {
         assert!(

@@ -1,19 +1,13 @@
 //! Sessions that succeed, and what tonic makes of them.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rowcall_core::clock::{Clock as _, SystemClock};
-use rowcall_core::id::HostName;
 use rowcall_testkit::ca::{Leaf, TestCa};
-use rowcall_tls::accept::{Acceptor, Limits};
+use rowcall_tls::accept::Acceptor;
 use rowcall_tls::config::{client_config, server_config};
 use rowcall_tls::connect::ConnectError;
 use rowcall_tls::identity::{Role, TrustDomain};
-use rowcall_tls::issue::{Authority, Issued, write_private};
-use rowcall_tls::load::{Files, Material};
 use rustls::HandshakeKind;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +15,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::{AGENT, DOMAIN, EchoServer, World, connector, echo, material};
+use crate::support::{AGENT, DOMAIN, World, connector, echo, material};
 
 #[tokio::test]
 async fn session_carries_bytes_and_the_peers_identity() {
@@ -32,40 +26,6 @@ async fn session_carries_bytes_and_the_peers_identity() {
     assert_eq!(peer.require(&[Role::Agent]).unwrap().to_string(), AGENT);
     assert!(peer.address.ip().is_loopback());
     assert_eq!(world.server.counts.accepted(), 1);
-}
-
-#[tokio::test]
-async fn certificates_of_our_own_authority_complete_a_session() {
-    let now = SystemClock.wall();
-    let day = Duration::from_secs(86_400);
-    let authority = Authority::create(TrustDomain::parse(DOMAIN).unwrap(), now).unwrap();
-    let authority = Authority::load(authority.cert_pem(), &authority.key_pem()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let material = |name: &str, issued: &Issued| {
-        let path = |suffix: &str| folder.path().join(format!("{name}{suffix}"));
-        let files = Files {
-            certificate: path(".pem"),
-            key: path("-key.pem"),
-            authorities: path("-ca.pem"),
-        };
-        std::fs::write(&files.certificate, &issued.certificate_pem).unwrap();
-        write_private(&files.key, issued.key_pem.as_bytes()).unwrap();
-        std::fs::write(&files.authorities, authority.cert_pem()).unwrap();
-        Material::load(&files).unwrap()
-    };
-    let loopback = [Ipv4Addr::LOCALHOST.into()];
-    let server = authority.issue_server(&["localhost"], &loopback, now, day).unwrap();
-    let server = server_config(&material("server", &server)).unwrap();
-    let mut server = EchoServer::start(server, Limits::default()).await;
-    for role in Role::ALL {
-        let name = HostName::parse("node1").unwrap();
-        let client = authority.issue_client(role, &name, now, day).unwrap();
-        let client = connector(client_config(&material("client", &client)).unwrap());
-        for host in ["localhost", "127.0.0.1"] {
-            echo(&mut client.connect(host, server.address.port()).await.unwrap()).await;
-            assert!(server.peers.recv().await.unwrap().require(&[role]).is_ok());
-        }
-    }
 }
 
 #[tokio::test]
