@@ -211,7 +211,9 @@ pub(crate) fn decode_record(bytes: &[u8], salt: u64, least: u64) -> Option<(Head
         span: take.u32()?,
         boot: take.u32()?,
     };
-    Some((head, unpadded(take.0)?, length))
+    // Only a hole covers more than its own number.
+    let fits = head.kind == Kind::Hole || head.span == 0;
+    fits.then_some((head, unpadded(take.0)?, length))
 }
 
 /// The payload of a record without what ends it.

@@ -53,9 +53,12 @@ pub(crate) fn record_from(positions: &Positions, head: &Head, payload: &[u8], fr
     let (time, shift) = positions.time(head.time, head.boot, head.since_boot);
     let due_ticks = head.due.saturating_sub(positions.base_due);
     if head.kind == Kind::Hole {
-        return match Hole::decode(&mut Take(payload)) {
+        let covered = (head.number, head.through());
+        let hole =
+            Hole::decode(&mut Take(payload)).filter(|hole| (hole.first, hole.through) == covered);
+        return match hole {
             Some(hole) => gap_of(positions, &hole, from),
-            None => invalid(sequence, time, due_ticks),
+            None => unreadable_hole(positions, head, from, time, due_ticks),
         };
     }
     let Ok(mut wire) = pb::Record::decode(payload) else {
@@ -96,6 +99,25 @@ fn move_body(body: &mut Body, shift: i64) {
 fn invalid(sequence: Sequence, time: UnixMicros, due_ticks: i64) -> Record {
     let body = Body::Invalid("a record of the spool that this version cannot read");
     Record { sequence, time, due_ticks, body }
+}
+
+/// A hole that does not say what its head says: all that it covers is told, and its ticks.
+fn unreadable_hole(
+    positions: &Positions,
+    head: &Head,
+    from: u64,
+    time: UnixMicros,
+    due_ticks: i64,
+) -> Record {
+    let gap = Gap {
+        through: sequence(positions, head.through()),
+        ticks: head.ticks,
+        state: GapState::Corrupt,
+        cause: GapCause::Storage,
+        from: time,
+        to: time,
+    };
+    Record { sequence: sequence(positions, from), time, due_ticks, body: Body::Gap(gap) }
 }
 
 /// The part of a hole from a number on, as it is sent.
