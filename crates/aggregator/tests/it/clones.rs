@@ -88,8 +88,10 @@ async fn an_agent_started_anew_gets_in_elsewhere_as_soon_as_its_old_stream_is_de
         match agent.next().await {
             Ok(Some(pb::stream_response::Frame::Welcome(_))) => Some(agent),
             Ok(other) => panic!("expected a Welcome, got {other:?}"),
+            // Not yet; or it has tried too often by now.
             Err(status) => {
-                assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+                let expected = [Code::AlreadyExists, Code::Unavailable];
+                assert!(expected.contains(&status.code()), "{status}");
                 None
             }
         }

@@ -21,7 +21,8 @@ pub(crate) async fn restore(rig: &Rig, name: &str) -> Result<pb::Host, Status> {
     Ok(rig.admin("operator").await.restore_host(request).await?.into_inner().host.unwrap())
 }
 
-/// What a live stream is told when it is cut, and how long that took.
+/// What a live stream is told when it is cut; how long that took is printed.
+#[expect(clippy::print_stdout, reason = "a figure, for whoever runs this with --nocapture")]
 async fn cut(agent: &mut Agent, since: Instant) -> Status {
     let status = tokio::time::timeout(TENFOLD, agent.refused()).await.expect("it is never cut");
     println!("cut {:.3} s after the revocation", since.elapsed().as_secs_f64());

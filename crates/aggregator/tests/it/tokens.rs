@@ -42,7 +42,7 @@ async fn a_token_is_shown_once_and_kept_as_a_hash_until_it_is_revoked() {
     assert!(info.created_by.ends_with("/operator/admin"), "{}", info.created_by);
     let (made_at, ends_at) = (info.created_at.unwrap(), info.expires_at.unwrap());
     assert_eq!(ends_at.seconds - made_at.seconds, 120);
-    assert_eq!(list(&rig, false).await, [info.clone()]);
+    assert_eq!(list(&rig, false).await, std::slice::from_ref(&info));
     let secret = made.token.split('.').nth(2).unwrap();
     let sql = database.connect().await.unwrap();
     let rows = "SELECT (SELECT string_agg(t::text, '') FROM rowcall.token t) \
