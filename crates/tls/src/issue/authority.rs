@@ -56,23 +56,19 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// A new authority of one level with a new key, valid for [`AUTHORITY_LIFETIME`] from `now`,
-    /// which issues for servers and clients alike. Its certificate names the trust domain, so
-    /// that it alone is enough to load it again.
-    ///
-    /// # Errors
-    /// [`IssueError`] when there is no randomness or rcgen refuses.
-    pub fn create(trust_domain: TrustDomain, now: UnixMicros) -> Result<Self, IssueError> {
-        self_signed(&trust_domain, "CA", BasicConstraints::Constrained(0), now, AUTHORITY_LIFETIME)
-    }
-
     /// A new root with a new key, valid for [`ROOT_LIFETIME`] from `now`, to make
     /// [issuing authorities](Self::create_issuing) under it.
     ///
     /// # Errors
     /// [`IssueError`] when there is no randomness or rcgen refuses.
     pub fn create_root(trust_domain: TrustDomain, now: UnixMicros) -> Result<Self, IssueError> {
-        self_signed(&trust_domain, "root", BasicConstraints::Constrained(1), now, ROOT_LIFETIME)
+        let action = "create an authority";
+        let path = BasicConstraints::Constrained(1);
+        let forever = UnixMicros(i64::MAX);
+        let params = authority_params(&trust_domain, "root", path, now, ROOT_LIFETIME, forever)?;
+        let key = KeyPair::generate().map_err(failed(action))?;
+        let certificate = params.self_signed(&key).map_err(failed(action))?;
+        Self::load(&certificate.pem(), &key.serialize_pem())
     }
 
     /// A new authority under this root, with a new key, which issues for one purpose and makes no
@@ -327,20 +323,6 @@ impl Facts {
             is_root: certificate.subject().as_raw() == certificate.issuer().as_raw(),
         })
     }
-}
-
-fn self_signed(
-    trust_domain: &TrustDomain,
-    kind: &str,
-    path: BasicConstraints,
-    now: UnixMicros,
-    lifetime: Duration,
-) -> Result<Authority, IssueError> {
-    let forever = UnixMicros(i64::MAX);
-    let params = authority_params(trust_domain, kind, path, now, lifetime, forever)?;
-    let key = KeyPair::generate().map_err(failed("create an authority"))?;
-    let certificate = params.self_signed(&key).map_err(failed("create an authority"))?;
-    Authority::load(&certificate.pem(), &key.serialize_pem())
 }
 
 fn authority_params(

@@ -7,6 +7,7 @@ use rowcall_core::id::HostName;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::*;
+use crate::certificate::{issued_by, list_sha256, to_pem};
 use crate::identity::{Identity, Role, TrustDomain};
 use crate::x509;
 
@@ -129,4 +130,33 @@ fn server_certificate_needs_a_name_that_is_one() {
             "{bad:?}"
         );
     }
+}
+
+#[test]
+fn who_issued_a_certificate_is_told_by_its_signature_and_not_by_a_name() {
+    let root = root();
+    let [ours, theirs] = [&root, &self::root()].map(|r| r.create_issuing(Purpose::Clients, NOW));
+    let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+    let host = HostName::parse("node1").unwrap();
+    let issued = ours.issue_client(Role::Viewer, &host, NOW, DAY).unwrap();
+    let leaf = CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap();
+    assert!(issued_by(&leaf, ours.certificate_der()));
+    assert!(issued_by(ours.certificate_der(), root.certificate_der()));
+    assert!(!issued_by(&leaf, theirs.certificate_der()));
+    assert!(!issued_by(&leaf, root.certificate_der()));
+    assert!(!issued_by(&leaf, &CertificateDer::from(&b"abc"[..])));
+}
+
+#[test]
+fn certificates_written_and_read_again_are_the_same_and_known_by_the_same_sum() {
+    let [first, second] = [root(), root()];
+    let both = [first.certificate_der().clone(), second.certificate_der().clone()];
+    let pem = to_pem(&both);
+    assert!(pem.lines().all(|line| line.len() <= 64));
+    let read: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect();
+    assert_eq!(read, both);
+    assert_eq!(list_sha256(&read), list_sha256(&both));
+    let [first, second] = both;
+    assert_ne!(list_sha256(&read), list_sha256(&[second, first.clone()]));
+    assert_eq!(list_sha256(std::slice::from_ref(&first)), crate::certificate::fingerprint(&first));
 }
