@@ -126,7 +126,11 @@ pub(crate) fn batch(records: &[Record]) -> pb::Batch {
 
 impl Agent {
     async fn connect(stage: &Stage, aggregator: SocketAddr, name: &str, kept: u64) -> Result<Self> {
-        let channel = stage.dial(aggregator, "agent", name).await?;
+        Self::over(stage.dial(aggregator, "agent", name).await?, name, kept).await
+    }
+
+    /// A welcomed stream over a connection.
+    pub(crate) async fn over(channel: Channel, name: &str, kept: u64) -> Result<Self> {
         let (requests, outgoing) = mpsc::channel(OUTBOX);
         let mut client = TelemetryServiceClient::new(channel.clone());
         let hello = pb::Hello { next_sequence: kept + 1, ..hello(name) };
@@ -152,6 +156,17 @@ impl Agent {
         match self.responses.message().await?.and_then(|response| response.frame) {
             Some(pb::stream_response::Frame::Ack(ack)) => Ok(ack.through_sequence),
             other => bail!("expected an Ack, got {other:?}"),
+        }
+    }
+
+    /// Waits until the aggregator ends the stream, and with which code.
+    pub(crate) async fn ended(&mut self) -> tonic::Code {
+        loop {
+            match self.responses.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return tonic::Code::Ok,
+                Err(status) => return status.code(),
+            }
         }
     }
 

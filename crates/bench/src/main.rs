@@ -18,12 +18,13 @@ mod stats;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
 use measure::Sizes;
-use report::Report;
+use report::{Found, Report};
 use stage::Stage;
 
 /// Measure Rowcall on this machine and print the figures as a table
@@ -42,6 +43,15 @@ struct Cli {
     /// Also write the figures to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Agents that come back, in the part return [default: 1000]
+    #[arg(long, value_name = "NUMBER")]
+    hosts: Option<usize>,
+    /// How long each attack takes [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    attack_seconds: Option<u64>,
+    /// Only these attacks, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "ATTACK")]
+    attacks: Vec<String>,
     /// Where rowcall-aggregator and rowcall-agent are [default: beside this program]
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -66,6 +76,14 @@ enum Part {
     Storage,
     /// Time that Summary takes
     Summary,
+    /// What a new connection costs
+    Handshakes,
+    /// A fleet whose aggregator was killed
+    Return,
+    /// From a host's revocation to the end of its stream
+    Revoke,
+    /// Honest agents beside an attacker with a certificate, 15 minutes; only where it is named
+    Attacks,
 }
 
 fn main() -> Result<()> {
@@ -79,25 +97,34 @@ fn main() -> Result<()> {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let sizes = if cli.quick { Sizes::QUICK } else { Sizes::FULL };
+    let mut sizes = if cli.quick { Sizes::QUICK } else { Sizes::FULL };
+    sizes.return_hosts = cli.hosts.unwrap_or(sizes.return_hosts);
+    sizes.attack_time = cli.attack_seconds.map_or(sizes.attack_time, Duration::from_secs);
     let stage = Arc::new(Stage::new(cli.programs.as_deref()).await?);
     let mut report = Report::new(machine::describe(&stage, cli.quick).await?);
     for part in Part::value_variants() {
-        if !cli.only.is_empty() && !cli.only.contains(part) {
+        let unasked = cli.only.is_empty() && *part != Part::Attacks;
+        if !unasked && !cli.only.contains(part) {
             continue;
         }
         progress(&format!("{part:?} ..."));
-        let figures = match part {
-            Part::Ingest => Box::pin(measure::ingest::run(&stage, &sizes)).await,
-            Part::Latency => Box::pin(measure::latency::run(&stage, &sizes)).await,
-            Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await,
-            Part::Replay => Box::pin(measure::replay::run(&stage, &sizes)).await,
-            Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await,
-            Part::Spool => Box::pin(measure::spool::run(&stage, &sizes)).await,
-            Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await,
-            Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await,
+        let found = match part {
+            Part::Ingest => Box::pin(measure::ingest::run(&stage, &sizes)).await.map(Found::from),
+            Part::Latency => Box::pin(measure::latency::run(&stage, &sizes)).await.map(Found::from),
+            Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await.map(Found::from),
+            Part::Replay => Box::pin(measure::replay::run(&stage, &sizes)).await.map(Found::from),
+            Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await.map(Found::from),
+            Part::Spool => Box::pin(measure::spool::run(&stage, &sizes)).await.map(Found::from),
+            Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await.map(Found::from),
+            Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await.map(Found::from),
+            Part::Handshakes => {
+                Box::pin(measure::handshakes::run(&stage, &sizes)).await.map(Found::from)
+            }
+            Part::Return => Box::pin(measure::comeback::run(&stage, &sizes)).await.map(Found::from),
+            Part::Revoke => Box::pin(measure::revoke::run(&stage, &sizes)).await.map(Found::from),
+            Part::Attacks => Box::pin(measure::attacks::run(&stage, &sizes, &cli.attacks)).await,
         };
-        report.add(figures.with_context(|| format!("measure {part:?}"))?);
+        report.add(found.with_context(|| format!("measure {part:?}"))?);
     }
     std::io::stdout().lock().write_all(report.to_string().as_bytes())?;
     if let Some(path) = &cli.json {

@@ -86,21 +86,84 @@ impl Figure {
     }
 }
 
+/// What one part found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) figures: Vec<Figure>,
+    /// What is better read side by side.
+    pub(crate) table: Option<Table>,
+}
+
+impl From<Vec<Figure>> for Found {
+    fn from(figures: Vec<Figure>) -> Self {
+        Self { figures, table: None }
+    }
+}
+
+/// Rows of text under a head.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    name: &'static str,
+    /// The head first.
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(name: &'static str, head: &[&str]) -> Self {
+        Self { name, rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()] }
+    }
+
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    fn to_json(&self) -> Value {
+        let (head, rows) = self.rows.split_first().map_or((&[][..], &[][..]), |(h, r)| (h, r));
+        json!({ "name": self.name, "head": head, "rows": rows })
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        for (index, row) in self.rows.iter().enumerate() {
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(f, "| {cell:<width$} ")?;
+            }
+            writeln!(f, "|")?;
+            if index == 0 {
+                for width in &widths {
+                    write!(f, "|-{}-", "-".repeat(*width))?;
+                }
+                writeln!(f, "|")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Everything that one run found.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// Names and values, in order.
     machine: Vec<(&'static str, String)>,
     figures: Vec<Figure>,
+    tables: Vec<Table>,
 }
 
 impl Report {
     pub(crate) fn new(machine: Vec<(&'static str, String)>) -> Self {
-        Self { machine, figures: Vec::new() }
+        Self { machine, figures: Vec::new(), tables: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, figures: Vec<Figure>) {
-        self.figures.extend(figures);
+    pub(crate) fn add(&mut self, found: Found) {
+        self.figures.extend(found.figures);
+        self.tables.extend(found.table);
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -120,6 +183,7 @@ impl Report {
         json!({
             "machine": machine.collect::<serde_json::Map<_, _>>(),
             "figures": figures.collect::<Vec<_>>(),
+            "tables": self.tables.iter().map(Table::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -130,23 +194,13 @@ impl fmt::Display for Report {
             writeln!(f, "- {name}: {value}")?;
         }
         writeln!(f)?;
-        let head = ["figure".to_owned(), "median (lowest to highest)".to_owned(), "aim".to_owned()];
-        let rows: Vec<_> = std::iter::once(head)
-            .chain(self.figures.iter().map(|fig| [fig.what.clone(), fig.measured(), fig.aimed()]))
-            .collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-        let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
-        for (index, row) in rows.iter().enumerate() {
-            for (cell, width) in row.iter().zip(widths) {
-                write!(f, "| {cell:<width$} ")?;
-            }
-            writeln!(f, "|")?;
-            if index == 0 {
-                for width in widths {
-                    write!(f, "|-{}-", "-".repeat(width))?;
-                }
-                writeln!(f, "|")?;
-            }
+        let mut table = Table::new("figures", &["figure", "median (lowest to highest)", "aim"]);
+        for figure in &self.figures {
+            table.row(vec![figure.what.clone(), figure.measured(), figure.aimed()]);
+        }
+        write!(f, "{table}")?;
+        for table in &self.tables {
+            write!(f, "\n{table}")?;
         }
         Ok(())
     }
@@ -197,11 +251,14 @@ mod tests {
     fn the_table_has_every_figure_and_says_whether_aims_are_met() {
         let mut report = Report::new(vec![("command", "make bench".to_owned())]);
         let spread = Spread { median: 0.5, low: 0.25, high: 0.75 };
-        report.add(vec![
+        let mut beside = Table::new("beside", &["a", "b"]);
+        beside.row(vec!["1".to_owned(), "two".to_owned()]);
+        let figures = vec![
             Figure::of("a", "ratio", spread).aim(Aim::AtLeast(0.6)),
             Figure::new("b", "memory", 40.0).unit("KiB").aim(Aim::AtMost(64.0)),
             Figure::new("c", "rows", 1234.0).unit("rows/s"),
-        ]);
+        ];
+        report.add(Found { figures, table: Some(beside) });
         let expected = "\
 - command: make bench
 
@@ -210,6 +267,10 @@ mod tests {
 | ratio  | 0.50 (0.25 to 0.75)        | at least 0.6: missed |
 | memory | 40.0 KiB                   | at most 64: met      |
 | rows   | 1,234 rows/s               |                      |
+
+| a | b   |
+|---|-----|
+| 1 | two |
 ";
         assert_eq!(report.to_string(), expected);
         let json = report.to_json();
@@ -218,6 +279,7 @@ mod tests {
         assert_eq!(json["figures"][0]["low"], 0.25);
         assert_eq!(json["figures"][1]["aim"], "at most 64");
         assert_eq!(json["figures"][2]["met"], Value::Null);
+        assert_eq!(json["tables"][0]["rows"][0][1], "two");
     }
 
     #[test]

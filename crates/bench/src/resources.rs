@@ -54,6 +54,21 @@ impl FineCpu {
     }
 }
 
+/// Files and sockets that a process has open.
+pub(crate) fn descriptors(pid: u32) -> Result<usize> {
+    Ok(process(pid)?.fd_count()?)
+}
+
+/// Connections of this machine that found a listener's queue full, since it was started.
+pub(crate) fn listen_overflows() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/net/netstat").context("read /proc/net/netstat")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = lines.next().zip(lines.next()).context("no TcpExt in netstat")?;
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let found = pairs.find(|(name, _)| *name == "ListenOverflows");
+    found.context("no ListenOverflows in netstat")?.1.parse().context("ListenOverflows")
+}
+
 fn process(pid: u32) -> Result<Process> {
     let pid = i32::try_from(pid).context("process id")?;
     Process::new(pid).with_context(|| format!("process {pid} is gone"))

@@ -98,12 +98,24 @@ impl Stage {
 
     /// An aggregator on a free port that welcomes agents.
     pub(crate) async fn aggregator(&self, database: &str, interval: &str) -> Result<Aggregator> {
+        self.aggregator_at(0, database, interval, &[]).await
+    }
+
+    /// An aggregator on this port, with more settings.
+    pub(crate) async fn aggregator_at(
+        &self,
+        port: u16,
+        database: &str,
+        interval: &str,
+        more: &[&str],
+    ) -> Result<Aggregator> {
         let leaf = Leaf::server().dns_names(&["localhost"]);
         let files = self.ca.write(self.folder(), "aggregator", &leaf)?;
         let mut command = self.command("rowcall-aggregator");
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "off"])
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--http-listen", "off"])
             .args(["--interval", interval, "--trust-domain", TRUST_DOMAIN])
+            .args(more)
             .env("ROWCALL_DATABASE", self.url(database))
             .env("ROWCALL_CERTIFICATE", &files.certificate)
             .env("ROWCALL_KEY", &files.key)
@@ -146,6 +158,11 @@ impl Stage {
         role: &str,
         name: &str,
     ) -> Result<Channel> {
+        self.route(aggregator, role, name)?.dial().await
+    }
+
+    /// The way to an aggregator with a certificate for this role and name.
+    pub(crate) fn route(&self, aggregator: SocketAddr, role: &str, name: &str) -> Result<Route> {
         let files = self.client(role, name)?;
         let material = Material::load(&Files {
             certificate: files.certificate,
@@ -157,10 +174,11 @@ impl Stage {
         let endpoint = Endpoint::from_shared(format!("https://{aggregator}"))?
             .initial_stream_window_size(CLIENT_WINDOW_BYTES)
             .initial_connection_window_size(CLIENT_WINDOW_BYTES);
-        Ok(endpoint.connect_with_connector(connector).await?)
+        Ok(Route { endpoint, connector, address: aggregator })
     }
 
-    fn client(&self, role: &str, name: &str) -> Result<Paths> {
+    /// The files of a client with this role and name.
+    pub(crate) fn client(&self, role: &str, name: &str) -> Result<Paths> {
         let leaf = Leaf::client(&format!("spiffe://{TRUST_DOMAIN}/{role}/{name}"));
         self.ca.write(self.folder(), &format!("{role}-{name}"), &leaf)
     }
@@ -175,6 +193,28 @@ impl Stage {
         }
         command.env("NO_COLOR", "1").current_dir(self.folder());
         command
+    }
+}
+
+/// Who dials whom, with keys and files read already.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    endpoint: Endpoint,
+    connector: Connector,
+    address: SocketAddr,
+}
+
+impl Route {
+    /// A connection.
+    pub(crate) async fn dial(&self) -> Result<Channel> {
+        Ok(self.endpoint.connect_with_connector(self.connector.clone()).await?)
+    }
+
+    /// TCP, TLS and the server's first bytes, then nothing more.
+    pub(crate) async fn handshake(&self) -> Result<()> {
+        let ip = self.address.ip().to_string();
+        drop(self.connector.connect(&ip, self.address.port()).await?);
+        Ok(())
     }
 }
 

@@ -249,8 +249,8 @@ pub(crate) async fn sessions(
             peer: "",
             still_lives: &|_, _| false,
         };
-        let opened = store.open_session(&hello, INTERVAL, &certificate(prefix, index), &holder);
-        sessions.push(opened.await??);
+        let presented = certificate(prefix, index);
+        sessions.push(store.open_session(&hello, INTERVAL, &presented, &holder).await??);
     }
     Ok(sessions)
 }

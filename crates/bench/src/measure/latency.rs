@@ -33,7 +33,12 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let mut living = JoinSet::new();
     for (index, agent) in agents.into_iter().enumerate() {
         let first = start + apart * u32::try_from(index)?;
-        living.spawn(live(agent, first, WARM_UP + sizes.latency_seconds, CancellationToken::new()));
+        let count = WARM_UP + sizes.latency_seconds;
+        living.spawn(async move {
+            let (mut taken, stop) = (Vec::new(), CancellationToken::new());
+            live(agent, first, SECOND, count, stop, |time| taken.push(time)).await?;
+            anyhow::Ok(taken)
+        });
     }
     let mut times = Vec::new();
     while let Some(lived) = living.join_next().await {
@@ -59,15 +64,16 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     ])
 }
 
-/// Sends a sample a second, so many or until it is told to stop; how long each took to be
-/// acknowledged.
+/// Sends a sample each `every`, so many or until it is told to stop; how long each took to be
+/// acknowledged goes to `taken`.
 pub(crate) async fn live(
     mut agent: Agent,
     first: Instant,
+    every: Duration,
     mut count: u32,
     stop: CancellationToken,
-) -> Result<Vec<Duration>> {
-    let mut taken = Vec::new();
+    mut taken: impl FnMut(Duration),
+) -> Result<()> {
     let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
     let (mut sent, mut due) = (0, first);
     while sent < count || !waiting.is_empty() {
@@ -79,15 +85,15 @@ pub(crate) async fn live(
                 waiting.push_back((sequence, Instant::now()));
                 agent.send(fleet::batch(&[record])).await?;
                 sent += 1;
-                due += SECOND;
+                due += every;
             }
             through = agent.acknowledged() => {
                 let through = through?;
                 while let Some((_, at)) = waiting.pop_front_if(|(sequence, _)| *sequence <= through) {
-                    taken.push(at.elapsed());
+                    taken(at.elapsed());
                 }
             }
         }
     }
-    Ok(taken)
+    Ok(())
 }

@@ -1,10 +1,14 @@
 //! The parts of a run. Each takes a stage and sizes, and gives figures.
 
 pub(crate) mod agent;
+pub(crate) mod attacks;
+pub(crate) mod comeback;
+pub(crate) mod handshakes;
 pub(crate) mod ingest;
 pub(crate) mod latency;
 pub(crate) mod memory;
 pub(crate) mod replay;
+pub(crate) mod revoke;
 pub(crate) mod spool;
 pub(crate) mod storage;
 pub(crate) mod summary;
@@ -40,6 +44,15 @@ pub(crate) struct Sizes {
     pub(crate) storage_hosts: usize,
     /// Samples of each of these hosts that are measured.
     pub(crate) storage_minutes: u64,
+    pub(crate) handshakes: usize,
+    /// Agents whose aggregator is killed.
+    pub(crate) return_hosts: usize,
+    pub(crate) revoked_hosts: usize,
+    /// Agents that are watched beside each attack, how long that takes, and connections of each
+    /// attack by slowness.
+    pub(crate) honest_agents: usize,
+    pub(crate) attack_time: Duration,
+    pub(crate) slow_connections: usize,
 }
 
 impl Sizes {
@@ -60,6 +73,12 @@ impl Sizes {
         report_repeats: 5,
         storage_hosts: 1_000,
         storage_minutes: 100,
+        handshakes: 10_000,
+        return_hosts: 1_000,
+        revoked_hosts: 20,
+        honest_agents: 100,
+        attack_time: Duration::from_secs(60),
+        slow_connections: 2_000,
     };
 
     /// To see that everything works.
@@ -79,6 +98,12 @@ impl Sizes {
         report_repeats: 1,
         storage_hosts: 20,
         storage_minutes: 10,
+        handshakes: 20,
+        return_hosts: 5,
+        revoked_hosts: 2,
+        honest_agents: 5,
+        attack_time: Duration::from_secs(1),
+        slow_connections: 5,
     };
 }
 

@@ -27,8 +27,10 @@ const BATCH: u64 = 3_000;
 /// Hosts that sample on.
 const LIVE: usize = 100;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// More samples than any replay lasts seconds: it tells them to stop.
-const ENDLESS: u32 = 1_000_000;
+pub(crate) const ENDLESS: u32 = 1_000_000;
 
 pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>> {
     let client = stage.database("bench_replay").await?;
@@ -39,11 +41,16 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
     let alive = fleet::connect(stage, aggregator.address, "live", LIVE.min(hosts), 0).await?;
     let stop = CancellationToken::new();
     let start = Instant::now();
-    let apart = Duration::from_secs(1) / u32::try_from(alive.len().max(1))?;
+    let apart = SECOND / u32::try_from(alive.len().max(1))?;
     let mut living = JoinSet::new();
     for (index, agent) in alive.into_iter().enumerate() {
         let first = start + apart * u32::try_from(index)?;
-        living.spawn(latency::live(agent, first, ENDLESS, stop.clone()));
+        let stop = stop.clone();
+        living.spawn(async move {
+            let mut taken = Vec::new();
+            latency::live(agent, first, SECOND, ENDLESS, stop, |time| taken.push(time)).await?;
+            anyhow::Ok(taken)
+        });
     }
     stage.checkpoint().await?;
     let pid = aggregator.process.pid();
