@@ -3,6 +3,7 @@
 mod certs_example;
 mod deploy;
 mod faults;
+mod identity;
 mod imports;
 mod interop;
 mod messages;
