@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::counts::{HandshakeCounts, Refusal};
 use super::gate::{Limits, Pass};
 use super::peer::PeerInfo;
-use super::proxy::{self, ProxyError};
+use super::proxy::{ProxyError, proxy_source};
 use super::{Sender, Shared};
 use crate::certificate::PeerCertificate;
 use crate::identity::{Identity, IdentityError};
@@ -70,7 +70,7 @@ async fn origin(
     if !limits.is_balancer(address.ip()) {
         return Ok(address);
     }
-    let Some(client) = proxy::client(stream).await.map_err(Unattributed::Header)? else {
+    let Some(client) = proxy_source(stream).await.map_err(Unattributed::Header)? else {
         return Ok(address);
     };
     pass.attribute(client.ip()).map_err(|refusal| Unattributed::Refused(client, refusal))?;

@@ -42,6 +42,7 @@ pub use connection::Connection;
 pub use counts::{HandshakeCounts, Refusal};
 pub use gate::{Limits, source};
 pub use peer::PeerInfo;
+pub use proxy::{ProxyError, proxy_source};
 
 use crate::identity::TrustDomain;
 use gate::Gate;

@@ -14,21 +14,28 @@ const MAX_REST_BYTES: u16 = 4096;
 
 /// Why a balancer's connection is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyError {
+#[non_exhaustive]
+pub enum ProxyError {
+    /// It starts with something else.
     #[error(
         "the source is in proxy_from, but sends no PROXY header of version 2; have the balancer \
          send one (haproxy: send-proxy-v2), or take it out of proxy_from"
     )]
     NoHeader,
+    /// It broke off, or was closed.
     #[error("the connection ended before its PROXY header did: {0}")]
     Io(#[from] std::io::Error),
+    /// The header is malformed, or of a kind that we do not take.
     #[error("its PROXY header cannot be used: {0}")]
     Bad(String),
 }
 
 /// Reads the header and nothing after it. The client's address, or none where the balancer speaks
 /// for itself (its health checks) or does not know.
-pub(super) async fn client(
+///
+/// # Errors
+/// [`ProxyError`] says what came instead.
+pub async fn proxy_source(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<SocketAddr>, ProxyError> {
     let mut fixed = [0; FIXED_BYTES];
@@ -100,7 +107,7 @@ mod tests {
     /// The answer, and what is left of the bytes for TLS.
     async fn read(bytes: &[u8]) -> (Result<Option<SocketAddr>, ProxyError>, Vec<u8>) {
         let mut stream = bytes;
-        let answer = client(&mut stream).await;
+        let answer = proxy_source(&mut stream).await;
         (answer, stream.to_vec())
     }
 
