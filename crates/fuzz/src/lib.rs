@@ -5,11 +5,13 @@
 //! for each); ordinary tests feed them what is in `corpus/`.
 
 mod certificate;
+mod csr;
 mod spool;
 mod stream;
 mod token;
 
 pub use certificate::certificate;
+pub use csr::csr;
 pub use spool::{Files, spool};
 pub use stream::stream;
 pub use token::token;
@@ -18,5 +20,10 @@ pub use token::token;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, by the name of its folder in `corpus/` and of its program in `fuzz/`.
-pub const TARGETS: [(&str, Target); 4] =
-    [("certificate", certificate), ("spool", spool), ("stream", stream), ("token", token)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("certificate", certificate),
+    ("csr", csr),
+    ("spool", spool),
+    ("stream", stream),
+    ("token", token),
+];

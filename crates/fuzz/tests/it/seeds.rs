@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType};
 use rowcall_core::clock::{Clock as _, TestClock};
 use rowcall_core::id::{Epoch, Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
@@ -38,6 +39,7 @@ fn seeds() {
     streams();
     tokens();
     certificates();
+    requests();
     spools();
 }
 
@@ -213,6 +215,32 @@ fn certificates() {
     }
     write("certificate", "bad-cut", agent.get(..agent.len() / 2).unwrap());
     write("certificate", "bad-text", b"-----BEGIN CERTIFICATE-----");
+}
+
+fn requests() {
+    let request = |key: &KeyPair, params: &CertificateParams| {
+        params.serialize_request(key).unwrap().der().to_vec()
+    };
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "node1.example");
+    let whole = request(&key, &params);
+    write("csr", "good", &whole);
+    // What it asks for besides is ignored.
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.subject_alt_names =
+        vec![SanType::URI("spiffe://example.org/operator/root".try_into().unwrap())];
+    write("csr", "good-asks-for-more", &request(&key, &params));
+    let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    write("csr", "bad-key", &request(&other, &params));
+    let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    write("csr", "bad-ed25519", &request(&other, &params));
+    let mut signature = whole.clone();
+    *signature.last_mut().unwrap() ^= 1;
+    write("csr", "bad-signature", &signature);
+    write("csr", "bad-more-behind", &[&whole[..], &[0]].concat());
+    write("csr", "bad-cut", whole.get(..whole.len() / 2).unwrap());
+    write("csr", "bad-empty", &[]);
 }
 
 /// A spool in a folder, filled by `fill` and closed.
