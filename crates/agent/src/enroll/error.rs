@@ -111,7 +111,10 @@ impl EnrollError {
             ),
             Code::InvalidArgument => (
                 Why::Usage,
-                format!("the request is refused: {said}; run the same version on both sides"),
+                format!(
+                    "the request is refused: {said}; get another token, and run the same version \
+                     on both sides"
+                ),
             ),
             Code::FailedPrecondition => (
                 Why::NotNow,

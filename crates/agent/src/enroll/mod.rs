@@ -87,22 +87,14 @@ pub(crate) async fn enroll(
     request: &Request,
     clock: &SharedClock,
 ) -> Result<Enrolled, EnrollError> {
-    let token = blocking({
-        let path = request.token_file.clone();
-        move || Ok(token::read(&path))
-    });
-    let token = token.await?;
-    let prepared = blocking({
+    let prepared = {
         let request = request.clone();
-        let pin = token.as_ref().ok().map(|token| token.pin);
-        move || prepare(&request, pin)
-    });
-    let (dir, key, csr_der) = match prepared.await? {
-        Prepared::Already(held) => return Ok(Enrolled::Already(held)),
-        Prepared::ToSend { .. } if token.is_err() => return Err(token.err().unwrap_or_else(ended)),
-        Prepared::ToSend { dir, key, csr_der } => (dir, key, csr_der),
+        blocking(move || prepare(&request)).await?
     };
-    let token = token?;
+    let ToSend { token, dir, key, csr_der } = match prepared {
+        Prepared::Already(held) => return Ok(Enrolled::Already(held)),
+        Prepared::ToSend(to_send) => *to_send,
+    };
     let asked = ask_each(request, &token, csr_der).await?;
     let clock_behind_us = asked.bundle.now.since(clock.wall());
     let about = About {
@@ -128,16 +120,26 @@ pub(crate) async fn enroll(
 
 enum Prepared {
     Already(Held),
-    ToSend { dir: IdentityDir, key: NewKey, csr_der: Vec<u8> },
+    ToSend(Box<ToSend>),
 }
 
-/// Looks what is there, and makes the key.
-fn prepare(request: &Request, pin: Option<Pin>) -> Result<Prepared, EnrollError> {
+struct ToSend {
+    token: Token,
+    dir: IdentityDir,
+    key: NewKey,
+    csr_der: Vec<u8>,
+}
+
+/// Reads the token, looks what is there, and makes the key.
+fn prepare(request: &Request) -> Result<Prepared, EnrollError> {
+    let token = token::read(&request.token_file);
+    let pin = token.as_ref().ok().map(|token| token.pin);
     if !request.again
         && let Some(held) = identity::held(&request.dir)?
     {
         return already(request, pin, held).map(Prepared::Already);
     }
+    let token = token?;
     let dir = IdentityDir::take(&request.dir)?;
     // Another process may have been quicker.
     if !request.again
@@ -145,11 +147,13 @@ fn prepare(request: &Request, pin: Option<Pin>) -> Result<Prepared, EnrollError>
     {
         return already(request, pin, held).map(Prepared::Already);
     }
-    let key = dir.pending_key(Pending::Enrolment, request.name.as_str())?;
+    // A key is good for one token and one name.
+    let about = format!("{} {}", request.name, token.id);
+    let key = dir.pending_key(Pending::Enrolment, &about)?;
     let csr_der = key
         .request_der(request.name.as_str())
         .map_err(|error| EnrollError::new(Why::NotNow, error.to_string()))?;
-    Ok(Prepared::ToSend { dir, key, csr_der })
+    Ok(Prepared::ToSend(Box::new(ToSend { token, dir, key, csr_der })))
 }
 
 /// Whether what is there is what was asked for.

@@ -14,6 +14,8 @@ mod about;
 mod bundle;
 mod folder;
 mod notes;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

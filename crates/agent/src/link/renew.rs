@@ -138,12 +138,16 @@ impl Renewals {
         let mut backoff = self.pace.backoff.clone();
         let mut rests_until = Duration::ZERO;
         let mut spread = random::share();
+        // Authorities that were told and asked for: asking again gives no others.
+        let mut asked_for = Vec::new();
         loop {
             let connection = connected.borrow_and_update().clone();
             let wait = match (&connection, self.dialer.material.enrolled()) {
                 (Some(connection), Some(enrolled)) => {
                     let rest = rests_until.saturating_sub(self.clock.since_boot());
-                    self.due_in(connection, &enrolled, spread).max(rest).min(self.pace.look)
+                    self.due_in(connection, &enrolled, &asked_for, spread)
+                        .max(rest)
+                        .min(self.pace.look)
                 }
                 _ => self.pace.look,
             };
@@ -158,6 +162,7 @@ impl Renewals {
                 Ok(()) => {
                     backoff.reset();
                     rests_until = Duration::ZERO;
+                    asked_for = connection.authorities_sha256;
                 }
                 Err(_) => rests_until = self.clock.since_boot() + backoff.next(random::share()),
             }
@@ -166,14 +171,20 @@ impl Renewals {
     }
 
     /// How long it is until the next one is due, by the aggregator's clock.
-    fn due_in(&self, connection: &Connected, enrolled: &Enrolled, spread: f64) -> Duration {
+    fn due_in(
+        &self,
+        connection: &Connected,
+        enrolled: &Enrolled,
+        asked_for: &[u8],
+        spread: f64,
+    ) -> Duration {
         let about = &enrolled.held.about;
         let passed = self.clock.since_boot().saturating_sub(connection.since_boot);
         let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         let now = connection.theirs.plus_micros(micros(passed));
         let told = connection.authorities_sha256.as_slice();
         let mut due = about.renew_at;
-        if !told.is_empty() && told != enrolled.authorities_sha256 {
+        if ![&[], asked_for, &enrolled.authorities_sha256].contains(&told) {
             let soon = connection.theirs.plus_micros(micros(jitter(self.pace.soon, spread)));
             due = due.min(soon.max(about.issued_at.plus_micros(micros(AUTHORITIES_EVERY))));
         }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod enroll;
+mod enrolling;
 mod files;
 mod process;
 mod service;
@@ -59,4 +61,10 @@ pub(crate) async fn slammed_port() -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     port
+}
+
+/// A port that was free a moment ago.
+pub(crate) async fn free_port() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
 }

@@ -19,6 +19,23 @@ use super::{LONG, agent, configured, output, slammed_port};
 /// A machine with settings and certificates; nothing listens where its agent connects to.
 struct Node(tempfile::TempDir);
 
+/// Makes a spool of the host of this name.
+pub(crate) fn with_one_record(dir: &Path, host: &str) {
+    let settings = Settings {
+        dir: dir.to_owned(),
+        max_bytes: 1 << 20,
+        max_age: Duration::from_secs(86_400),
+        owner: host.into(),
+    };
+    let clock = SystemClock::shared();
+    let (wall, since_boot) = (clock.wall(), clock.since_boot());
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let (spool, _) = Spool::open(settings, clock, boot_id.trim(), Epoch::from_random(14)).unwrap();
+    spool.append(wall, since_boot, Body::Sample(Sample::default()));
+    spool.set_interval(Duration::from_millis(100));
+    assert!(spool.close(LONG));
+}
+
 impl Node {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -44,20 +61,7 @@ impl Node {
     /// The same, of the host of this name.
     fn with_spool_of(host: &str) -> Self {
         let node = Self::new();
-        let settings = Settings {
-            dir: node.path("spool"),
-            max_bytes: 1 << 20,
-            max_age: Duration::from_secs(86_400),
-            owner: host.into(),
-        };
-        let clock = SystemClock::shared();
-        let (wall, since_boot) = (clock.wall(), clock.since_boot());
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-        let (spool, _) =
-            Spool::open(settings, clock, boot_id.trim(), Epoch::from_random(14)).unwrap();
-        spool.append(wall, since_boot, Body::Sample(Sample::default()));
-        spool.set_interval(Duration::from_millis(100));
-        assert!(spool.close(LONG));
+        with_one_record(&node.path("spool"), host);
         node
     }
 

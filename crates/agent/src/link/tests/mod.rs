@@ -2,6 +2,7 @@
 
 mod connecting;
 mod lost;
+mod renewing;
 mod streaming;
 
 use std::path::Path;
