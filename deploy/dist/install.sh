@@ -83,5 +83,9 @@ if [ -n "$root" ]; then
     echo "installed rowcall-$name below $root"
     exit 0
 fi
-echo "installed rowcall-$name; next: edit /etc/rowcall/$name.toml, put the certificates beside it,"
+case $name in
+    agent) next='rowcall-agent enroll --server HOST:7444 --token-file -' ;;
+    *) next="edit /etc/rowcall/$name.toml, rowcall pki init --server-name HOST" ;;
+esac
+echo "installed rowcall-$name; next: $next,"
 echo "then systemctl enable --now rowcall-$name"

@@ -43,12 +43,18 @@ async fn the_grpcurl_examples_answer() -> Result<()> {
     assert!(examples.len() >= 3, "the README lost its grpcurl examples: {examples:?}");
     for example in examples {
         // Only what differs between the README's machine and this one is replaced.
-        let command = example
+        let mut command = example
             .replacen("grpcurl ", &format!("'{program}' "), 1)
-            .replace(".rowcall/pki/ca.pem", &viewer.authorities.display().to_string())
-            .replace(".rowcall/pki/viewer.pem", &viewer.certificate.display().to_string())
-            .replace(".rowcall/pki/viewer.key", &viewer.key.display().to_string())
             .replace("localhost:7443", &format!("localhost:{}", aggregator.address.port()));
+        for (flag, file) in [
+            ("-cacert ", &viewer.authorities),
+            ("-cert ", &viewer.certificate),
+            ("-key ", &viewer.key),
+        ] {
+            let (before, rest) = command.split_once(flag).context("each has all three files")?;
+            let (_, after) = rest.split_once(' ').context("more comes after a file")?;
+            command = format!("{before}{flag}'{}' {after}", file.display());
+        }
         let output = Command::new("sh").args(["-c", &command]).current_dir(root()).output()?;
         let (told, failed) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
