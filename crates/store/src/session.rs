@@ -22,6 +22,7 @@ use crate::time::Time;
 
 pub(crate) use known::facts_of;
 use known::{About, Known};
+use lease::Taking;
 pub use lease::{Lease, Party, SessionHolder, SessionRefusal, StreamHolder};
 pub(crate) use lock::{Locked, execute, find_host, join_roll, lock_host};
 
@@ -249,11 +250,11 @@ impl Newcomer<'_> {
         &self,
         client: &impl GenericClient,
         known: &Known,
+        alone: bool,
     ) -> Result<Result<Lease, SessionRefusal>, Error> {
         let (hello, shown) = (self.hello, self.presented);
-        let taken =
-            lease::take(client, known.host_id, hello, shown, self.holder, known.seen_lately)
-                .await?;
+        let taking = Taking { seen_lately: known.seen_lately, alone };
+        let taken = lease::take(client, known.host_id, hello, shown, self.holder, taking).await?;
         Ok(taken.map_err(SessionRefusal::AlreadyConnected))
     }
 }
@@ -267,7 +268,7 @@ async fn open(
             return Ok(Err(refusal));
         }
         if let Some(epoch_id) = known.as_it_was(newcomer.hello, newcomer.interval_ms) {
-            let taken = newcomer.take(&*connection, &known).await?;
+            let taken = newcomer.take(&*connection, &known, true).await?;
             return Ok(taken.map(|lease| OpenedSession {
                 host_id: HostId(known.host_id),
                 epoch_id,
@@ -301,7 +302,7 @@ async fn change(
     if let Some(refusal) = newcomer.refusal(&known) {
         return Ok(Err(refusal));
     }
-    let lease = match newcomer.take(transaction, &known).await? {
+    let lease = match newcomer.take(transaction, &known, false).await? {
         Ok(lease) => lease,
         Err(refusal) => return Ok(Err(refusal)),
     };

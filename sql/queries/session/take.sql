@@ -5,6 +5,9 @@
 --
 -- With $7 the certificate was not seen within the hour: fingerprint $8, serial $9, from $10 to $11.
 -- Conflicts with whoever held it before are over.
+--
+-- With $12 nothing but this is in the transaction, and COMMIT need not wait for the disk: a database that
+-- crashed ends all streams anyway.
 WITH held AS (
     INSERT INTO rowcall.session AS s (host_id, run, aggregator, aggregator_run, peer, machine_id)
     VALUES ($1::integer, $2::bigint, $3::text, $4::bigint, $5::text, $6::text)
@@ -27,4 +30,6 @@ resolved AS (
     FROM held AS h
     WHERE c.host_id = h.host_id AND c.resolved_at IS NULL AND c.holder_run <> $2
 )
-SELECT opened_at FROM held
+SELECT opened_at,
+       set_config('synchronous_commit', CASE WHEN $12::boolean THEN 'off' ELSE current_setting('synchronous_commit') END, true)
+FROM held

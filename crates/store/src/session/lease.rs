@@ -113,6 +113,15 @@ impl StreamHolder {
     }
 }
 
+/// What goes with taking a stream.
+#[derive(Clone, Copy)]
+pub(super) struct Taking {
+    /// The certificate was seen within the hour.
+    pub(super) seen_lately: bool,
+    /// Nothing else is in the transaction.
+    pub(super) alone: bool,
+}
+
 /// Takes a host's stream. The one who holds it, if it may not be taken.
 pub(super) async fn take(
     client: &impl GenericClient,
@@ -120,21 +129,22 @@ pub(super) async fn take(
     hello: &Hello,
     shown: &Presented,
     holder: &SessionHolder<'_>,
-    seen_lately: bool,
+    taking: Taking,
 ) -> Result<Result<Lease, StreamHolder>, Error> {
     let statement = client.prepare_cached(TAKE).await?;
-    let parameters: [&(dyn ToSql + Sync); 11] = [
+    let parameters: [&(dyn ToSql + Sync); 12] = [
         &host_id,
         &hello.run.as_i64(),
         &holder.aggregator,
         &holder.aggregator_run.as_i64(),
         &holder.peer,
         &hello.machine_id,
-        &!seen_lately,
+        &!taking.seen_lately,
         &shown.fingerprint.as_slice(),
         &shown.serial,
         &Time(shown.not_before),
         &Time(shown.not_after),
+        &taking.alone,
     ];
     if let Some(row) = client.query_opt(&statement, &parameters).await? {
         return Ok(Ok(Lease {

@@ -12,6 +12,7 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rowcall_core::clock::SystemClock;
 use rowcall_core::id::{HostName, UnixMicros};
 use rowcall_core::token::TokenId;
 use sha2::{Digest as _, Sha256};
@@ -54,8 +55,7 @@ fn issued(name: &HostName) -> Result<IssuedCertificate, String> {
     static SERIAL: AtomicU64 = AtomicU64::new(1);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let der = format!("{name} {serial}").into_bytes();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let now = UnixMicros(i64::try_from(now.as_micros()).unwrap());
+    let now = SystemClock::shared().wall();
     Ok(IssuedCertificate {
         fingerprint: Sha256::digest(&der).into(),
         der,
