@@ -56,6 +56,9 @@ openssl ca -config ca.cnf -revoke client.pem -keyfile between.key -cert between.
 openssl ca -config ca.cnf -gencrl -keyfile between.key -cert between.pem -out revoked.crl 2>> crl.log
 grep -v '^crl' ca.cnf > old.cnf
 openssl ca -config old.cnf -gencrl -keyfile between.key -cert between.pem -out old.crl 2>> crl.log
+sed 's/^\[ext\]/[ext]\nissuingDistributionPoint = critical,@part\n[part]\nindirectCRL = TRUE\n[rest]/' \
+  ca.cnf > part.cnf
+openssl ca -config part.cnf -gencrl -keyfile between.key -cert between.pem -out part.crl 2>> crl.log
 cat root.pem between.pem > both.pem
 "#;
 
@@ -129,4 +132,6 @@ fn lists_of_openssl_that_cannot_be_used_say_why() {
     assert!(said.contains("its issuer is \"CN=between\", none of the authorities"), "{said}");
     let said = error("between.pem", "old.crl");
     assert!(said.contains("it is of version 1, 2 is needed"), "{said}");
+    let said = error("between.pem", "part.crl");
+    assert!(said.contains("lists must be whole (no delta,"), "{said}");
 }

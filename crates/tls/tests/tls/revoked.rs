@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType,
+};
 use rowcall_tls::accept::{Limits, Refusal};
 use rowcall_tls::certificate::PeerCertificate;
 use rowcall_tls::config::{client_config, server_config};
@@ -13,7 +16,7 @@ use rowcall_tls::trust::{ClientTrust, TrustError};
 use rustls::HandshakeKind;
 use rustls::client::Resumption;
 
-use crate::pki::{DAY, Pki, days, der};
+use crate::pki::{DAY, Pki, agent_params, as_authority, days, der, self_signed};
 use crate::support::{EchoServer, connector, echo};
 
 fn peer(issued: &Issued) -> PeerCertificate {
@@ -188,6 +191,55 @@ fn lists_that_say_nothing_about_our_clients_are_refused_with_words() {
         "revocation list file crl.pem holds no PEM block of X509 CRL; it must be PEM (text); \
          convert DER with `openssl crl -inform der`"
     );
+}
+
+#[test]
+fn an_authority_that_may_not_sign_lists_has_none() {
+    let pki = Pki::new();
+    let key = KeyPair::generate().unwrap();
+    let authority = |usages: &[KeyUsagePurpose]| {
+        agent_params(|params| {
+            as_authority(params);
+            params.key_usages = usages.to_vec();
+        })
+    };
+    let may_not = authority(&[KeyUsagePurpose::KeyCertSign]).self_signed(&key).unwrap();
+    let claims = authority(&[KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign]);
+    let pair = KeyPair::from_pem(&key.serialize_pem()).unwrap();
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2096, 1, 1),
+        crl_number: vec![1].into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+    .signed_by(&Issuer::new(claims, pair));
+    let path = pki.file("crl.pem", &list.unwrap().pem().unwrap());
+    let material = pki.material(&pki.server_certificate(), &may_not.pem());
+    let said = material.with_revocations(&path).unwrap_err().to_string();
+    assert!(said.ends_with("may not sign revocation lists (no key usage cRLSign)"), "{said}");
+}
+
+#[test]
+fn two_keys_under_one_name_have_no_list() {
+    let pki = Pki::new();
+    let namesake = |name: &str| {
+        let params = agent_params(|params| {
+            as_authority(params);
+            params.key_usages.push(KeyUsagePurpose::CrlSign);
+            params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+        });
+        let issued = self_signed(&params);
+        Authority::load(&issued.certificate_pem, &issued.key_pem).unwrap()
+    };
+    let [first, second] = [namesake("spiffe://example.org"), namesake("spiffe://example.org")];
+    let path = signed_by(&pki, &first);
+    let own = pki.server_certificate();
+    assert!(pki.material(&own, first.cert_pem()).with_revocations(&path).is_ok());
+    let both = first.cert_pem().to_owned() + second.cert_pem();
+    let said = pki.material(&own, &both).with_revocations(&path).unwrap_err().to_string();
+    assert!(said.contains("two authorities with the name of its issuer, \"CN=node1\""), "{said}");
 }
 
 fn to_pem_block(label: &str, der: &[u8]) -> String {
