@@ -154,9 +154,14 @@ mod tests {
             }
         }
         let names: Vec<&str> = all.iter().map(|(_, name, _)| name.as_str()).collect();
-        for name in
-            ["rowcall.1", "rowcall-host-retire.1", "rowcall-agent.1", "rowcall-aggregator-serve.1"]
-        {
+        for name in [
+            "rowcall.1",
+            "rowcall-host-retire.1",
+            "rowcall-pki-rotate.1",
+            "rowcall-token-create.1",
+            "rowcall-agent.1",
+            "rowcall-aggregator-serve.1",
+        ] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
     }

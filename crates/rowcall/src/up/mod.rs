@@ -54,6 +54,8 @@ const DATABASE: &str = "host_agent";
 const AGENT_END: Duration = Duration::from_secs(10);
 /// The aggregator is next door: come back quickly when it was away.
 const AGENT_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// As quickly it comes back after a `rowcall host restore`.
+const AGENT_REFUSED_WAIT: Duration = Duration::from_secs(10);
 /// What waits for the aggregator, in the directory.
 const AGENT_SPOOL: &str = "spool";
 /// How often to look whether a certificate is nearly over.
@@ -319,6 +321,7 @@ fn agent(
     let mut config = rowcall_agent::config::Config::new(aggregator, pki.agent());
     config.min_interval = args.interval.min(AGENT_MIN_INTERVAL);
     config.backoff_max = AGENT_BACKOFF_MAX;
+    config.refused_wait = AGENT_REFUSED_WAIT;
     config.spool.dir = dir.path().join(AGENT_SPOOL);
     let thread = rowcall_agent::spawn_thread(config, SharedClock::clone(clock), end.clone());
     let thread = thread.context("start the agent's thread")?;

@@ -37,6 +37,8 @@ fn bash_completes_commands_and_options_of_each_program() {
     for (program, words, wanted) in [
         ("rowcall", &["rowcall", "su"][..], "summary"),
         ("rowcall", &["rowcall", "host", "ret"], "retire"),
+        ("rowcall", &["rowcall", "pki", "rotate", "cl"], "client"),
+        ("rowcall", &["rowcall", "token", "create", "--eph"], "--ephemeral"),
         ("rowcall", &["rowcall", "host", "list", "--ret"], "--retired"),
         ("rowcall", &["rowcall", "summary", "--report", "har"], "hardware"),
         ("rowcall-agent", &["rowcall-agent", "ru"], "run"),

@@ -4,6 +4,7 @@
 
 mod check;
 mod generated;
+mod pki;
 mod process;
 mod settings;
 mod up;

@@ -29,6 +29,13 @@ fn bad_options_are_usage_errors() {
         &["host", "label", "node1", "rack"],
         &["host", "show", "node 1"],
         &["host"],
+        &["host", "revoke", "node1", "--reason", "a\nb", "--yes"],
+        &["host", "rename", "node1"],
+        &["token", "create", "--uses", "0"],
+        &["token", "create", "--ttl", "1s"],
+        &["token", "revoke", "xyz"],
+        &["token"],
+        &["pki"],
         &["sumary"],
     ] {
         let output = rowcall().args(args).output().unwrap();

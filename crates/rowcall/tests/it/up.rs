@@ -54,6 +54,7 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
         assert_eq!(http_status(up.http_port(), path), "HTTP/1.1 200 OK", "{path}");
     }
     hosts_are_managed(&dir);
+    tokens_are_managed(&dir);
 
     // A second one on the same directory names the first.
     let second = rowcall().arg("up").arg("--data-dir").arg(&dir).output().unwrap();
@@ -65,7 +66,9 @@ fn printed_lines_work_and_rows_outlive_stops_and_kills() {
     let pki = dir.join("pki");
     let mut wrong = rowcall();
     wrong.arg("status").arg("--data-dir").arg(&dir);
-    wrong.arg("--cert").arg(pki.join("agent.pem")).arg("--key").arg(pki.join("agent.key"));
+    let name = std::fs::read_to_string(dir.join("host-name")).unwrap();
+    let file = |ending: &str| pki.join(format!("agent-{}.{ending}", name.trim()));
+    wrong.arg("--cert").arg(file("pem")).arg("--key").arg(file("key"));
     let wrong = wrong.output().unwrap();
     assert_eq!(wrong.status.code(), Some(4));
     assert!(text(&wrong.stderr).contains("PERMISSION_DENIED"), "{}", text(&wrong.stderr));
@@ -144,7 +147,7 @@ fn hosts_are_managed(dir: &Path) {
     assert_eq!(run(&["host", "show", "nobody"]).status.code(), Some(1));
 
     let pki = dir.join("pki");
-    let (cert, key) = (pki.join("viewer.pem"), pki.join("viewer.key"));
+    let (cert, key) = (pki.join("viewer-local.pem"), pki.join("viewer-local.key"));
     let viewer = ["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let refused = run(&[&["host", "label", &name, "rack-"], &viewer[..]].concat());
     assert_eq!(refused.status.code(), Some(4));
@@ -158,6 +161,53 @@ fn hosts_are_managed(dir: &Path) {
     assert!(stdout(retired).contains("is out of the roll since"));
     assert_eq!(number(&["host", "list", "--json"]), 0);
     assert_eq!(number(&["host", "list", "--json", "--retired"]), 1);
+    let gone = |now: bool| {
+        let status = json(&["status", "--json"]);
+        (status["connected"].as_array().unwrap().is_empty() == now).then_some(())
+    };
+    eventually("the retired host's stream to be cut", || gone(true));
+    let restored = stdout(run(&["host", "restore", &name]));
+    assert!(restored.contains("is in the roll, and its certificates are good"), "{restored}");
+    eventually("the host to come back", || gone(false));
+
+    let certs = stdout(run(&["host", "list", "--certs"]));
+    assert!(certs.contains("SERIAL") && certs.contains(&name) && certs.contains("good"), "{certs}");
+    let renamed = stdout(run(&["host", "rename", &name, "other-name"]));
+    assert!(renamed.contains("the same host with the same rows"), "{renamed}");
+    let shown = stdout(run(&["host", "show", "other-name"]));
+    assert!(shown.contains("former names") && shown.contains(&name), "{shown}");
+    stdout(run(&["host", "rename", "other-name", &name]));
+}
+
+/// A token is shown once, listed without its secret, and ended.
+fn tokens_are_managed(dir: &Path) {
+    let run = |args: &[&str]| {
+        let mut command = rowcall();
+        command.arg("token").args(args).arg("--data-dir").arg(dir).output().unwrap()
+    };
+    let created = run(&["create", "--host", "node*", "--uses", "3", "--label", "rack=a1"]);
+    let words = text(&created.stderr);
+    assert!(words.contains("joins   3 hosts named node*"), "{words}");
+    assert!(words.contains("    rowcall-agent enroll --server 127.0.0.1:"), "{words}");
+    let token = stdout(created);
+    let parts: Vec<&str> = token.trim_end().split('.').collect();
+    assert_eq!((token.lines().count(), parts.len(), parts[0]), (1, 4, "rc1"), "{token}");
+    let quiet = run(&["create", "--quiet"]);
+    assert!(quiet.status.success() && quiet.stderr.is_empty(), "{}", text(&quiet.stderr));
+
+    let list = stdout(run(&["list"]));
+    assert!(list.contains(parts[1]) && list.contains("operator/admin"), "{list}");
+    assert!(list.contains("2 tokens") && !list.contains(parts[2]), "{list}");
+    let revoked = stdout(run(&["revoke", parts[1]]));
+    assert!(revoked.contains("it has enrolled none"), "{revoked}");
+    assert!(!stdout(run(&["list"])).contains(parts[1]));
+    let all: serde_json::Value =
+        serde_json::from_str(&stdout(run(&["list", "--all", "--json"]))).unwrap();
+    let states: Vec<_> = all["tokens"].as_array().unwrap().iter().map(|t| &t["state"]).collect();
+    assert!(states.iter().any(|state| *state == "revoked"), "{states:?}");
+    let unknown = run(&["revoke", "0000000000000000"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("NOT_FOUND"), "{}", text(&unknown.stderr));
 }
 
 #[test]
@@ -199,6 +249,8 @@ fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
     assert_eq!(listen, format!("127.0.0.1:{first}\n"));
     let listen = std::fs::read_to_string(dir.join("http-listen")).unwrap();
     assert_eq!(listen, format!("127.0.0.1:{first_http}\n"));
+    let enroll = std::fs::read_to_string(dir.join("enroll-listen")).unwrap();
+    assert!(enroll.starts_with("127.0.0.1:"), "{enroll}");
     let _kept = TcpListener::bind(("127.0.0.1", first));
     let mut up = Up::sampling(&dir, &["--interval", "100ms"]);
     assert_ne!(up.port(), first);
@@ -207,8 +259,20 @@ fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
     assert!(up.ended().success(), "{}", up.printed);
 
     // An address that was asked for is not replaced silently; nothing stays.
-    let mut up = Up::start(&dir, &["--listen", &format!("127.0.0.1:{first}")]);
-    assert_eq!(up.ended().code(), Some(1));
-    assert!(up.printed.contains("cannot listen on"), "{}", up.printed);
-    nothing_left(&dir);
+    for option in ["--listen", "--enroll-listen"] {
+        let mut up = Up::start(&dir, &[option, &format!("127.0.0.1:{first}")]);
+        assert_eq!(up.ended().code(), Some(1));
+        assert!(up.printed.contains("cannot listen on"), "{}", up.printed);
+        nothing_left(&dir);
+    }
+
+    // Where others may connect they may enrol, under this machine's name; that is kept apart.
+    let mut up = Up::sampling(&dir, &["--listen", "0.0.0.0:0", "--enroll-listen", "0.0.0.0:0"]);
+    let name = std::fs::read_to_string(dir.join("host-name")).unwrap();
+    let join = up.advice("rowcall-agent enroll");
+    assert!(join.contains(&format!("--server {}:", name.trim())), "{join}");
+    stdout(pasted(&up.advice(" token create "), Path::new("/")));
+    up.signal(Signal::TERM);
+    assert!(up.ended().success(), "{}", up.printed);
+    assert_eq!(std::fs::read_to_string(dir.join("enroll-listen")).unwrap(), enroll);
 }
