@@ -60,6 +60,17 @@ for file in etc/*; do
     fi
 done
 
+# make_user NAME FOLDER: a user of the system, and a folder of its own
+make_user() {
+    if ! id "$1" >/dev/null 2>&1; then
+        useradd --system --user-group --no-create-home --home-dir "/var/lib/$1" \
+            --shell /sbin/nologin "$1"
+    fi
+    mkdir -p "$2"
+    chown "$1:$1" "$2"
+    chmod 700 "$2"
+}
+
 # Credentials and a user made at the start came with systemd 247.
 version=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 unit=rowcall-$name.service
@@ -68,16 +79,11 @@ if [ -n "$root" ] || [ "${version:-0}" -ge 247 ]; then
 else
     install_file 644 "systemd/rowcall-$name-static.service" "/etc/systemd/system/$unit"
     case $name in agent) user=rowcall-agent ;; *) user=rowcall ;; esac
-    if ! id "$user" >/dev/null 2>&1; then
-        useradd --system --user-group --no-create-home --home-dir "/var/lib/$user" \
-            --shell /sbin/nologin "$user"
-    fi
-    mkdir -p "/var/lib/$user"
-    chown "$user:$user" "/var/lib/$user"
-    chmod 700 "/var/lib/$user"
-    echo "systemd ${version:-unknown}: the unit runs as user $user, which must be able to read the key:"
-    echo "  chown root:$user /etc/rowcall/$name-key.pem && chmod 640 /etc/rowcall/$name-key.pem"
+    make_user "$user" "/var/lib/$user"
+    echo "systemd ${version:-unknown}: the unit runs as user $user, which must be able to read keys of your own"
 fi
+# What `rowcall pki init` puts there is for the aggregator's user: it sees new files as they come.
+if [ -z "$root" ] && [ "$name" = aggregator ]; then make_user rowcall /etc/rowcall/pki; fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 if [ -n "$root" ]; then
     echo "installed rowcall-$name below $root"
