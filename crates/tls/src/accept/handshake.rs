@@ -94,7 +94,7 @@ async fn finish_handshake(
     let address = match timeout_at(deadline, origin).await {
         Err(_) => return late(address),
         Ok(Ok(address)) => address,
-        Ok(Err(Unattributed::Io(error))) => {
+        Ok(Err(Unattributed::Io(error) | Unattributed::Header(ProxyError::Io(error)))) => {
             return refused(counts, address, Refusal::Closed, &error);
         }
         Ok(Err(Unattributed::Header(error))) => {

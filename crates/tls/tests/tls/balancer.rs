@@ -66,6 +66,15 @@ async fn a_balancer_that_says_nothing_is_refused_and_so_is_a_stranger_that_does(
 }
 
 #[tokio::test]
+async fn a_balancer_that_only_looks_whether_the_port_is_open_is_not_held_against_it() {
+    let pki = Pki::new();
+    let server = start(&pki, balanced()).await;
+    drop(TcpStream::connect(server.address).await.unwrap());
+    until("it is counted", || server.counts.refused(Refusal::Closed) == 1).await;
+    assert_eq!(server.counts.refused(Refusal::ProxyHeader), 0);
+}
+
+#[tokio::test]
 async fn a_header_that_never_ends_is_cut_off_at_the_handshakes_deadline() {
     let pki = Pki::new();
     let limits = Limits { handshake_deadline: Duration::from_millis(200), ..balanced() };
