@@ -115,6 +115,11 @@ async fn a_host_enrolled_anew_cuts_the_machine_that_had_its_name_and_stays_the_s
     assert_eq!(new.refused().await.code(), Code::PermissionDenied);
     let mut agent = rig.stream("a", &second, 2).await;
     assert_eq!(agent.welcome().await.host_id, welcome.host_id);
+    // The old machine is told the same while the new one streams: that is no clone.
+    let status = rig.stream("a", &first, 1).await.refused().await;
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("replaced"), "{status}");
+    assert_eq!(count(&database, "SELECT count(*) FROM rowcall.conflict").await, 0);
     let host = pb::GetHostRequest { host_name: "a".into() };
     let host = rig.admin().await.get_host(host).await.unwrap().into_inner().host.unwrap();
     assert_eq!(host.labels, labels(), "the token that replaced it takes none away");

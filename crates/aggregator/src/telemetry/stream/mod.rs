@@ -4,6 +4,7 @@
 //! is cut off in the middle. Acknowledgements are coalesced, so an agent that reads slowly costs
 //! one number; an agent that sends faster than the database takes is not read from.
 
+mod away;
 mod open;
 mod serve;
 

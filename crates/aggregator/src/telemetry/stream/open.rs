@@ -8,17 +8,17 @@ use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{
     HELLO_DEADLINE, MAX_IN_FLIGHT_BYTES, Refusal, Session, greet,
 };
-use rowcall_store::{Mark, SessionHolder, SessionRefusal, Started};
+use rowcall_store::{Mark, SessionHolder, Started};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::{Span, info};
 
-use super::{FORGOTTEN, Opened, Outbound, response};
+use super::{FORGOTTEN, Opened, Outbound, away, response};
 use crate::connections::Visit;
 use crate::metrics::AckTimer;
 use crate::refusals::Reason;
-use crate::registry::{Newcomer, Numbers, Ticket};
+use crate::registry::{Newcomer, Numbers};
 use crate::revocation::presented;
 use crate::telemetry::Shared;
 use crate::telemetry::queue::SMALL_RECORDS;
@@ -68,11 +68,10 @@ where
     let presented = presented(&visit.peer)
         .ok_or_else(|| Status::internal("the connection's certificate is not at hand"))?;
     let party = newcomer.party();
-    let ticket = shared.registry.admit(newcomer).map_err(|refused| {
-        let text = refused.to_string();
-        shared.leases.conflict(name, refused.holder, party.clone());
-        Broken::because(Reason::AlreadyConnected, Status::already_exists(text))
-    })?;
+    let ticket = match shared.registry.admit(newcomer.clone()) {
+        Ok(ticket) => ticket,
+        Err(held) => return Err(away::held_here(shared, store, &newcomer, &presented, held).await),
+    };
     let welcomed = visit.welcome();
     let opened = {
         let turn = timeout(OPEN_WAIT, shared.openings.acquire()).await;
@@ -95,7 +94,7 @@ where
             shared.database.doubt(&error, ticket.live.newcomer.era);
             not_ready(refusal::database(&error))
         })?;
-        let opened = opened.map_err(|refused| no_session(shared, &ticket, refused))?;
+        let opened = opened.map_err(|refused| away::refused(shared, &ticket.live, refused))?;
         // As long as the era is held, or the numbers might be of one before.
         let numbers =
             Numbers { host: opened.host_id, epoch_id: opened.epoch_id, epoch: hello.epoch };
@@ -154,22 +153,6 @@ fn version_before(how: &Started) -> Option<&str> {
     match how {
         Started::Upgrade { from } => from.as_deref(),
         _ => None,
-    }
-}
-
-/// The database gives this agent no session.
-fn no_session(shared: &Shared, ticket: &Ticket, refused: SessionRefusal) -> Broken {
-    let text = refused.to_string();
-    match refused {
-        SessionRefusal::Access(_) => {
-            ticket.live.newcomer.visit.expel(&text);
-            Broken::because(Reason::Revoked, Status::permission_denied(text))
-        }
-        SessionRefusal::AlreadyConnected(holder) => {
-            let newcomer = &ticket.live.newcomer;
-            shared.leases.conflict(&newcomer.name, holder.party, newcomer.party());
-            Broken::because(Reason::AlreadyConnected, Status::already_exists(text))
-        }
     }
 }
 
