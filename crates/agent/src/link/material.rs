@@ -46,6 +46,8 @@ pub(super) struct Enrolled {
     pub(super) held: Held,
     /// SHA-256 over the authorities held, one after the other.
     pub(super) authorities_sha256: [u8; 32],
+    /// From the certificate's first second to its last one.
+    pub(super) life: Duration,
 }
 
 /// When the certificate in use ends.
@@ -178,8 +180,10 @@ fn load(source: &Source, clock: &SharedClock) -> Result<Loaded, Error> {
     }
     warnings.extend(open_to_all(&files.key));
     let not_after = material.validity().not_after;
+    let micros = not_after.since(material.validity().not_before);
+    let life = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
     let authorities_sha256 = list_sha256(material.authorities().certificates());
-    let enrolled = held.map(|held| Arc::new(Enrolled { held, authorities_sha256 }));
+    let enrolled = held.map(|held| Arc::new(Enrolled { held, authorities_sha256, life }));
     let tls = client_config(&material)?;
     Ok(Loaded { name: identity.name, not_after, tls, enrolled, warnings })
 }

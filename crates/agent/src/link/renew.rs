@@ -37,9 +37,9 @@ use crate::utc::Utc;
 /// From the call to the answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// No more often than this because an aggregator names other authorities: two that name different
-/// ones must not make a loop.
-const AUTHORITIES_EVERY: Duration = Duration::from_secs(3600);
+/// After one renewal no other for so long, or for a tenth of the new certificate's life where that is
+/// shorter: clocks of two servers that differ, or authorities that they name, must not make a loop.
+const LEAST_BETWEEN: Duration = Duration::from_secs(3600);
 
 /// Most of a text from the other side that is repeated.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -161,13 +161,18 @@ impl Renewals {
             match self.through(connection.channel).await {
                 Ok(()) => {
                     backoff.reset();
-                    rests_until = Duration::ZERO;
+                    rests_until = self.clock.since_boot() + self.least_between();
                     asked_for = connection.authorities_sha256;
                 }
                 Err(_) => rests_until = self.clock.since_boot() + backoff.next(random::share()),
             }
             spread = random::share();
         }
+    }
+
+    fn least_between(&self) -> Duration {
+        let life = self.dialer.material.enrolled().map(|enrolled| enrolled.life);
+        life.map_or(LEAST_BETWEEN, |life| LEAST_BETWEEN.min(life / 10))
     }
 
     /// How long it is until the next one is due, by the aggregator's clock.
@@ -186,7 +191,7 @@ impl Renewals {
         let mut due = about.renew_at;
         if ![&[], asked_for, &enrolled.authorities_sha256].contains(&told) {
             let soon = connection.theirs.plus_micros(micros(jitter(self.pace.soon, spread)));
-            due = due.min(soon.max(about.issued_at.plus_micros(micros(AUTHORITIES_EVERY))));
+            due = due.min(soon.max(about.issued_at.plus_micros(micros(LEAST_BETWEEN))));
         }
         Duration::from_micros(u64::try_from(due.since(now)).unwrap_or(0))
     }

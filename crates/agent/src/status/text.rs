@@ -23,6 +23,9 @@ pub(crate) fn text(report: &Report) -> String {
         "agent",
         &match spool.map(|spool| spool.as_ref().and_then(|spool| spool.pid)) {
             Ok(Some(pid)) => format!("runs, pid {pid}"),
+            Ok(None) if report.told.enrolment.is_some() => {
+                "waits to be enrolled, or does not run".to_owned()
+            }
             Ok(None) => "does not run".to_owned(),
             Err(_) => "unknown, since its spool cannot be read".to_owned(),
         },
@@ -58,7 +61,13 @@ pub(crate) fn text(report: &Report) -> String {
             line(name, &format!("since {}: {}", Utc(note.at), note.text));
         }
     }
-    line("aggregators", &report.aggregators.join(", "));
+    line(
+        "aggregators",
+        &match report.aggregators.as_slice() {
+            [] => "none known yet".to_owned(),
+            known => known.join(", "),
+        },
+    );
     line("spool", &report.spool_dir.display().to_string());
     match spool {
         Ok(Some(spool)) => held(spool, report, &mut line),

@@ -340,18 +340,25 @@ async fn the_service_enrols_by_itself_reads_the_token_anew_and_says_meanwhile_wh
         let length = manager.recv(&mut bytes).await.unwrap();
         status = String::from_utf8_lossy(&bytes[..length]).into_owned();
     }
-    let (code, said, _) = ran(machine.command("status")).await;
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("not enrolled  since 20") && said.contains("token is empty"), "{said}");
+    let noted = async || {
+        let (code, said, _) = ran(machine.command("status")).await;
+        assert_eq!(code, Some(3), "{said}");
+        (said.contains("not enrolled  since 20") && said.contains("token is empty")).then_some(said)
+    };
+    let said = wait_for("the note", LONG, noted).await;
+    assert!(said.contains("agent         waits to be enrolled, or does not run\n"), "{said}");
     fs::write(machine.path("token"), server.token().reveal()).unwrap();
     running.line("agent starts").await;
     assert!(!running.output().contains(&secret(&server.token())));
     // It goes on as whoever was enrolled.
     let host = &server.asked()[0].host_name;
-    let (_, said, _) = ran(machine.command("status")).await;
+    let well = async || {
+        let (_, said, _) = ran(machine.command("status")).await;
+        (!said.contains("not enrolled")).then_some(said)
+    };
+    let said = wait_for("the note's end", LONG, well).await;
     assert!(said.contains(&format!("host          {host}\n")), "{said}");
     assert!(said.contains("identity      enrolled at https://127.0.0.1:"), "{said}");
-    assert!(!said.contains("not enrolled"), "{said}");
     assert_eq!(running.stop().await, Some(0));
 }
 
