@@ -39,7 +39,21 @@ fn each_end_to_end_test_of_something_wrong_stands_in_the_table() {
         .into_iter()
         .flat_map(|row| row.tests.into_iter().map(|(_, name)| name))
         .collect();
-    for file in ["wrong/database", "wrong/files", "wrong/settings", "outages", "remote", "faults"] {
+    for file in [
+        "wrong/database",
+        "wrong/files",
+        "wrong/settings",
+        "outages",
+        "remote",
+        "faults",
+        "interop/mod",
+        "identity/clones",
+        "identity/names",
+        "identity/renewal",
+        "identity/revocation",
+        "identity/tokens",
+        "identity/authorities",
+    ] {
         let path = root().join(format!("crates/e2e/tests/it/{file}.rs"));
         let source = std::fs::read_to_string(path).expect("a file of this crate");
         let tests: Vec<_> = names(&source).collect();
