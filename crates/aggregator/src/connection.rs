@@ -1,4 +1,5 @@
-//! A connection that ends when it must: at the hard stop, without a call, or for a newer one.
+//! A connection that ends when it must: at the hard stop, without a call, for a newer one, or when
+//! its peer floods us.
 //!
 //! tonic spawns a task for each connection and keeps no handle on it. Without this, a peer that
 //! never closes would outlive the server that it is connected to, and one that never calls would
@@ -12,11 +13,12 @@ use std::time::Duration;
 
 use rowcall_tls::accept::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::connections::{Guest, Visit};
+use crate::flood::FrameBudget;
 
 /// A connection whose reads and writes fail once it is over.
 pub(crate) struct Bounded {
@@ -24,6 +26,7 @@ pub(crate) struct Bounded {
     /// None once it is.
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     guest: Guest,
+    frames: FrameBudget,
 }
 
 impl std::fmt::Debug for Bounded {
@@ -42,7 +45,7 @@ impl Bounded {
                 () = over => {}
             }
         });
-        Self { io, over: Some(over), guest }
+        Self { io, over: Some(over), guest, frames: FrameBudget::new(Instant::now()) }
     }
 
     /// And after this time, whatever goes on.
@@ -89,7 +92,15 @@ impl AsyncRead for Bounded {
         if self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if !self.frames.allows(came, Instant::now()) {
+            self.over = None;
+            self.guest.flooded();
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        read
     }
 }
 

@@ -459,6 +459,11 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// It sent more frames that say nothing than anybody has reason to.
+    pub(crate) fn flooded(&self) {
+        self.connections.say(Reason::Flood, &self.visit.peer, "dropped: too many control frames");
+    }
+
     /// What becomes ready when the connection must end; says so in the log.
     pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let (visit, refusals) = (Arc::clone(&self.visit), Arc::clone(&self.connections.refusals));

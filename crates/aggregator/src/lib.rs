@@ -36,6 +36,7 @@ mod database;
 mod deadman;
 mod enrollment;
 mod farewells;
+mod flood;
 mod http;
 mod leases;
 mod metrics;

@@ -55,11 +55,13 @@ pub(crate) enum Reason {
     TooManyReports,
     /// A reader that doesn't take its report.
     StalledReader,
+    /// A connection with too many frames that say nothing.
+    Flood,
 }
 
 impl Reason {
     /// Every reason.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::TooManyConnections,
         Self::TooManyOfIdentity,
         Self::NoCall,
@@ -81,6 +83,7 @@ impl Reason {
         Self::Silence,
         Self::TooManyReports,
         Self::StalledReader,
+        Self::Flood,
     ];
 
     /// The reason as a metric's label and in logs.
@@ -107,6 +110,7 @@ impl Reason {
             Self::Silence => "silence",
             Self::TooManyReports => "too_many_reports",
             Self::StalledReader => "stalled_reader",
+            Self::Flood => "flood",
         }
     }
 
