@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rowcall_tls::accept::Limits;
 use rowcall_tls::config::{client_config, server_config};
+use rowcall_tls::csr::{CsrError, CsrKey};
 use rowcall_tls::identity::Role;
 use rowcall_tls::load::{Files, Material};
 
@@ -134,4 +135,19 @@ fn lists_of_openssl_that_cannot_be_used_say_why() {
     assert!(said.contains("it is of version 1, 2 is needed"), "{said}");
     let said = error("between.pem", "part.crl");
     assert!(said.contains("lists must be whole (no delta,"), "{said}");
+}
+
+#[test]
+fn requests_of_openssl_are_read_if_their_key_is_p256_and_no_curve_of_the_same_size() {
+    let read = |curve: &str| {
+        let script = "openssl ecparam -name \"$1\" -genkey -noout | \
+                      openssl req -new -key /dev/stdin -subj /CN=node1 -outform DER";
+        let request = Command::new("bash").args(["-c", script, "request", curve]).output().unwrap();
+        assert!(request.status.success(), "{}", String::from_utf8_lossy(&request.stderr));
+        CsrKey::read(&request.stdout)
+    };
+    assert!(read("prime256v1").is_ok());
+    for curve in ["secp256k1", "brainpoolP256r1", "secp384r1"] {
+        assert_eq!(read(curve), Err(CsrError::Key), "{curve}");
+    }
 }
