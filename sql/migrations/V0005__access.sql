@@ -53,6 +53,8 @@ CREATE TABLE rowcall.certificate (
 -- A key has one certificate: whoever asks again gets the same.
 CREATE UNIQUE INDEX certificate_by_key ON rowcall.certificate (key_sha256) WHERE origin <> 'seen';
 CREATE INDEX certificate_by_host ON rowcall.certificate (host_id);
+-- Few; looked through every 5 s.
+CREATE INDEX certificate_revoked ON rowcall.certificate (fingerprint) WHERE revoked_at IS NOT NULL;
 
 COMMENT ON TABLE rowcall.certificate IS 'Certificates of hosts that were issued or seen here';
 COMMENT ON COLUMN rowcall.certificate.fingerprint IS 'SHA-256 of the whole certificate, DER';
@@ -74,6 +76,9 @@ CREATE TABLE rowcall.host_access (
     ephemeral_s    bigint CHECK (ephemeral_s > 0),
     CHECK ((ended_at IS NULL) = (ended_why IS NULL))
 );
+
+-- Few; looked through every 5 s.
+CREATE INDEX host_access_refused ON rowcall.host_access (host_id) WHERE ended_at IS NOT NULL OR refused_before IS NOT NULL;
 
 COMMENT ON TABLE rowcall.host_access IS 'What was said of a host''s access; no row: nothing';
 COMMENT ON COLUMN rowcall.host_access.ended_at IS 'Since when all its certificates are refused; NULL: they are not';

@@ -88,11 +88,15 @@ async fn another_process_is_refused_while_the_aggregator_that_holds_the_stream_l
 async fn the_stream_goes_to_the_same_process_and_from_an_aggregator_that_stopped() {
     let bench = Bench::new().await;
     bench.alive(1, false).await;
-    bench.ask(&of(1), 1).await.unwrap();
-    bench.ask(&of(1), 2).await.unwrap();
-    bench.ask(&of(1), 1).await.unwrap();
+    let first = bench.ask(&of(1), 1).await.unwrap();
+    let host = first.host_id;
+    let second = bench.ask(&of(1), 2).await.unwrap();
+    assert_eq!(bench.store.sessions_lost(&[first.lease]).await.unwrap(), [host]);
+    let third = bench.ask(&of(1), 1).await.unwrap();
+    assert_eq!(bench.store.sessions_lost(&[second.lease]).await.unwrap(), [host]);
     // The same aggregator knows itself what lives.
     bench.ask(&of(2), 1).await.unwrap();
+    assert_eq!(bench.store.sessions_lost(&[third.lease]).await.unwrap(), [host]);
     bench.ask(&of(3), 2).await.unwrap_err();
     bench.alive(1, true).await;
     bench.ask(&of(3), 2).await.unwrap();
