@@ -155,6 +155,15 @@ impl Certificates {
             revocation_list_ends = ends.client_crl.map(|end| tracing::field::display(Rfc3339(end))),
             "believed are clients of"
         );
+        if ends.client_crl.is_some() {
+            for authority in loaded.material.authorities_without_revocations() {
+                warn!(
+                    authority,
+                    "client_crl has no list of this client authority: its certificates are \
+                     accepted until they expire"
+                );
+            }
+        }
         match (&loaded.issuing, ends.issuer) {
             (Some(issuing), Some(until)) => {
                 info!(pin = %issuing.pin, until = %Rfc3339(until), "issues certificates")

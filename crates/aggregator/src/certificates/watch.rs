@@ -7,11 +7,10 @@ use rowcall_core::throttle::Throttle;
 use rowcall_tls::reload::{Look, Watcher};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Certificates, EVERY, load};
 use crate::connections::{Connections, Visit};
-use crate::refusals::{Reason, Refusals};
 
 /// After a change of whom to believe, handshakes that began before it may still end for so long.
 const OLD_HANDSHAKES: Duration = Duration::from_secs(60);
@@ -19,11 +18,7 @@ const OLD_HANDSHAKES: Duration = Duration::from_secs(60);
 impl Certificates {
     /// Looks every [`EVERY`] and when asked; without an end. `connections` are those whose peers
     /// have certificates.
-    pub(crate) async fn watch(
-        self: Arc<Self>,
-        connections: Arc<Connections>,
-        refusals: Arc<Refusals>,
-    ) {
+    pub(crate) async fn watch(self: Arc<Self>, connections: Arc<Connections>) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut line = Throttle::new();
@@ -37,7 +32,7 @@ impl Certificates {
             let Ok(look) = spawn_blocking(move || this.look()).await else { continue };
             match look {
                 Look::Same => {}
-                Look::New(loaded) => self.replace(loaded, &connections, &refusals).await,
+                Look::New(loaded) => self.replace(loaded, &connections).await,
                 Look::Bad(error) => self.keep(error, &mut line),
             }
         }
@@ -80,7 +75,7 @@ impl Certificates {
         *bad = Some(error);
     }
 
-    async fn replace(&self, loaded: load::Loaded, connections: &Connections, refusals: &Refusals) {
+    async fn replace(&self, loaded: load::Loaded, connections: &Connections) {
         let trust_changed = self.loaded.load().trust_sha256 != loaded.trust_sha256;
         self.tls.store(Arc::clone(&loaded.tls));
         if let (Some(tls), Some(issuing)) = (&self.enrollment_tls, &loaded.issuing) {
@@ -96,41 +91,39 @@ impl Certificates {
         *self.changed_at.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(self.clock.monotonic());
         // Listed after the new trust is in force: whoever enters from here on is checked there.
+        let mut cut = 0_usize;
         for visits in connections.visits().chunks(CHECKED_AT_ONCE) {
-            for visit in visits {
-                self.check(visit, refusals);
-            }
+            cut += visits.iter().filter(|visit| !self.believes(visit)).count();
             // Each costs a signature's verification.
             tokio::task::yield_now().await;
+        }
+        if cut > 0 {
+            info!(connections = cut, "ended: their certificates are not believed any more");
         }
     }
 
     /// A connection enters whose handshake may have begun before the last change of whom to
     /// believe.
-    pub(crate) fn entered(&self, visit: &Visit, refusals: &Refusals) {
+    pub(crate) fn entered(&self, visit: &Visit) {
         let changed_at = *self.changed_at.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.monotonic();
         if changed_at.is_some_and(|at| now.saturating_sub(at) < OLD_HANDSHAKES) {
-            self.check(visit, refusals);
+            self.believes(visit);
         }
     }
 
-    /// A peer whose certificate is not believed any more must go.
-    fn check(&self, visit: &Visit, refusals: &Refusals) {
-        let Some(certificate) = &visit.peer.certificate else { return };
+    /// Whether a peer may stay; if not, it is told why and must go. What it was doing counts it
+    /// among the refusals.
+    fn believes(&self, visit: &Visit) -> bool {
+        let Some(certificate) = &visit.peer.certificate else { return true };
         let checked = self.loaded.load().trust.recheck(certificate, self.clock.wall());
-        if let Err(error) = checked {
-            let why = error.to_string();
-            visit.expel(&why);
-            if let Some(held_back) = refusals.count(Reason::Revoked) {
-                let identity = visit.peer.identity.as_ref().map(ToString::to_string);
-                info!(
-                    peer = %visit.peer.address, certificate = identity.unwrap_or_default(),
-                    serial = certificate.serial, why, held_back,
-                    "connection ended: its certificate is not believed any more"
-                );
-            }
-        }
+        let Err(error) = checked else { return true };
+        let why = error.to_string();
+        visit.expel(&why);
+        let identity = visit.peer.identity.as_ref().map(ToString::to_string).unwrap_or_default();
+        let serial = &certificate.serial;
+        debug!(peer = %visit.peer.address, certificate = identity, serial, why, "must go");
+        false
     }
 }
 

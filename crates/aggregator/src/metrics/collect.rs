@@ -20,6 +20,7 @@ use crate::enrollment::Shared as Enrollment;
 use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::{Presence, Registry, State};
+use crate::revocation::Revocation;
 use crate::telemetry::queue::{QUEUE_RECORDS, Queue};
 use crate::telemetry::writer::Counters;
 
@@ -32,6 +33,7 @@ pub(crate) const MAX_HOST_SERIES: usize = 10_000;
 pub(crate) struct Sources {
     pub(crate) started_at: UnixMicros,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) revocation: Arc<Revocation>,
     pub(crate) enrollment: Arc<Enrollment>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
@@ -99,6 +101,14 @@ impl Sources {
             "1 while certificates cannot be reloaded or are out of date, else 0",
             i64::from(self.certificates.error().is_some()),
         )?;
+        if let Some(at) = self.revocation.checked_at() {
+            to.gauge(
+                "access_checked_timestamp_seconds",
+                "When the database was last asked whether any connected host was revoked; absent \
+                 if not since the start",
+                seconds(at),
+            )?;
+        }
         to.gauge(
             "certificate_requests_pending",
             "Calls for a certificate that are served or wait for it",

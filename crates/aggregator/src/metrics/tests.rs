@@ -16,6 +16,7 @@ use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Registry as Hosts;
 use crate::registry::tests::newcomer;
+use crate::revocation::Revocation;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::Counters;
 
@@ -46,6 +47,7 @@ fn parts() -> Parts {
     let sources = Sources {
         started_at: UnixMicros(1_500_000),
         certificates: Arc::clone(&certificates),
+        revocation: Revocation::new(Arc::clone(&database), Arc::clone(&hosts), Arc::clone(&shared)),
         enrollment,
         registry: Arc::clone(&hosts),
         counters: Counters::new(),
@@ -111,10 +113,7 @@ fn what_is_metered_is_shown() {
         ("rowcall_process_start_time_seconds", 1.5),
         // By this clock, what was just issued is not valid yet.
         ("rowcall_certificate_problem", 1.0),
-        (
-            "rowcall_certificate_requests_total{kind=\"enrolment\",result=\"unauthenticated\"}",
-            1.0,
-        ),
+        ("rowcall_certificate_requests_total{kind=\"enrolment\",result=\"unauthenticated\"}", 1.0),
         ("rowcall_certificate_requests_total{kind=\"renewal\",result=\"ok\"}", 0.0),
         ("rowcall_certificate_requests_pending", 0.0),
         ("rowcall_handshakes_total{listener=\"enrollment\",result=\"accepted\"}", 0.0),

@@ -22,7 +22,6 @@ use crate::config::Config;
 use crate::connection::Bounded;
 use crate::connections::Connections;
 use crate::enrollment::{self, Enrollment};
-use crate::refusals::Refusals;
 
 /// hyper's own defaults would let each stalled peer pin megabytes.
 const WINDOW_BYTES: u32 = 64 * 1024;
@@ -151,18 +150,16 @@ pub(super) fn streams(
     places: Places,
     certificates: &Arc<Certificates>,
     guests: &Arc<Connections>,
-    refusals: &Arc<Refusals>,
     (stop, kill): (&CancellationToken, &CancellationToken),
 ) -> (impl Stream<Item = io::Result<Bounded>> + Send + 'static, Arc<HandshakeCounts>) {
     let acceptor = Acceptor::new(listener, certificates.tls(), certificates.trust_domain())
         .with_limits(limits(config, places.handshakes));
     let counts = acceptor.counts();
-    let (certificates, guests) = (Arc::clone(certificates), Arc::clone(guests));
-    let (refusals, kill) = (Arc::clone(refusals), kill.clone());
+    let (certificates, guests, kill) = (Arc::clone(certificates), Arc::clone(guests), kill.clone());
     let connections = acceptor.start(stop).filter_map(move |io| {
         let io = io.ok()?;
         let guest = guests.enter(io.peer())?;
-        certificates.entered(&guest.visit, &refusals);
+        certificates.entered(&guest.visit);
         Some(Ok(Bounded::new(io, guest, kill.clone())))
     });
     (connections, counts)

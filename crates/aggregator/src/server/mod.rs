@@ -267,15 +267,8 @@ impl Server {
             config.exempt_sources.clone(),
         );
         let tokens = (&stop_accepting, &kill);
-        let (incoming, counts) = listeners::streams(
-            listeners.stream.0,
-            &config,
-            places,
-            &certificates,
-            &guests,
-            &refusals,
-            tokens,
-        );
+        let (incoming, counts) =
+            listeners::streams(listeners.stream.0, &config, places, &certificates, &guests, tokens);
         let mut handshakes = vec![("stream", counts)];
         let serving = listeners::http2().serve_with_incoming_shutdown(
             guarded,
@@ -306,7 +299,7 @@ impl Server {
 
         let mut serving = tasks.spawn(info_span!("server"), serving);
         let mut writing = tasks.spawn(info_span!("writer"), writer.run(work));
-        let watching = Arc::clone(&certificates).watch(Arc::clone(&guests), Arc::clone(&refusals));
+        let watching = Arc::clone(&certificates).watch(Arc::clone(&guests));
         drop(tasks.spawn(info_span!("certificates"), watching));
         drop(tasks.spawn(info_span!("refusals"), Arc::clone(&refusals).tell_the_rest()));
         drop(tasks.spawn(info_span!("health"), mirror(Arc::clone(&database), health.clone())));
@@ -316,6 +309,7 @@ impl Server {
             let sources = Sources {
                 started_at,
                 certificates: Arc::clone(&certificates),
+                revocation: Arc::clone(&aside.revocation),
                 enrollment,
                 strangers,
                 registry: Arc::clone(&registry),

@@ -9,11 +9,15 @@ use rowcall_testkit::poll::wait_for;
 use crate::rig::{Agent, PATIENCE, Rig, count, now};
 
 /// Every family, with its type. The table in the documentation has the same.
-const FAMILIES: [(&str, &str); 48] = [
+const FAMILIES: [(&str, &str); 52] = [
     ("rowcall_accept_errors", "counter"),
+    ("rowcall_access_checked_timestamp_seconds", "gauge"),
     ("rowcall_acknowledgement_duration_seconds", "histogram"),
     ("rowcall_build", "info"),
     ("rowcall_certificate_expiry_timestamp_seconds", "gauge"),
+    ("rowcall_certificate_problem", "gauge"),
+    ("rowcall_certificate_requests", "counter"),
+    ("rowcall_certificate_requests_pending", "gauge"),
     ("rowcall_commit_duration_seconds", "histogram"),
     ("rowcall_commit_failures", "counter"),
     ("rowcall_connections", "gauge"),
@@ -208,7 +212,7 @@ async fn figures_move_with_what_happens() {
     let before = scrape(&rig).await;
     assert_eq!(before.of("rowcall_samples_committed_total"), 0.0);
     assert_eq!(before.of("rowcall_database_up"), 1.0);
-    assert_eq!(before.of("rowcall_pool_limit_connections{pool=\"ingest\"}"), 6.0);
+    assert_eq!(before.of("rowcall_pool_limit_connections{pool=\"ingest\"}"), 7.0);
     let (mut agent, _) = rig.connected("node1", 1).await;
     agent.samples(1..=3).await;
     agent.acknowledged(3).await;
@@ -230,7 +234,7 @@ async fn figures_move_with_what_happens() {
         ("rowcall_commit_duration_seconds_count", 2.0),
         ("rowcall_acknowledgement_duration_seconds_count", 2.0),
         ("rowcall_hosts{state=\"live\"}", 1.0),
-        ("rowcall_handshakes_total{result=\"accepted\"}", 2.0),
+        ("rowcall_handshakes_total{listener=\"stream\",result=\"accepted\"}", 2.0),
         ("rowcall_connections{role=\"agent\"}", 1.0),
         ("rowcall_refused_total{reason=\"role\"}", 1.0),
         ("rowcall_pool_connections{pool=\"ingest\",state=\"idle\"}", 1.0),
