@@ -6,12 +6,14 @@
 
 mod certificate;
 mod csr;
+mod proxy;
 mod spool;
 mod stream;
 mod token;
 
 pub use certificate::certificate;
 pub use csr::csr;
+pub use proxy::proxy;
 pub use spool::{Files, spool};
 pub use stream::stream;
 pub use token::token;
@@ -20,9 +22,10 @@ pub use token::token;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, by the name of its folder in `corpus/` and of its program in `fuzz/`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("certificate", certificate),
     ("csr", csr),
+    ("proxy", proxy),
     ("spool", spool),
     ("stream", stream),
     ("token", token),

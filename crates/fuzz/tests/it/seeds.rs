@@ -40,6 +40,7 @@ fn seeds() {
     tokens();
     certificates();
     requests();
+    headers();
     spools();
 }
 
@@ -241,6 +242,27 @@ fn requests() {
     write("csr", "bad-more-behind", &[&whole[..], &[0]].concat());
     write("csr", "bad-cut", whole.get(..whole.len() / 2).unwrap());
     write("csr", "bad-empty", &[]);
+}
+
+fn headers() {
+    let header = |version_command: u8, family: u8, rest: &[u8]| {
+        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+        [b"\r\n\r\n\0\r\nQUIT\n", &[version_command, family][..], &length, rest].concat()
+    };
+    let v4 = [192, 0, 2, 7, 10, 0, 0, 1, 0x30, 0x39, 0x1d, 0x13];
+    let mut v6 = [0; 36];
+    v6[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+    let more = [&v4[..], &[4, 0, 3, 0, 0, 0]].concat();
+    write("proxy", "good-v4", &[&header(0x21, 0x11, &v4)[..], b"TLS"].concat());
+    write("proxy", "good-v6", &header(0x21, 0x21, &v6));
+    write("proxy", "good-local", &header(0x20, 0, &[]));
+    write("proxy", "good-with-records", &header(0x21, 0x11, &more));
+    write("proxy", "bad-cut", &header(0x21, 0x11, &v4)[..20]);
+    write("proxy", "bad-addresses", &header(0x21, 0x21, &v4));
+    write("proxy", "bad-version", &header(0x11, 0x11, &v4));
+    write("proxy", "bad-family", &header(0x21, 0x12, &v4));
+    write("proxy", "bad-text", b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 7443\r\n");
+    write("proxy", "bad-tls", b"\x16\x03\x01\x02\x00\x01");
 }
 
 /// A spool in a folder, filled by `fill` and closed.
