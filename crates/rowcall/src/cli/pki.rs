@@ -76,6 +76,10 @@ pub(crate) struct PkiInitArgs {
     /// host's names, localhost and its addresses]
     #[arg(long, value_name = "DNS-OR-IP", value_parser = args::server_name)]
     pub(crate) server_name: Vec<ServerName>,
+    /// The user that the aggregator runs as, by name or number: what it reads will be that user's,
+    /// the rest stays root's [default: rowcall where there is such a user, else nobody]
+    #[arg(long, value_name = "USER")]
+    pub(crate) service_user: Option<String>,
 }
 
 /// What certificates are issued for.

@@ -2,6 +2,8 @@
 
 mod certs;
 mod change;
+#[cfg(test)]
+mod fake;
 mod json;
 #[cfg(test)]
 mod tests;

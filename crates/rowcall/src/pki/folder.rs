@@ -10,6 +10,7 @@ use rowcall_tls::issue::{Authority, Issued};
 use rowcall_tls::private::write_private;
 use rustix::fs::{FlockOperation, flock};
 
+use super::owner::Service;
 use crate::text;
 
 /// The server's certificate, without its ending.
@@ -75,6 +76,8 @@ impl Ca {
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// Whom the aggregator's files belong to, if not to the folder's owner.
+    service: Option<Service>,
     /// Who changes something holds it.
     _lock: Option<File>,
 }
@@ -93,7 +96,7 @@ impl Folder {
             ),
             Err(error) => return Err(refused(path, "look into", &error)),
         }
-        Ok(Self { path: path.to_owned(), _lock: None })
+        Ok(Self { path: path.to_owned(), service: Service::of(path), _lock: None })
     }
 
     /// A folder that is there, to change something; nobody else does meanwhile.
@@ -108,7 +111,13 @@ impl Folder {
             .open(&lock)
             .map_err(|error| refused(&lock, "write", &error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _lock: Some(file), ..folder }),
+            Ok(()) => {
+                // Whoever was interrupted between writing and giving may have left one behind.
+                if let Some(service) = folder.service {
+                    service.settle(path)?;
+                }
+                Ok(Self { _lock: Some(file), ..folder })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => bail!(
                 "somebody else is changing {} right now (a timer's `rowcall pki renew`?); try \
                  again when that is done",
@@ -121,10 +130,22 @@ impl Folder {
     /// A folder to change something in, made if it is not there.
     pub(crate) fn make(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            let above = path.parent().map_or(Ok(()), fs::create_dir_all);
+            let made = above.and_then(|()| DirBuilder::new().mode(0o700).create(path));
             made.map_err(|error| refused(path, "make", &error))?;
         }
         Self::lock(path)
+    }
+
+    /// From now on the aggregator's files belong to this user, whoever writes them again.
+    pub(crate) fn give_to(&mut self, service: Service) -> anyhow::Result<()> {
+        self.service = Some(service);
+        service.settle(&self.path)
+    }
+
+    /// The user whom the aggregator's files belong to, if not to the folder's owner.
+    pub(crate) fn service_user(&self) -> Option<String> {
+        self.service.map(Service::name)
     }
 
     /// Where it is.
@@ -167,7 +188,8 @@ impl Folder {
 
     /// Writes a file, whole or not at all, readable for its owner alone: the folder's.
     pub(crate) fn write(&self, name: &str, content: &str) -> anyhow::Result<()> {
-        write(&self.join(name), content)
+        write(&self.join(name), content)?;
+        self.service.map_or(Ok(()), |service| service.give(&self.path, name))
     }
 
     /// Removes a file that may be there.
@@ -243,7 +265,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<String>> {
 /// Writes a file readable for the owner of its folder alone, whole or not at all.
 pub(crate) fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     write_private(path, content.as_bytes()).map_err(|error| refused(path, "write", &error))?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     // Root writes into the folder of whom the aggregator runs as.
     if rustix::process::geteuid().is_root()
         && let Ok(owner) = fs::metadata(folder)

@@ -29,7 +29,7 @@ pub(super) fn run(args: &PkiIssueArgs, now: UnixMicros) -> anyhow::Result<String
         IssueKind::Viewer => (Some(Role::Viewer), "viewer"),
         IssueKind::Operator => (Some(Role::Operator), "operator"),
     };
-    let out = args.out.as_deref().unwrap_or(folder.path());
+    let out = args.out.as_deref().unwrap_or_else(|| folder.path());
     let stem = stem(kind, args.name.as_str());
     let (pem, key) = (out.join(format!("{stem}.pem")), out.join(format!("{stem}.key")));
     if let Some(there) = [&pem, &key].into_iter().find(|path| path.exists()) {

@@ -12,14 +12,15 @@
 //! | `issued.json` | what was issued to whom; written last, so without it the folder is not complete |
 //! | `client.toml` | how `rowcall` on this host reaches the aggregator |
 //!
-//! The folder is 0700 and every file 0600, written whole or not at all. `rowcall up` keeps the same
-//! folder in its data directory.
+//! The folder is 0700 and every file 0600, written whole or not at all; where the aggregator has a
+//! user of its own, see [`owner`]. `rowcall up` keeps the same folder in its data directory.
 
 pub(crate) mod certificate;
 pub(crate) mod folder;
 mod issue;
 pub(crate) mod issued;
 pub(crate) mod make;
+mod owner;
 pub(crate) mod renew;
 mod revoke;
 mod rotate;
@@ -44,6 +45,7 @@ use crate::text::{self, FAINT, HEADING, ODD, Screen};
 
 use folder::{Ca, Folder};
 use make::{ADMIN, Wanted};
+use owner::Service;
 
 /// Where nodes enrol unless told otherwise.
 pub(crate) const ENROLL_PORT: u16 = 7444;
@@ -74,7 +76,8 @@ fn init(args: &PkiInitArgs, now: UnixMicros) -> anyhow::Result<String> {
     if dir.exists() && !dir.is_dir() {
         bail!("{} is no folder; give another with --dir", dir.display());
     }
-    let folder = Folder::make(&dir)?;
+    let service = Service::choose(args.service_user.as_deref())?;
+    let mut folder = Folder::make(&dir)?;
     if make::is_complete(&folder) {
         if let Some(wanted) = &args.trust_domain {
             make::has_domain(&folder, wanted)?;
@@ -86,14 +89,26 @@ fn init(args: &PkiInitArgs, now: UnixMicros) -> anyhow::Result<String> {
                 dir.display()
             );
         }
+        // A default gives nothing away that was kept until now.
+        let given = service.filter(|_| args.service_user.is_some());
+        let said = match given {
+            Some(service) => {
+                folder.give_to(service)?;
+                "This is there already; only its owner was set."
+            }
+            None => "Nothing was changed: this is there already.",
+        };
         let shown = show::look(&folder, now)?.text(now, &screen());
-        return Ok(format!("Nothing was changed: this is there already.\n\n{shown}"));
+        return Ok(format!("{said}\n\n{shown}"));
     }
     let names = if args.server_name.is_empty() {
         machine::server_names()
     } else {
         args.server_name.clone()
     };
+    if let Some(service) = service {
+        folder.give_to(service)?;
+    }
     let admin = HostName::parse(ADMIN).context("the operator's name")?;
     client_file(&folder, &names)?;
     let wanted = Wanted {

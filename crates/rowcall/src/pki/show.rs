@@ -19,6 +19,7 @@ pub(super) struct Shown {
     pin: String,
     certificates: Vec<One>,
     server_names: Vec<String>,
+    service_user: Option<String>,
     revoked_certificates: usize,
     revocation_lists_until: Option<String>,
 }
@@ -90,6 +91,7 @@ pub(super) fn look(folder: &Folder, now: UnixMicros) -> anyhow::Result<Shown> {
         pin: make::pin(folder)?.to_string(),
         certificates,
         server_names: names.iter().map(ToString::to_string).collect(),
+        service_user: folder.service_user(),
         revoked_certificates: record.revoked(),
         revocation_lists_until: until,
     })
@@ -133,6 +135,12 @@ impl Shown {
         fact("trust domain", &self.trust_domain);
         fact("pin", &self.pin);
         fact("server names", &self.server_names.join(", "));
+        if let Some(user) = &self.service_user {
+            fact(
+                "aggregator",
+                &format!("runs as user {}, who owns what it reads", text::clean(user)),
+            );
+        }
         if let Some(until) = &self.revocation_lists_until {
             let number = u64::try_from(self.revoked_certificates).unwrap_or(u64::MAX);
             let what = text::plural(number, "certificate");

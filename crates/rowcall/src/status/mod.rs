@@ -1,5 +1,6 @@
 //! `rowcall status`: who is connected, when the last commit was.
 
+mod certificates;
 mod json;
 
 use std::collections::HashSet;
@@ -17,9 +18,6 @@ use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, HEADING, ODD, Screen, Ta
 
 /// A host that was silent for this many intervals deserves a look.
 const SILENT_INTERVALS: u32 = 3;
-/// A certificate or authority that ends within this time, in seconds, deserves a look: a daily timer
-/// renews the server's long before.
-const ENDING_S: i64 = 30 * 86_400;
 /// Clocks that differ by more than this deserve a look.
 const ODD_OFFSET_MS: u64 = 5_000;
 
@@ -73,7 +71,7 @@ fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Sc
         "" => fact("database", GOOD, "takes writes"),
         error => fact("database", BAD, &format!("takes no writes: {}", text::clean(error))),
     }
-    for (style, words) in certificates(answer, now) {
+    for (style, words) in certificates::facts(answer, now) {
         fact("certificates", style, &words);
     }
     let mut samples = format!("{} committed", text::count(answer.committed_samples));
@@ -105,35 +103,6 @@ fn render(answer: &v1::StatusResponse, selected: bool, server: &str, screen: &Sc
         }
     }
     out
-}
-
-/// What the aggregator says of its certificate and authorities; nothing where it says nothing.
-fn certificates(answer: &v1::StatusResponse, now: Timestamp) -> Vec<(Style, String)> {
-    let mut lines = Vec::new();
-    if !answer.certificate_error.is_empty() {
-        let error = text::clean(&answer.certificate_error);
-        lines.push((BAD, format!("{error}; what was in use before stays in use")));
-    }
-    let ends = [
-        ("server's", instant(answer.certificate_expires_at.as_ref())),
-        ("client authority's", instant(answer.client_ca_expires_at.as_ref())),
-    ];
-    let known = ends.iter().filter_map(|(whose, ends)| Some((*whose, (*ends)?)));
-    let mut said: Vec<String> = Vec::new();
-    let mut style = GOOD;
-    for (whose, ends) in known {
-        let left = ends.duration_since(now).as_secs();
-        if left < ENDING_S {
-            style = if left < 0 { BAD } else { ODD };
-        }
-        let ended = if left < 0 { "ended" } else { "ends" };
-        said.push(format!("the {whose} {ended} {}", text::age(ends, now)));
-    }
-    if !said.is_empty() {
-        let issues = if answer.issues_certificates { "issues; " } else { "issues none; " };
-        lines.push((style, format!("{issues}{}", said.join(", "))));
-    }
-    lines
 }
 
 /// What agents tell of their spools where something is wrong.

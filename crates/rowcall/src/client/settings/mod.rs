@@ -255,6 +255,11 @@ impl ClientFile {
     }
 }
 
+/// A file that we may not read.
+fn is_refused(path: &Path) -> bool {
+    File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
 /// A settings file, which is small and no device.
 fn read(path: &Path) -> std::io::Result<String> {
     let wrong = |why: String| std::io::Error::new(ErrorKind::InvalidData, why);
@@ -298,7 +303,7 @@ fn find_file(
         config.map(|config| config.join("rowcall")),
         Some(around.root.join("etc/rowcall")),
         // The operator of the aggregator's host is root, or whom the aggregator runs as.
-        Some(pki).filter(|pki| std::fs::read_dir(pki).is_ok()),
+        Some(pki).filter(|pki| !is_refused(&pki.join(FILE_NAME))),
         own_data_dir(around),
     ];
     for path in folders.into_iter().flatten().map(|folder| folder.join(FILE_NAME)) {
