@@ -5,6 +5,7 @@
 mod enroll;
 mod enrolling;
 mod files;
+mod joining;
 mod process;
 mod service;
 mod spool;

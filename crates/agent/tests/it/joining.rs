@@ -1,0 +1,124 @@
+//! A node on its way in: the service that enrols by itself, and `check`.
+
+use std::fs;
+
+use rowcall_testkit::poll::wait_for;
+use rowcall_testkit::process::Process;
+
+use super::LONG;
+use super::enroll::{ran, secret};
+use super::enrolling::{Answer, Machine, Server};
+
+#[tokio::test]
+async fn the_service_enrols_by_itself_reads_the_token_anew_and_says_meanwhile_why_not() {
+    let server = Server::start(Answer::Issue).await;
+    let machine = Machine::with_token("");
+    let metrics = super::free_port().await;
+    let mut command = machine.command("run");
+    command.env("ROWCALL_ENROLL_SERVER", format!("127.0.0.1:{}", server.port));
+    command.env("ROWCALL_TOKEN_FILE", machine.path("token"));
+    command.env("ROWCALL_METRICS_LISTEN", format!("127.0.0.1:{metrics}"));
+    command.args(["--refused-wait", "1s", "--backoff-min", "10ms", "--backoff-max", "20ms"]);
+    let socket = machine.path("notify");
+    let manager = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    command.env("NOTIFY_SOCKET", &socket);
+    let running = Process::start("agent", &mut command).unwrap();
+    running.line("not enrolled yet: token file ").await;
+    let mut status = String::new();
+    while !status.starts_with("STATUS=not enrolled yet: token file ") {
+        let mut bytes = [0; 4096];
+        let length = manager.recv(&mut bytes).await.unwrap();
+        status = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    }
+    let noted = async || {
+        let (code, said, _) = ran(machine.command("status")).await;
+        assert_eq!(code, Some(3), "{said}");
+        (said.contains("not enrolled  since 20") && said.contains("token is empty")).then_some(said)
+    };
+    let said = wait_for("the note", LONG, noted).await;
+    assert!(said.contains("agent         waits to be enrolled, or does not run\n"), "{said}");
+    fs::write(machine.path("token"), server.token().reveal()).unwrap();
+    running.line("agent starts").await;
+    assert!(!running.output().contains(&secret(&server.token())));
+    // It goes on as whoever was enrolled.
+    let host = &server.asked()[0].host_name;
+    let well = async || {
+        let (_, said, _) = ran(machine.command("status")).await;
+        (!said.contains("not enrolled")).then_some(said)
+    };
+    let said = wait_for("the note's end", LONG, well).await;
+    assert!(said.contains(&format!("host          {host}\n")), "{said}");
+    assert!(said.contains("identity      enrolled at https://127.0.0.1:"), "{said}");
+    assert_eq!(running.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_node_without_identity_or_token_says_how_to_get_one() {
+    let machine = Machine::with_token("");
+    let (code, _, said) = ran(machine.command("run")).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no identity yet") && said.contains("rowcall-agent enroll"), "{said}");
+}
+
+/// Verdicts and steps.
+fn steps(said: &str) -> Vec<(String, String)> {
+    let words = said.lines().map(|line| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    });
+    words.collect()
+}
+
+fn is(steps: &[(String, String)], verdict: &str, step: &str) -> bool {
+    steps.iter().any(|(said, what)| said == verdict && what == step)
+}
+
+#[tokio::test]
+async fn check_walks_to_where_it_ends_and_goes_on_with_the_rest() {
+    let server = Server::start(Answer::Issue).await;
+    let machine = Machine::with_token(&server.token().reveal());
+    let check = |extra: &[&str]| {
+        let mut command = machine.command("check");
+        command.args(extra);
+        command
+    };
+    // Nothing there yet.
+    let (code, said, _) = ran(check(&[])).await;
+    assert_eq!(code, Some(1));
+    assert!(is(&steps(&said), "FAIL", "identity") && is(&steps(&said), "ok", "spool"), "{said}");
+    // With a token: as far as that leads, without spending it.
+    let place = format!("localhost:{}", server.port);
+    let path = machine.path("token").display().to_string();
+    let token = ["--enroll-server", place.as_str(), "--token-file", path.as_str()];
+    let (code, said, _) = ran(check(&token)).await;
+    assert_eq!(code, Some(0), "{said}");
+    let expected =
+        [("warn", "identity"), ("ok", "token"), ("ok", "name"), ("ok", "tcp"), ("ok", "tls")];
+    for (verdict, step) in expected.into_iter().chain([("ok", "clock"), ("ok", "answers")]) {
+        assert!(is(&steps(&said), verdict, step), "{verdict} {step} is missing in\n{said}");
+    }
+    assert!(said.contains("as the aggregator's, to the second"), "{said}");
+    assert!(server.asked().is_empty() && !said.contains(&secret(&server.token())));
+    // Enrolled: to where the streams go, which is nowhere.
+    assert_eq!(ran(machine.enroll(server.port)).await.0, Some(0));
+    let (code, said, _) = ran(check(&["--aggregator", "127.0.0.1:1"])).await;
+    assert_eq!(code, Some(1));
+    for (verdict, step) in
+        [("ok", "identity"), ("ok", "certificate"), ("ok", "key"), ("FAIL", "tcp"), ("ok", "spool")]
+    {
+        assert!(is(&steps(&said), verdict, step), "{verdict} {step} is missing in\n{said}");
+    }
+    let (_, said, _) = ran(check(&["--aggregator", "127.0.0.1:1", "--json"])).await;
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["steps"][0]["verdict"], "ok");
+    // To one that is no Rowcall aggregator: enrolment alone is there.
+    let (code, said, _) = ran(check(&["--aggregator", &place])).await;
+    assert_eq!(code, Some(1));
+    assert!(is(&steps(&said), "ok", "tls") && is(&steps(&said), "FAIL", "accepted"), "{said}");
+    // A copied spool.
+    super::spool::with_one_record(&machine.path("state/spool"), "other");
+    let (code, said, _) = ran(check(&["--aggregator", &place])).await;
+    assert_eq!(code, Some(1));
+    assert!(is(&steps(&said), "FAIL", "spool") && said.contains("other"), "{said}");
+}
