@@ -262,6 +262,18 @@ fn what_is_revoked_is_refused_and_nothing_else() {
 }
 
 #[test]
+fn what_is_revoked_stays_so_in_a_rotation_without_the_old_key() {
+    let (dir, folder) = made();
+    let older = copy(&person(&folder, "viewer-ann"), dir.path());
+    revoke::person(&folder, Role::Viewer, &name("ann"), now()).unwrap();
+    folder.remove("client-ca.key").unwrap();
+    rotate::client(&folder, None, now()).unwrap();
+    assert!(!folder.has("client-ca-old.key"));
+    refused(&server(&folder), &older, "Revoked");
+    handshake(&server(&folder), &person(&folder, "operator-admin")).unwrap();
+}
+
+#[test]
 fn certificates_of_others_are_not_ours_to_revoke() {
     let (_dir, folder) = made();
     let (_other_dir, other) = made();
