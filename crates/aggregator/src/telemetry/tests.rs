@@ -1,15 +1,15 @@
 //! A stream against a test that plays agent and writer, with time paused.
 
+mod credentials;
 mod log;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SystemClock;
-use rowcall_core::id::{Epoch, HostId, HostName, RunId, UnixMicros};
+use rowcall_core::id::{Epoch, HostId, HostName, RunId};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{HELLO_DEADLINE, Session, silence_limit};
-use rowcall_core::token::Pin;
 use rowcall_store::EpochId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -18,11 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use self::credentials::NoCredentials;
 use super::lanes::Pending;
 use super::queue::{Intake, Queue, SMALL_RECORDS};
 use super::stream::{Ended, Opened, run};
 use super::{OUTBOUND, Pace, Shared};
-use crate::admin::Credentials;
 use crate::connections::Visit;
 use crate::database::Database;
 use crate::farewells::Farewells;
@@ -75,32 +75,6 @@ struct Rig {
     responses: Responses,
     stream: JoinHandle<Result<Ended, Status>>,
     visit: Arc<Visit>,
-}
-
-/// An aggregator that issues nothing.
-#[derive(Debug)]
-struct NoCredentials;
-
-impl Credentials for NoCredentials {
-    fn pin(&self) -> Option<Pin> {
-        None
-    }
-
-    fn server_authorities_sha256(&self) -> Option<[u8; 32]> {
-        None
-    }
-
-    fn error(&self) -> Option<String> {
-        None
-    }
-
-    fn expires_at(&self) -> UnixMicros {
-        UnixMicros(0)
-    }
-
-    fn client_ca_expires_at(&self) -> Option<UnixMicros> {
-        None
-    }
 }
 
 fn rig() -> Rig {
