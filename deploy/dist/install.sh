@@ -82,6 +82,10 @@ else
     make_user "$user" "/var/lib/$user"
     echo "systemd ${version:-unknown}: the unit runs as user $user, which must be able to read keys of your own"
 fi
+# What the aggregator's archive has besides: certificates renewed by a timer, once that is enabled.
+for file in systemd/rowcall-pki-renew.*; do
+    if [ -e "$file" ]; then install_file 644 "$file" "/etc/systemd/system/${file#systemd/}"; fi
+done
 # What `rowcall pki init` puts there is for the aggregator's user: it sees new files as they come.
 if [ -z "$root" ] && [ "$name" = aggregator ]; then make_user rowcall /etc/rowcall/pki; fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
@@ -93,5 +97,7 @@ case $name in
     agent) next='rowcall-agent enroll --server HOST:7444 --token-file -' ;;
     *) next="edit /etc/rowcall/$name.toml, rowcall pki init --server-name HOST" ;;
 esac
+units=rowcall-$name
+if [ "$name" = aggregator ]; then units="$units rowcall-pki-renew.timer"; fi
 echo "installed rowcall-$name; next: $next,"
-echo "then systemctl enable --now rowcall-$name"
+echo "then systemctl enable --now $units"

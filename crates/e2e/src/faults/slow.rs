@@ -31,6 +31,9 @@ const OVER: Duration = Duration::from_secs(180);
 const OF_ONE_SOURCE: u32 = 32;
 /// TLS handshakes of ours under way.
 const AT_ONCE: usize = 8;
+/// What an aggregator may have open besides after a crowd: all connections of its pools, and the
+/// second host's stream.
+const OTHER_FILES: u64 = 14;
 /// Between two bytes of what never becomes a whole message.
 const DRIP: Duration = Duration::from_secs(10);
 
@@ -118,11 +121,10 @@ pub async fn peers(each: u32, say: Say<'_>) -> Result<Outcome> {
         let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
         scene.outcome.notes.push(format!("{kind:?} closed after {least:.1?} to {most:.1?}"));
     }
-    wait_for("the files of the slow to be closed", OVER, || async {
-        // What the second host's stream takes, and a connection to the database.
-        open_files(process).is_ok_and(|open| open <= before + 3).then_some(())
-    })
-    .await;
+    let closed = || async {
+        open_files(process).is_ok_and(|open| open <= before + OTHER_FILES).then_some(())
+    };
+    wait_for(format!("the files of the slow to be closed, {before} before"), OVER, closed).await;
     scene.outcome.faults += all;
     scene.settle(&url).await
 }
