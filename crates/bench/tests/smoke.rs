@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every figure, and what it must be in any run.
-const FIGURES: [(&str, f64, f64); 50] = [
+const FIGURES: [(&str, f64, f64); 63] = [
     ("ingest.day.streamed", 1.0, 1e8),
     ("ingest.day.direct", 1.0, 1e8),
     ("ingest.day.ratio", 1e-4, 1e4),
@@ -59,14 +59,31 @@ const FIGURES: [(&str, f64, f64); 50] = [
     ("summary.2h.roll", 0.1, 1e6),
     ("summary.2h.balance", 0.1, 1e6),
     ("summary.2h.integrity", 0.1, 1e6),
+    ("handshakes.cpu", 1.0, 1e6),
+    ("handshakes.per_core", 1.0, 1e6),
+    ("handshakes.rate", 1.0, 1e6),
+    ("return.p50", 1e-3, 600.0),
+    ("return.p100", 1e-3, 600.0),
+    ("return.start", 1e-3, 600.0),
+    ("return.tries", 1.0, 100.0),
+    ("return.tries.most", 1.0, 100.0),
+    ("return.tries.close", 1.0, 100.0),
+    ("return.overflows", 0.0, 1e6),
+    ("return.cpu", 0.0, 1e6),
+    ("revoke.p50", 0.1, 1e6),
+    ("revoke.p100", 0.1, 1e6),
 ];
 
 const MACHINE: [&str; 8] =
     ["command", "date", "machine", "disk", "kernel", "PostgreSQL", "rustc", "commit"];
 
 fn bench(arguments: &[&str]) -> std::process::Output {
+    // The tests' Python, which has h2, comes first, as under make.
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/venv/bin");
+    let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
     Command::new(env!("CARGO_BIN_EXE_rowcall-bench"))
         .args(arguments)
+        .env("PATH", path)
         .output()
         .expect("rowcall-bench can be started")
 }
@@ -103,9 +120,31 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(figure["what"].as_str().unwrap()), "{id} in {table}");
     }
     let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
-    assert_eq!(aimed, 8, "{table}");
+    assert_eq!(aimed, 11, "{table}");
     let rows = table.lines().filter(|line| line.starts_with('|')).count();
     assert_eq!(rows, figures.len() + 2, "{table}");
+}
+
+#[test]
+fn attackers_attack_and_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let file = file.to_str().unwrap();
+    let attacks = ["--attacks", "rapid-reset,long-prefix,no-hello", "--attack-seconds", "2"];
+    let output = bench(&[&["--quick", "--only", "attacks", "--json", file], &attacks[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 2 + 3 * 3);
+    let rows = report["tables"][0]["rows"].as_array().unwrap();
+    let table = rows.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(rows.len(), 1 + 3, "{table:?}");
+    for (row, rate) in rows.iter().zip([0.0, 100.0, 1.0, 1.0]).skip(1) {
+        let sent: f64 = row[1].as_str().unwrap().parse().unwrap();
+        assert!(sent >= rate, "{row}");
+    }
+    // ENHANCE_YOUR_CALM.
+    assert!(rows[1][2].as_str().unwrap().contains("GOAWAY 11"), "{table:?}");
 }
 
 #[test]
