@@ -97,7 +97,8 @@ pub async fn peers(each: u32, say: Say<'_>) -> Result<Outcome> {
     .await;
     let begun = Instant::now();
     second.start(&[aggregator.address])?;
-    fresh(&url, &names).await?;
+    let told = |error: anyhow::Error| error.context(format!("its agent said:\n{}", second.tail()));
+    fresh(&url, &names).await.map_err(told)?;
     let joined = begun.elapsed();
     let open = open_files(process)?;
     ensure!(open > before + u64::from(each), "the host got in when only {open} files were open");
