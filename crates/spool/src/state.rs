@@ -318,7 +318,8 @@ impl State {
         let after = self.segments.get(next);
         let (first, due_before) = match before {
             Some(segment) => (segment.last + 1, segment.due_last),
-            None => (self.positions.floor, self.positions.floor_due),
+            // Also where positions that make no sense leave a space below what is held.
+            None => (self.positions.floor.min(number), self.positions.floor_due),
         };
         let (after_number, after_due) =
             after.map_or_else(|| self.tail_start(), |s| (s.first, s.due_before));
