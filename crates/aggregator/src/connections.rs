@@ -12,10 +12,11 @@
 //! newcomer that finds all others busy is let in to be told why its calls are refused, up to
 //! [`TURNED_AWAY`] of them; the rest is dropped without a word.
 
+mod visit;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,12 +24,11 @@ use rowcall_core::id::HostName;
 use rowcall_tls::accept::{PeerInfo, source};
 use rowcall_tls::identity::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 use tracing::{debug, info};
 
 use crate::refusals::{Reason, Refusals};
+use visit::Over;
+pub(crate) use visit::{Call, Visit, Welcomed};
 
 /// Longest that an agent's connection may be idle after a call: it has just one, its stream.
 pub(crate) const IDLE_AGENT: Duration = Duration::from_secs(10);
@@ -47,10 +47,6 @@ const MAX_OF_SOURCE: usize = 64;
 
 /// Connections that are let in beyond these only to be told so.
 const TURNED_AWAY: usize = 4;
-
-/// A peer that was expelled has so long to read why, once its calls have ended; and so long at all.
-const READS_WHY: Duration = Duration::from_secs(1);
-const EXPELLED_AT_LAST: Duration = Duration::from_secs(5);
 
 /// Descriptors for everything but connections and the database: logs, listeners, timers, room.
 const RESERVED_DESCRIPTORS: usize = 64;
@@ -246,208 +242,6 @@ fn replaceable(visits: &[Arc<Visit>], is_agent: bool) -> Option<usize> {
     }
     // Two can be sessions at a time at most: the host's, and the one that it just replaced.
     idle.or_else(|| visits.iter().position(|visit| !visit.is_welcomed())).or(Some(0))
-}
-
-/// One connection, and what goes on there.
-#[derive(Debug)]
-pub(crate) struct Visit {
-    pub(crate) peer: Arc<PeerInfo>,
-    first_call: Duration,
-    idle_limit: Duration,
-    is_turned_away: bool,
-    welcomed: AtomicBool,
-    expelled: OnceLock<Expelled>,
-    expulsion: Notify,
-    state: Mutex<State>,
-    changed: Notify,
-}
-
-#[derive(Debug)]
-struct Expelled {
-    why: String,
-    at: Instant,
-}
-
-#[derive(Debug)]
-struct State {
-    calls: usize,
-    had_a_call: bool,
-    idle_since: Instant,
-    evicted: bool,
-}
-
-/// Why a connection ends before its peer wants it to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
-    /// No call came in time.
-    NoCall,
-    /// It was idle for too long after its last call.
-    Idle,
-    /// A newer connection of the same certificate takes its place.
-    Evicted,
-    /// Its certificate is not good any more.
-    Expelled,
-}
-
-impl Visit {
-    fn new(
-        peer: Arc<PeerInfo>,
-        holder: &Holder,
-        first_call: Duration,
-        is_turned_away: bool,
-    ) -> Self {
-        let idle_since = Instant::now();
-        Self {
-            peer,
-            first_call,
-            // Whoever is turned away goes when its answer is read.
-            idle_limit: if is_turned_away { IDLE_AGENT } else { holder.idle() },
-            is_turned_away,
-            welcomed: AtomicBool::new(false),
-            expelled: OnceLock::new(),
-            expulsion: Notify::new(),
-            state: Mutex::new(State { calls: 0, had_a_call: false, idle_since, evicted: false }),
-            changed: Notify::new(),
-        }
-    }
-
-    /// One that nobody counts.
-    #[cfg(test)]
-    pub(crate) fn alone(peer: Arc<PeerInfo>) -> Arc<Self> {
-        let holder = Holder::of(&peer);
-        Arc::new(Self::new(peer, &holder, IDLE_AGENT, false))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A call began; it lasts until the value is dropped.
-    pub(crate) fn call(self: &Arc<Self>) -> Call {
-        let mut state = self.lock();
-        state.calls += 1;
-        state.had_a_call = true;
-        drop(state);
-        self.changed.notify_one();
-        Call(Arc::clone(self))
-    }
-
-    /// Why calls on this connection are not served, if they aren't.
-    pub(crate) fn check(&self) -> Result<(), Status> {
-        if let Some(expelled) = self.expelled.get() {
-            return Err(Status::permission_denied(expelled.why.as_str()));
-        }
-        if self.is_turned_away {
-            return Err(Status::resource_exhausted(format!(
-                "this certificate has {MAX_OF_PERSON} connections open and all are busy, which is \
-                 the most for one certificate; close some, or use a certificate of its own for \
-                 each program"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Its certificate is not good any more: its streams end, its calls are refused, and the
-    /// connection is closed. The first reason stays.
-    pub(crate) fn expel(&self, why: &str) {
-        let expelled = Expelled { why: why.to_owned(), at: Instant::now() };
-        if self.expelled.set(expelled).is_ok() {
-            self.expulsion.notify_waiters();
-            self.changed.notify_one();
-        }
-    }
-
-    /// Waits until it is expelled; why.
-    pub(crate) async fn expelled(&self) -> &str {
-        loop {
-            // Made before the look, so that none in between is missed.
-            let expulsion = self.expulsion.notified();
-            if let Some(expelled) = self.expelled.get() {
-                return &expelled.why;
-            }
-            expulsion.await;
-        }
-    }
-
-    /// Its stream was welcomed, and is the host's session until the value is dropped.
-    pub(crate) fn welcome(self: &Arc<Self>) -> Welcomed {
-        self.welcomed.store(true, Ordering::Relaxed);
-        Welcomed(Arc::clone(self))
-    }
-
-    fn is_welcomed(&self) -> bool {
-        self.welcomed.load(Ordering::Relaxed)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.lock().calls == 0
-    }
-
-    fn evict(&self) {
-        self.lock().evicted = true;
-        self.changed.notify_one();
-    }
-
-    /// Waits until it must end.
-    pub(crate) async fn over(&self) -> Over {
-        loop {
-            let ends = {
-                let state = self.lock();
-                if state.evicted {
-                    return Over::Evicted;
-                }
-                let is_idle = state.calls == 0;
-                if let Some(Expelled { at, .. }) = self.expelled.get() {
-                    let latest = *at + EXPELLED_AT_LAST;
-                    let read = state.idle_since.max(*at) + READS_WHY;
-                    Some((if is_idle { read.min(latest) } else { latest }, Over::Expelled))
-                } else {
-                    let (limit, why) = if state.had_a_call {
-                        (self.idle_limit, Over::Idle)
-                    } else {
-                        (self.first_call, Over::NoCall)
-                    };
-                    is_idle.then_some((state.idle_since + limit, why))
-                }
-            };
-            let Some((at, why)) = ends else {
-                self.changed.notified().await;
-                continue;
-            };
-            tokio::select! {
-                biased;
-                () = self.changed.notified() => {}
-                () = sleep_until(at) => return why,
-            }
-        }
-    }
-}
-
-/// A call that goes on.
-#[derive(Debug)]
-pub(crate) struct Call(Arc<Visit>);
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.calls = state.calls.saturating_sub(1);
-        state.idle_since = Instant::now();
-        let is_idle = state.calls == 0;
-        drop(state);
-        if is_idle {
-            self.0.changed.notify_one();
-        }
-    }
-}
-
-/// The host's session is on this connection.
-#[derive(Debug)]
-pub(crate) struct Welcomed(Arc<Visit>);
-
-impl Drop for Welcomed {
-    fn drop(&mut self) {
-        self.0.welcomed.store(false, Ordering::Relaxed);
-    }
 }
 
 /// A place among the connections, given back when dropped.

@@ -3,6 +3,9 @@
 use rowcall_core::clock::SystemClock;
 use rowcall_tls::identity::Identity;
 
+use tokio::time::Instant;
+
+use super::visit::{EXPELLED_AT_LAST, READS_WHY};
 use super::*;
 
 fn connections(bound: usize) -> Arc<Connections> {
@@ -40,6 +43,18 @@ async fn a_connection_without_a_call_is_over_after_10_seconds_whoever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_whose_stream_was_refused_is_over_when_that_can_have_been_read() {
+    let connections = connections(10);
+    let guest = connections.enter(&agent("n")).unwrap();
+    let call = guest.visit.call();
+    guest.visit.refuse();
+    drop(call);
+    let refused = Instant::now();
+    assert_eq!(over(&guest).await, Over::Idle);
+    assert_eq!(refused.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_keeps_a_connection_and_its_end_starts_the_time_anew() {
     let connections = connections(10);
     for (peer, limit) in [(agent("n"), 10), (viewer(), 600)] {
@@ -71,7 +86,7 @@ async fn an_agent_that_comes_back_gets_in_and_its_oldest_dead_connection_goes() 
     assert!(newcomer.visit.check().is_ok());
     assert_eq!(over(&guests[1]).await, Over::Evicted);
     for kept in [&guests[0], &guests[2], &guests[MAX_OF_AGENT - 1], &newcomer] {
-        assert!(!kept.visit.lock().evicted);
+        assert!(!kept.visit.is_evicted());
     }
     assert_eq!(connections.by_role()[0], ("agent", MAX_OF_AGENT));
     assert_eq!(connections.refusals.of(Reason::TooManyOfIdentity), 1);
@@ -83,8 +98,8 @@ async fn one_identity_s_flood_costs_others_nothing() {
     let honest = connections.enter(&agent("honest")).unwrap();
     let _stream = honest.visit.call();
     let flood: Vec<_> = (0..1_000).filter_map(|_| connections.enter(&agent("flooder"))).collect();
-    assert!(!honest.visit.lock().evicted);
-    assert_eq!(flood.iter().filter(|guest| !guest.visit.lock().evicted).count(), MAX_OF_AGENT);
+    assert!(!honest.visit.is_evicted());
+    assert_eq!(flood.iter().filter(|guest| !guest.visit.is_evicted()).count(), MAX_OF_AGENT);
     assert!(connections.enter(&agent("other")).is_some());
 }
 
@@ -109,7 +124,7 @@ async fn a_person_s_idle_connection_goes_first_and_a_busy_one_never() {
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(status.message().starts_with("this certificate has 32 connections open"), "{status}");
     assert!(connections.enter(&viewer()).is_none());
-    assert!(guests.iter().enumerate().all(|(n, guest)| n == 5 || !guest.visit.lock().evicted));
+    assert!(guests.iter().enumerate().all(|(n, guest)| n == 5 || !guest.visit.is_evicted()));
     assert!(connections.enter(&peer("spiffe://d/viewer/bob")).is_some());
 }
 

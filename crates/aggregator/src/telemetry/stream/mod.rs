@@ -71,7 +71,10 @@ pub(super) async fn run<S>(
             opened.farewell();
             served
         }
-        Err(broken) => Err(broken),
+        Err(broken) => {
+            visit.refuse();
+            Err(broken)
+        }
     };
     shared.meters.stream_ended(match &result {
         Ok(Ended::ByAgent) => StreamEnd::Agent,
