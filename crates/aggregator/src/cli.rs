@@ -16,10 +16,9 @@ pub fn command() -> Command {
             "Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, settings or certificates, \
              3 stopped with records that are not committed, 130 stopped at once by a second signal",
         )
-        .subcommand(with_flags(
-            Command::new("serve")
-                .about("Serve agents and readers until SIGTERM or SIGINT; SIGHUP reloads certificates"),
-        ))
+        .subcommand(with_flags(Command::new("serve").about(
+            "Serve agents and readers until SIGTERM or SIGINT; SIGHUP reloads certificates",
+        )))
         .subcommand(with_flags(
             Command::new("migrate")
                 .about("Bring the database's schema up to date, then exit")
