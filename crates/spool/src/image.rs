@@ -17,7 +17,7 @@ use crate::recover::Newer;
 /// What a spool holds that is read from memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// As [`crate::inspect`] would tell it.
+    /// As [`crate::inspect()`] would tell it.
     pub status: Status,
     /// The records that an agent would send, the oldest first: as many as it reads at a time.
     pub records: Vec<Record>,
