@@ -1,5 +1,6 @@
 //! Hosts' certificates as text.
 
+use anstyle::Style;
 use jiff::Timestamp;
 use rowcall_proto::v1;
 
@@ -34,7 +35,8 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, now: Timestamp, screen: &
     let titles = ["HOST", "STATE", "EXPIRES", "IN", "LAST SEEN", "ORIGIN", "SERIAL"];
     let mut table = Table::new(titles.map(Column::left));
     for (host, certificate) in rows {
-        let mut cells = vec![text::clean(&host.host_name).into(), state(host, certificate)];
+        let (style, word) = state(host, certificate);
+        let mut cells = vec![text::clean(&host.host_name).into(), Cell::styled(style, word)];
         match certificate {
             Some(certificate) => cells.extend(row(certificate, now, screen)),
             None => cells.extend(["-", "-", "-", "-", "-"].map(Cell::from)),
@@ -69,15 +71,19 @@ pub(super) fn left(ends: Timestamp, now: Timestamp) -> Cell {
     if seconds < SOON_S { Cell::styled(ODD, &words) } else { words.into() }
 }
 
-fn state(host: &v1::Host, certificate: Option<&v1::Certificate>) -> Cell {
+/// Whether a certificate lets a host in, in a word or two, and how to show it.
+pub(super) fn state(
+    host: &v1::Host,
+    certificate: Option<&v1::Certificate>,
+) -> (Style, &'static str) {
     let revoked = certificate.is_some_and(|certificate| certificate.revoked_at.is_some());
     if host.retired_at.is_some() {
-        Cell::styled(ODD, "retired")
+        (ODD, "retired")
     } else if host.revoked_at.is_some() || revoked {
-        Cell::styled(BAD, "revoked")
+        (BAD, "revoked")
     } else if certificate.is_none() {
-        Cell::styled(BAD, "none in force")
+        (BAD, "none in force")
     } else {
-        Cell::styled(GOOD, "good")
+        (GOOD, "good")
     }
 }

@@ -115,6 +115,18 @@ fn a_host_is_shown_with_all_its_facts_in_the_zone_asked_for() {
     insta::assert_snapshot!(text);
 }
 
+#[test]
+fn no_fact_of_a_host_is_cut_however_narrow_the_screen_is() {
+    let narrow = Screen { width: 60, ..screen() };
+    let mut host = host("node1");
+    host.labels.insert("owner".to_owned(), "x".repeat(200));
+    let mut seen = certificate("2026-12-22T03:11:23Z");
+    seen.last_seen_at = at("2026-11-22T15:58:57Z");
+    host.certificates.push(seen);
+    let text = plain(&view::show(&host, now(), &narrow));
+    assert!(text.contains("seen 1 min 3 s ago\n") && !text.contains(".."), "{text}");
+}
+
 #[tokio::test]
 async fn all_pages_are_fetched_and_retired_hosts_only_when_asked_for() {
     let names = async |line: &[&str]| -> Vec<String> {
@@ -249,10 +261,13 @@ fn a_host_shows_its_certificates_former_names_and_why_it_is_refused() {
         "  revoked       since 2026-11-20T08:00:00Z: stolen\n",
         "  ephemeral     retires itself after 1 h of silence\n",
         "  former names  node7\n                node8\n",
-        "  certificates  renewed, until 2026-12-01T16:00:00Z (in 9 d), seen 1 h ago\n",
+        "  certificates  revoked; renewed, until 2026-12-01T16:00:00Z (in 9 d), seen 1 h ago\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
+    let restored = v1::Host { revoked_at: None, ..host.clone() };
+    let text = plain(&view::show(&restored, now(), &screen()));
+    assert!(text.contains("  certificates  good; renewed, until"), "{text}");
     let listed = plain(&view::list(&[host], false, &Screen { width: 100, ..screen() }));
     assert!(listed.contains("REVOKED") && listed.contains("2026-11-20  env=prod"), "{listed}");
 }

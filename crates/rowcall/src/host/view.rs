@@ -80,13 +80,12 @@ pub(super) fn list(hosts: &[v1::Host], selected: bool, screen: &Screen) -> Strin
     out
 }
 
-/// All facts of a host.
+/// All facts of a host, each whole on its line, however narrow the screen is.
 pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
     let mut out = String::new();
     text::line(&mut out, &text::paint(HEADING, &text::clean(&host.host_name)));
     let mut fact = |name: &str, value: String| {
         let name = text::paint(FAINT, &format!("{name:<13}"));
-        let value = text::cut(&value, screen.width.saturating_sub(16).max(MIN_LABELS));
         text::line(&mut out, &format!("  {name} {value}"));
     };
     let at = |time: &Option<prost_types::Timestamp>| {
@@ -143,7 +142,7 @@ pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
     }
     let mut name = "certificates";
     for certificate in &host.certificates {
-        fact(name, words_of(certificate, now, screen));
+        fact(name, words_of(host, certificate, now, screen));
         name = "";
     }
     if name == "certificates" {
@@ -153,7 +152,14 @@ pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
 }
 
 /// A certificate in a line.
-fn words_of(certificate: &v1::Certificate, now: Timestamp, screen: &Screen) -> String {
+fn words_of(
+    host: &v1::Host,
+    certificate: &v1::Certificate,
+    now: Timestamp,
+    screen: &Screen,
+) -> String {
+    let (style, state) = super::certs::state(host, Some(certificate));
+    let state = text::paint(style, state);
     let origin = text::clean(&certificate.origin);
     let ends = instant(certificate.expires_at.as_ref()).map_or_else(
         || "?".to_owned(),
@@ -161,7 +167,7 @@ fn words_of(certificate: &v1::Certificate, now: Timestamp, screen: &Screen) -> S
     );
     let seen = instant(certificate.last_seen_at.as_ref())
         .map_or_else(|| "never seen".to_owned(), |at| format!("seen {}", text::age(at, now)));
-    format!("{origin}, until {ends}, {seen}")
+    format!("{state}; {origin}, until {ends}, {seen}")
 }
 
 /// A host's labels after a change.

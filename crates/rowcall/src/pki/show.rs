@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::certificate::Certificate;
 use super::folder::{Ca, Folder, SERVER, split};
-use super::issued::Record;
+use super::issued::{Entry, Record};
 use super::make;
 use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, HEADING, ODD, Screen, Table};
 
@@ -18,6 +18,7 @@ pub(super) struct Shown {
     trust_domain: String,
     pin: String,
     certificates: Vec<One>,
+    issued: Vec<Held>,
     server_names: Vec<String>,
     service_user: Option<String>,
     revoked_certificates: usize,
@@ -35,6 +36,16 @@ struct One {
     due: bool,
     key: bool,
     error: Option<String>,
+}
+
+/// A certificate of somebody's, that was issued here and has not ended; wherever its file is.
+#[derive(Debug, Serialize)]
+struct Held {
+    role: String,
+    name: String,
+    serial: String,
+    expires_at: String,
+    revoked_at: Option<String>,
 }
 
 /// Looks.
@@ -90,11 +101,28 @@ pub(super) fn look(folder: &Folder, now: UnixMicros) -> anyhow::Result<Shown> {
         trust_domain: make::trust_domain(folder)?.to_string(),
         pin: make::pin(folder)?.to_string(),
         certificates,
+        issued: held(&record, now),
         server_names: names.iter().map(ToString::to_string).collect(),
         service_user: folder.service_user(),
         revoked_certificates: record.revoked(),
         revocation_lists_until: until,
     })
+}
+
+/// Who holds what, by role and name.
+fn held(record: &Record, now: UnixMicros) -> Vec<Held> {
+    let mut entries: Vec<&Entry> =
+        record.certificates.iter().filter(|entry| entry.not_after >= now.0).collect();
+    entries.sort_by_key(|entry| (&entry.role, &entry.name, entry.not_after));
+    let shown = |at: i64| super::certificate::shown(UnixMicros(at));
+    let held = |entry: &Entry| Held {
+        role: entry.role.clone(),
+        name: entry.name.clone(),
+        serial: entry.serial.clone(),
+        expires_at: shown(entry.not_after),
+        revoked_at: entry.revoked_at.map(shown),
+    };
+    entries.into_iter().map(held).collect()
 }
 
 /// The further pairs of files, by name.
@@ -174,11 +202,29 @@ impl Shown {
             table.row([text::clean(&one.file).into(), key, until.into(), left, what]);
         }
         table.write(&mut out);
+        if !self.issued.is_empty() {
+            out.push('\n');
+            self.people(&mut out);
+        }
         if self.certificates.iter().any(|one| one.due) {
             let words = "What is nearly over is renewed by `rowcall pki renew`, authorities by \
                          `rowcall pki rotate`.";
             text::paragraph(&mut out, screen, ODD, words);
         }
         out
+    }
+    /// Who has a certificate that was issued here.
+    fn people(&self, out: &mut String) {
+        let mut table = Table::new(["WHO", "UNTIL", "STATE", "SERIAL"].map(Column::left));
+        for held in &self.issued {
+            let state = held.revoked_at.as_ref().map_or_else(
+                || Cell::styled(GOOD, "good"),
+                |at| Cell::styled(BAD, &format!("revoked on {at}")),
+            );
+            let who = text::clean(&format!("{} {}", held.role, held.name));
+            let serial = Cell::styled(FAINT, &text::cut(&text::clean(&held.serial), 12));
+            table.row([who.into(), held.expires_at.as_str().into(), state, serial]);
+        }
+        table.write(out);
     }
 }

@@ -11,6 +11,7 @@ use rustls::{ClientConnection, ServerConnection};
 use super::issued::Record;
 use super::*;
 use crate::args;
+use crate::text::tests::plain;
 
 const DAY_US: i64 = 86_400 * 1_000_000;
 
@@ -259,6 +260,37 @@ fn what_is_revoked_is_refused_and_nothing_else() {
     }
     let no_key = revoke::file(&folder, &older.certificate, now()).unwrap_err().to_string();
     assert!(no_key.contains("client-ca-old.key: only it can sign"), "{no_key}");
+}
+
+#[test]
+fn who_has_a_certificate_is_shown_with_who_is_revoked() {
+    let (_dir, folder) = made();
+    let mut record = Record::read(&folder).unwrap();
+    make::person(&folder, &mut record, Role::Viewer, &name("bob"), now()).unwrap();
+    record.write(&folder, now()).unwrap();
+    // Given away, as with --out.
+    folder.remove("viewer-bob.pem").unwrap();
+    let (revoked, at) = (later(1), later(2));
+    revoke::person(&folder, Role::Viewer, &name("ann"), revoked).unwrap();
+    let revoked = certificate::shown(revoked);
+    let shown = show::look(&folder, at).unwrap();
+    let text = plain(&shown.text(at, &screen()));
+    let rows: Vec<&str> = text.lines().skip_while(|line| !line.contains("WHO")).collect();
+    let starts = ["  operator admin  ", "  viewer ann  ", "  viewer bob  "];
+    let ends = ["  good", &format!("  revoked on {revoked}"), "  good"];
+    for ((row, start), end) in rows[1..].iter().zip(starts).zip(ends) {
+        assert!(row.starts_with(start) && row.contains(end), "{text}");
+    }
+    assert_eq!(rows.len(), 4, "{text}");
+    let json: serde_json::Value = serde_json::from_str(&shown.json().unwrap()).unwrap();
+    let ann = &json["issued"][1];
+    assert_eq!((&ann["role"], &ann["name"]), (&"viewer".into(), &"ann".into()), "{json}");
+    assert_eq!(ann["revoked_at"], revoked.as_str());
+    assert!(json["issued"][0]["revoked_at"].is_null(), "{json}");
+    // Nobody asks who had one that has ended.
+    let later_on = show::look(&folder, later(400)).unwrap().json().unwrap();
+    let later_on: serde_json::Value = serde_json::from_str(&later_on).unwrap();
+    assert_eq!(later_on["issued"], serde_json::json!([]));
 }
 
 #[test]

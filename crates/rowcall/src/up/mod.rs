@@ -179,7 +179,7 @@ async fn with_database(
     };
     steps.say(&next.words()?);
 
-    let table = Samples::new(&host, args.interval, args.tz.clone());
+    let mut table = Samples::new(&host, args.interval, args.tz.clone());
     steps.say(&table.titles());
     let over = loop {
         tokio::select! {

@@ -14,7 +14,10 @@ use crate::text::{self, FAINT};
 const COLUMNS: [(&str, usize); 6] =
     [("CPU IDLE", 8), ("KERNEL", 8), ("MEM FREE", 10), ("DISK I/O", 9), ("DISK FREE", 10), ("", 0)];
 
-/// Titles and lines of one width.
+/// Longest host name, in characters, that the columns after it make room for.
+const MAX_HOST: usize = 48;
+
+/// Titles and lines of one width, until a host with a longer name comes.
 #[derive(Debug)]
 pub(super) struct Samples {
     host_width: usize,
@@ -25,7 +28,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// For samples of mostly this host.
+    /// For samples of this host, and of others that may join.
     pub(super) fn new(host: &HostName, interval: Duration, zone: TimeZone) -> Self {
         let fine = interval < Duration::from_secs(1);
         let mut table = Self { host_width: host.as_str().len().max(4), fine, zone, time_width: 0 };
@@ -47,9 +50,16 @@ impl Samples {
         format!("{}\n", text::paint(FAINT, line.trim_end()))
     }
 
-    /// A sample's line; nothing for other records.
-    pub(super) fn line(&self, committed: &CommittedSample) -> String {
+    /// A sample's line, under new titles where its host's name moves the columns; nothing for other
+    /// records.
+    pub(super) fn line(&mut self, committed: &CommittedSample) -> String {
         let Body::Sample(sample) = &committed.record.body else { return String::new() };
+        let mut out = String::new();
+        let needed = committed.host_name.as_str().len().min(MAX_HOST);
+        if needed > self.host_width {
+            self.host_width = needed;
+            out = self.titles();
+        }
         let at = Timestamp::from_microsecond(committed.record.time.0).unwrap_or(Timestamp::MIN);
         let (at, width) = (self.time(at), self.host_width);
         let cells: String = values(sample)
@@ -57,11 +67,9 @@ impl Samples {
             .zip(COLUMNS)
             .map(|(value, (_, width))| format!("  {value:>width$}"))
             .collect();
-        format!(
-            "{at:<time$}  {:<width$}{cells}\n",
-            committed.host_name.as_str(),
-            time = self.time_width
-        )
+        let (host, time) = (committed.host_name.as_str(), self.time_width);
+        text::line(&mut out, &format!("{at:<time$}  {host:<width$}{cells}"));
+        out
     }
 
     /// What was left out because the terminal is slow.
@@ -97,8 +105,12 @@ mod tests {
     use crate::text::tests::plain;
 
     fn committed(sample: Sample) -> CommittedSample {
+        of("node1", sample)
+    }
+
+    fn of(host: &str, sample: Sample) -> CommittedSample {
         CommittedSample {
-            host_name: HostName::parse("node1").unwrap(),
+            host_name: HostName::parse(host).unwrap(),
             record: Record {
                 due_ticks: 0,
                 sequence: Sequence::FIRST,
@@ -110,7 +122,7 @@ mod tests {
 
     #[test]
     fn lines_stand_under_their_titles() {
-        let table = Samples::new(
+        let mut table = Samples::new(
             &HostName::parse("node1").unwrap(),
             Duration::from_secs(60),
             TimeZone::UTC,
@@ -136,9 +148,33 @@ TIME                  HOST   CPU IDLE    KERNEL    MEM FREE   DISK I/O   DISK FR
     }
 
     #[test]
+    fn a_host_with_a_longer_name_moves_the_columns_of_all() {
+        let mut table =
+            Samples::new(&HostName::parse("vm").unwrap(), Duration::from_secs(60), TimeZone::UTC);
+        let hosts = ["vm", "node3.example.com", "vm"];
+        let lines = hosts.map(|host| table.line(&of(host, Sample::default())));
+        let text = plain(&[vec![table.titles()], lines.to_vec()].concat().concat());
+        let text: String = text.lines().skip(1).map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            text,
+            "\
+2026-11-22T16:33:32Z  vm           -         -           -          -           -
+TIME                  HOST               CPU IDLE    KERNEL    MEM FREE   DISK I/O   DISK FREE
+2026-11-22T16:33:32Z  node3.example.com         -         -           -          -           -
+2026-11-22T16:33:32Z  vm                        -         -           -          -           -
+"
+        );
+        // One long name is no reason to leave no room for the rest.
+        let long = table.line(&of(&"n".repeat(200), Sample::default()));
+        assert!(plain(&long).contains(&format!("{}  ", "n".repeat(200))), "{long}");
+        assert!(plain(&table.line(&of("vm", Sample::default()))).len() < 140);
+    }
+
+    #[test]
     fn short_intervals_show_milliseconds_and_zones_their_offset() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let table = Samples::new(&HostName::parse("n").unwrap(), Duration::from_millis(10), zone);
+        let mut table =
+            Samples::new(&HostName::parse("node1").unwrap(), Duration::from_millis(10), zone);
         let line = table.line(&committed(Sample::default()));
         assert!(line.starts_with("2026-11-22T17:33:32.345+01:00  node1"), "{line}");
     }
