@@ -23,9 +23,10 @@ const OPERATORS: &[Role] = &[Role::Operator];
 const READERS: &[Role] = &[Role::Viewer, Role::Operator];
 
 /// First match wins.
-const TABLE: [(&str, &[Role]); 6] = [
+const TABLE: [(&str, &[Role]); 7] = [
     ("/rowcall.v1.TelemetryService/", &[Role::Agent]),
     (RENEW, &[Role::Agent]),
+    (CHECK, &[Role::Agent]),
     ("/rowcall.v1.SummaryService/", READERS),
     ("/rowcall.v1.AdminService/Status", READERS),
     ("/rowcall.v1.AdminService/ListHosts", READERS),
@@ -50,6 +51,7 @@ const CHANGES: [(&str, &str); 8] = [
 /// What nodes without a certificate call, on a port of its own; here only those that have one.
 const ENROLLMENT: &str = "/rowcall.v1.EnrollmentService/";
 const RENEW: &str = "/rowcall.v1.EnrollmentService/Renew";
+const CHECK: &str = "/rowcall.v1.EnrollmentService/Check";
 
 fn roles(path: &str) -> &'static [Role] {
     let known = TABLE.iter().find(|(service, _)| {
@@ -80,10 +82,10 @@ impl Guarded {
     fn check(&self, visit: &Visit, path: &str) -> Result<(), Status> {
         // Counted where it came in.
         visit.check()?;
-        if path.starts_with(ENROLLMENT) && path != RENEW {
+        if path.starts_with(ENROLLMENT) && path != RENEW && path != CHECK {
             return Err(Status::unimplemented(
-                "of EnrollmentService only Renew is served here; enrol on the enrolment port, 7444 \
-                 unless told otherwise",
+                "of EnrollmentService only Renew and Check are served here; enrol on the enrolment \
+                 port, 7444 unless told otherwise",
             ));
         }
         visit.peer.require(roles(path)).map(drop).inspect_err(|status| {
@@ -186,6 +188,7 @@ mod tests {
             ("/rowcall.v1.AdminService/ListTokens", &[Role::Operator]),
             ("/rowcall.v1.AdminService/RevokeToken", &[Role::Operator]),
             ("/rowcall.v1.EnrollmentService/Renew", &[Role::Agent]),
+            ("/rowcall.v1.EnrollmentService/Check", &[Role::Agent]),
             ("/rowcall.v1.AdminService/StatusOfSomethingNew", &[Role::Operator]),
             ("/grpc.health.v1.Health/Check", &Role::ALL),
             ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &Role::ALL),

@@ -2,7 +2,7 @@
 //! ends. It sends no samples and changes nothing, and goes on after what fails, where that makes
 //! sense.
 
-mod health;
+mod answer;
 mod local;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rowcall_core::clock::SharedClock;
+use rowcall_core::id::HostName;
 use rowcall_core::token::Pin;
 use rowcall_tls::config::client_config;
 use rowcall_tls::connect::{ConnectError, Connector, pinned_config};
@@ -16,7 +17,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::local::Identity;
-use super::{Report, health};
+use super::{Report, answer};
 use crate::config::{Config, Endpoint};
 use crate::enroll::{connector, pin_in};
 
@@ -29,7 +30,8 @@ struct Way<'a> {
     server_name: Option<&'a str>,
     /// As whom, or with whose pin.
     trust: String,
-    is_enrolment: bool,
+    /// This host, where it has an identity; without one it is the way to enrolment.
+    host: Option<&'a HostName>,
 }
 
 /// Walks to every aggregator; without an identity, to where one is to be had.
@@ -82,7 +84,7 @@ fn as_agent<'a>(
         tls,
         server_name: config.server_name.as_deref().or(told),
         trust: pins.join(" or "),
-        is_enrolment: false,
+        host: Some(&identity.name),
     })
 }
 
@@ -101,7 +103,7 @@ fn with_token<'a>(report: &mut Report, config: &'a Config) -> Option<Way<'a>> {
             tls,
             server_name: config.server_name.as_deref(),
             trust: pin.to_string(),
-            is_enrolment: true,
+            host: None,
         }),
         Err(error) => {
             report.fail("tls", error.to_string());
@@ -121,7 +123,7 @@ async fn to(report: &mut Report, way: &Way<'_>, server: &Endpoint, clock: &Share
         Err(text) => return report.fail("tls", text),
     };
     if handshake(report, way, server, &connector).await {
-        answer(report, way, server, connector, clock).await;
+        asked(report, way, server, connector, clock).await;
     }
 }
 
@@ -206,7 +208,7 @@ async fn handshake(
 }
 
 /// One call on a connection of its own, as gRPC sees it.
-async fn answer(
+async fn asked(
     report: &mut Report,
     way: &Way<'_>,
     server: &Endpoint,
@@ -226,10 +228,10 @@ async fn answer(
         }
     };
     let asked_at = clock.wall();
-    let Ok(answer) = timeout(DEADLINE, health::ask(channel)).await else {
-        let text = format!("{server}: no answer to a health check within {} s", DEADLINE.as_secs());
+    let Ok(said) = timeout(DEADLINE, answer::ask(channel)).await else {
+        let text = format!("{server}: no answer to a call within {} s", DEADLINE.as_secs());
         return report.fail("accepted", text);
     };
-    health::clock(report, server, &answer, asked_at, clock.wall());
-    health::accepted(report, server, &answer, way.is_enrolment);
+    answer::clock(report, server, &said, asked_at, clock.wall());
+    answer::accepted(report, server, &said, way.host);
 }

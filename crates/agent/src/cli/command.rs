@@ -48,7 +48,7 @@ Exit codes:
 
 const CHECK_HELP: &str = "\
 Goes the way of an agent that starts: identity, then for each aggregator name, TCP, TLS, its clock and
-whether it takes this certificate, then the spool. Sends no samples and changes nothing; goes on after
+whether it lets this host in, then the spool. Sends no samples and changes nothing; goes on after
 what fails, where that makes sense.";
 
 const STATUS_HELP: &str = "\

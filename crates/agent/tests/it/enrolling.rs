@@ -22,6 +22,8 @@ use rowcall_tls::load::Material;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::HealthService;
 
 use super::agent;
 
@@ -42,6 +44,9 @@ pub(crate) enum Answer {
     Hang,
 }
 
+/// What is said of the host that asks: its name, or why it is refused.
+pub(crate) type Check = Result<&'static str, (tonic::Code, &'static str)>;
+
 /// The listener.
 pub(crate) struct Server {
     pub(crate) pki: Pki,
@@ -53,6 +58,7 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct State {
     answer: Mutex<Option<Answer>>,
+    check: Mutex<Option<Check>>,
     asked: Mutex<Vec<pb::EnrollRequest>>,
     pki: Mutex<Option<Issuing>>,
 }
@@ -90,6 +96,17 @@ impl EnrollmentService for Service {
     ) -> Result<Response<pb::RenewResponse>, Status> {
         Err(Status::unimplemented("this test renews nothing"))
     }
+
+    async fn check(
+        &self,
+        _: Request<pb::CheckRequest>,
+    ) -> Result<Response<pb::CheckResponse>, Status> {
+        match *self.0.check.lock().unwrap() {
+            None => Err(Status::unimplemented("enrolment alone is here")),
+            Some(Ok(name)) => Ok(Response::new(pb::CheckResponse { host_name: name.to_owned() })),
+            Some(Err((code, text))) => Err(Status::new(code, text)),
+        }
+    }
 }
 
 impl State {
@@ -125,6 +142,22 @@ impl Server {
 
     /// With this certificate.
     pub(crate) async fn with(answer: Answer, server: impl FnOnce(&mut Pki) -> Issued) -> Self {
+        Self::serve(answer, None::<HealthServer<HealthService>>, server).await
+    }
+
+    /// With the health of an aggregator, too.
+    pub(crate) async fn aggregator(answer: Answer) -> Self {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let serving = tonic_health::ServingStatus::Serving;
+        reporter.set_service_status("rowcall.v1.TelemetryService", serving).await;
+        Self::serve(answer, Some(health), |pki| pki.server(now(), DAY).unwrap()).await
+    }
+
+    async fn serve(
+        answer: Answer,
+        health: Option<HealthServer<impl Health>>,
+        server: impl FnOnce(&mut Pki) -> Issued,
+    ) -> Self {
         let mut pki = Pki::create().unwrap();
         let issued = server(&mut pki);
         pki.put_pair("server", &issued).unwrap();
@@ -154,6 +187,7 @@ impl Server {
         let incoming = Acceptor::new(listener, tls, domain).start(&stop);
         let server = tonic::transport::Server::builder()
             .add_service(EnrollmentServiceServer::new(Service(Arc::clone(&state))))
+            .add_optional_service(health)
             .serve_with_incoming(incoming);
         tokio::spawn(server);
         Self { pki, port, state, stop }
@@ -162,6 +196,11 @@ impl Server {
     /// From now on.
     pub(crate) fn answers(&self, answer: Answer) {
         *self.state.answer.lock().unwrap() = Some(answer);
+    }
+
+    /// From now on, to whoever asks whether it is let in. None: as if there were no such call.
+    pub(crate) fn says(&self, check: Option<Check>) {
+        *self.state.check.lock().unwrap() = check;
     }
 
     /// What it was asked.

@@ -122,3 +122,43 @@ async fn check_walks_to_where_it_ends_and_goes_on_with_the_rest() {
     assert_eq!(code, Some(1));
     assert!(is(&steps(&said), "FAIL", "spool") && said.contains("other"), "{said}");
 }
+
+#[tokio::test]
+async fn check_asks_whether_the_host_is_let_in_and_fails_where_it_is_not() {
+    use tonic::Code;
+    let server = Server::aggregator(Answer::Issue).await;
+    let machine = Machine::with_token(&server.token().reveal());
+    assert_eq!(ran(machine.enroll(server.port)).await.0, Some(0));
+    let check = async || {
+        let mut command = machine.command("check");
+        command.arg("--aggregator").arg(format!("localhost:{}", server.port));
+        let (code, said, _) = ran(command).await;
+        let line = said.lines().find(|line| line.contains(" accepted ")).unwrap_or_default();
+        (code, line.to_owned(), said)
+    };
+    for (answer, code, verdict, part) in [
+        (Ok("node1"), 0, "ok", "it lets this host in"),
+        (Ok("node9"), 0, "ok", "it lets this host in under its new name, node9"),
+        (
+            Err((Code::PermissionDenied, "this host's access is revoked; an operator ...")),
+            1,
+            "FAIL",
+            "it refuses this host: this host's access is revoked; an operator ...",
+        ),
+        (Err((Code::Unauthenticated, "no name")), 1, "FAIL", "it refuses this host: no name"),
+        (Err((Code::Unavailable, "no database")), 0, "warn", "cannot say now"),
+        (Err((Code::ResourceExhausted, "too often")), 0, "warn", "host in: too often"),
+        (Err((Code::Internal, "a bug")), 1, "FAIL", "a bug"),
+    ] {
+        server.says(Some(answer));
+        let (ended, line, said) = check().await;
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(line.starts_with(verdict) && line.contains(part), "{part} is missing in\n{said}");
+        assert!(is(&steps(&said), "ok", "clock"), "its answer tells the time\n{said}");
+    }
+    // An aggregator of before there was such a call.
+    server.says(None);
+    let (ended, line, said) = check().await;
+    assert_eq!(ended, Some(0), "{said}");
+    assert!(line.starts_with("warn") && line.contains("not asked whether"), "{said}");
+}

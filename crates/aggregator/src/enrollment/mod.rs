@@ -1,13 +1,14 @@
 //! EnrollmentService: how a node gets its certificate, and the next one.
 //!
 //! On a listener of its own, whose peers have no certificate: a token, or a proof of key, says who
-//! they are. Renew also on the stream's port, where the connection's certificate does. Bounds: one
-//! source may ask [`crate::config::Enrollment::per_source`] times a minute, one host
-//! [`RENEWALS_PER_HOST`] times; [`MAX_WAITING`] calls wait, [`AT_ONCE`] are served at a time, so
+//! they are. Renew also on the stream's port, where the connection's certificate does, and Check only
+//! there. Bounds: one source may ask [`crate::config::Enrollment::per_source`] times a minute, one
+//! host [`RENEWALS_PER_HOST`] times, and one certificate as often whether it is good; [`MAX_WAITING`] calls wait, [`AT_ONCE`] are served at a time, so
 //! that a fleet that enrols never takes the connections of what agents send. No token and no
 //! secret is ever logged or repeated.
 
 mod bundle;
+mod check;
 mod enroll;
 mod issuer;
 mod rate;
@@ -70,6 +71,9 @@ pub(crate) struct Shared {
     exempt: Vec<IpNet>,
     sources: Rate<IpAddr>,
     hosts: Rate<HostName>,
+    /// Who asks whether its certificate is good, by fingerprint: a revoked one takes nothing from
+    /// the host's next.
+    checks: Rate<[u8; 32]>,
     turns: Semaphore,
     places: Semaphore,
 }
@@ -121,6 +125,7 @@ impl Shared {
             exempt: config.exempt_sources.clone(),
             sources: Rate::per_minute(enrollment.map_or(1, |enrollment| enrollment.per_source)),
             hosts: Rate::per_minute(RENEWALS_PER_HOST),
+            checks: Rate::per_minute(RENEWALS_PER_HOST),
             turns: Semaphore::new(AT_ONCE),
             places: Semaphore::new(MAX_WAITING),
         })
@@ -256,6 +261,20 @@ impl EnrollmentService for Enrollment {
             Err(status) => Err(status),
         };
         self.shared.ended(Issue::Renewal, &host, &visit, ended)
+    }
+
+    async fn check(
+        &self,
+        request: Request<pb::CheckRequest>,
+    ) -> Result<Response<pb::CheckResponse>, Status> {
+        let visit = visit(&request)?;
+        let _call = visit.call();
+        match self.door {
+            Door::Known => self.shared.check(&visit).await.map(Response::new),
+            Door::Strangers => Err(Status::unimplemented(
+                "ask on the port of the streams, 7443 unless told otherwise",
+            )),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn services(
             .send_compressed(CompressionEncoding::Gzip),
     )
     .add_service(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES))
-    // Renew only: see the table of who may call what.
+    // Renew and Check only: see the table of who may call what.
     .add_service(
         EnrollmentServiceServer::new(enrollment).max_decoding_message_size(MAX_REQUEST_BYTES),
     )

@@ -1,7 +1,9 @@
-//! A health check over gRPC, and what its answer tells beside: the server's clock.
+//! Whether the aggregator would let this host in, and what its answer tells beside: its clock.
 
 use rowcall_core::clock::unix_micros;
-use rowcall_core::id::UnixMicros;
+use rowcall_core::id::{HostName, UnixMicros};
+use rowcall_core::proto::v1 as pb;
+use rowcall_proto::v1::enrollment_service_client::EnrollmentServiceClient;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -35,7 +37,7 @@ struct HealthRequest {
 /// grpc.health.v1.HealthCheckResponse
 #[derive(Clone, PartialEq, prost::Message)]
 struct HealthResponse {
-    /// 1 is SERVING.
+    /// 1 is SERVING. Whatever it is, somebody answers.
     #[prost(int32, tag = "1")]
     status: i32,
 }
@@ -43,13 +45,34 @@ struct HealthResponse {
 /// What came back.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// Whether it serves.
-    result: Result<bool, Status>,
+    result: Result<Said, Status>,
     date: Option<UnixMicros>,
+}
+
+/// What the aggregator says of this host.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// It would let it in, under the name that it has now.
+    LetsIn(String),
+    /// It is one that cannot be asked, but it is there.
+    CannotSay,
 }
 
 /// Asks.
 pub(super) async fn ask(channel: Channel) -> Answer {
+    let mut client = EnrollmentServiceClient::new(channel.clone());
+    match client.check(pb::CheckRequest {}).await {
+        Ok(response) => {
+            let date = date(response.metadata());
+            Answer { result: Ok(Said::LetsIn(response.into_inner().host_name)), date }
+        }
+        Err(status) if status.code() == Code::Unimplemented => health(channel).await,
+        Err(status) => Answer { date: date(status.metadata()), result: Err(status) },
+    }
+}
+
+/// Whether it is an aggregator at all.
+async fn health(channel: Channel) -> Answer {
     let mut client = tonic::client::Grpc::new(channel);
     let answered = async {
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -58,10 +81,7 @@ pub(super) async fn ask(channel: Channel) -> Answer {
         client.unary(request, PathAndQuery::from_static(PATH), codec).await
     };
     match answered.await {
-        Ok(response) => {
-            let date = date(response.metadata());
-            Answer { result: Ok(response.into_inner().status == 1), date }
-        }
+        Ok(response) => Answer { date: date(response.metadata()), result: Ok(Said::CannotSay) },
         Err(status) => Answer { date: date(status.metadata()), result: Err(status) },
     }
 }
@@ -101,38 +121,61 @@ pub(super) fn clock(
     }
 }
 
-/// Whether the aggregator takes this certificate.
+/// Whether the aggregator lets this host in; without one, whether enrolment is there.
 pub(super) fn accepted(
     report: &mut Report,
     server: &Endpoint,
     answer: &Answer,
-    is_enrolment: bool,
+    host: Option<&HostName>,
 ) {
-    let what = if is_enrolment { "answers" } else { "accepted" };
-    match &answer.result {
-        // The listener for enrolment has no other service.
-        Err(status) if is_enrolment && status.code() == Code::Unimplemented => {
-            report.fine(what, format!("{server}: enrolment is there; the token is not tried"));
+    let status = match &answer.result {
+        Ok(Said::LetsIn(name)) => {
+            let name = one_line(name, MAX_TEXT_BYTES);
+            let as_whom = match host {
+                Some(host) if host.as_str() != name => format!(" under its new name, {name}"),
+                _ => String::new(),
+            };
+            return report.fine("accepted", format!("{server}: it lets this host in{as_whom}"));
         }
-        Ok(true) => report.fine(
-            what,
-            format!(
-                "{server}: it takes this certificate; a revoked host shows at the agent's Hello"
-            ),
-        ),
-        Ok(false) => report.warn(
-            what,
-            format!(
-                "{server}: it takes this certificate, and is not ready: is its database there?"
-            ),
-        ),
-        Err(status) if status.code() == Code::Unimplemented => report.fail(
-            what,
+        Ok(Said::CannotSay) => {
+            return report.warn(
+                "accepted",
+                format!(
+                    "{server}: it takes this certificate; not asked whether the host is revoked: \
+                     it is older than this agent. That shows when the agent connects"
+                ),
+            );
+        }
+        Err(status) => status,
+    };
+    let said = match one_line(status.message(), MAX_TEXT_BYTES) {
+        empty if empty.is_empty() => status.code().description().to_owned(),
+        said => said,
+    };
+    let is_lost = std::error::Error::source(status).is_some();
+    match status.code() {
+        // The listener for enrolment has no other service.
+        Code::Unimplemented if host.is_none() => {
+            let text = format!("{server}: enrolment is there; the token is not tried");
+            report.fine("answers", text);
+        }
+        Code::Unimplemented => report.fail(
+            "accepted",
             format!("{server}: no Rowcall aggregator answers there; check address and port"),
         ),
-        Err(status) => {
-            let said = one_line(status.message(), MAX_TEXT_BYTES);
-            report.fail(what, format!("{server}: {}: {said}", status.code().description()));
+        Code::PermissionDenied | Code::Unauthenticated => {
+            report.fail("accepted", format!("{server}: it refuses this host: {said}"));
+        }
+        Code::Unavailable | Code::ResourceExhausted if !is_lost => report.warn(
+            "accepted",
+            format!(
+                "{server}: it takes this certificate, and cannot say now whether it lets the host \
+                 in: {said}"
+            ),
+        ),
+        code => {
+            let what = if host.is_none() { "answers" } else { "accepted" };
+            report.fail(what, format!("{server}: {}: {said}", code.description()));
         }
     }
 }
@@ -144,7 +187,7 @@ mod tests {
     fn verdict(theirs_s: i64, before_us: i64, after_us: i64) -> String {
         let mut report = Report::default();
         let date = Some(UnixMicros(theirs_s * 1_000_000));
-        let answer = Answer { result: Ok(true), date };
+        let answer = Answer { result: Ok(Said::CannotSay), date };
         let server = Endpoint::default();
         clock(&mut report, &server, &answer, UnixMicros(before_us), UnixMicros(after_us));
         report.text()
