@@ -1,4 +1,5 @@
 //! The part of the thread that drops segments: over the limits of bytes and age, or for their room.
+//! A file is counted until it is gone, and no file is made before there is room for it.
 
 use std::io;
 
@@ -10,31 +11,30 @@ use crate::positions::Positions;
 use crate::record::Lost;
 use crate::scan::Scanner;
 use crate::segment::Segment;
+use crate::state::FIXED_BYTES;
 use crate::writer::Writer;
 
 impl Writer {
     /// Drops what is over the limits of bytes and age.
     pub(crate) fn keep_limits(&mut self) -> io::Result<()> {
-        if !self.leftover.is_empty() {
-            self.store_positions(true)?;
-            for name in std::mem::take(&mut self.leftover) {
-                self.disk.remove(&name)?;
-            }
-        }
+        self.remove_leftover()?;
         loop {
+            let spare = if self.spare.is_none() { self.limits.segment_bytes } else { 0 };
+            let is_over = self.is_over(spare);
             let cause = {
                 let state = self.shared.lock();
-                let spare = if self.spare.is_none() { self.limits.segment_bytes } else { 0 };
                 let now = u64::try_from(self.clock.since_boot().as_micros()).unwrap_or(u64::MAX);
                 let now = state.stamp(now);
                 let is_only = state.segments.len() == 1;
                 let newest = state.segments.front().map(|oldest| oldest.newest);
                 // Nothing in it can be read.
                 let is_lost = newest == Some(None) && !is_only;
+                // Nothing is held, or nothing of the only one.
+                let is_empty = newest.flatten().is_none() && !is_lost;
                 let is_old = newest
                     .flatten()
                     .is_some_and(|newest| now.saturating_sub(newest.stamp) > self.limits.age_us);
-                if !is_only && state.size_bytes() + spare > self.limits.bytes {
+                if is_over && !is_empty {
                     GapCause::Size
                 } else if is_lost {
                     GapCause::Storage
@@ -47,17 +47,46 @@ impl Writer {
             if self.shared.lock().segments.len() == 1 {
                 let (first, due) = self.shared.lock().tail_start();
                 self.begin_segment(first, due).map(drop)?;
+                // It is shorter now, which may do.
+                continue;
             }
-            match self.drop_oldest(cause)? {
-                Some(oldest) => self.disk.remove(&oldest.name())?,
-                None => return Ok(()),
+            if self.drop_oldest(cause)?.is_none() {
+                return Ok(());
             }
+            self.remove_leftover()?;
         }
     }
 
-    /// Drops the oldest segment, if it is not the only one: its file is the caller's. What of it
-    /// was not acknowledged is in the gap in front before the file goes.
-    pub(crate) fn drop_oldest(&mut self, cause: GapCause) -> io::Result<Option<Segment>> {
+    fn is_over(&self, more: u64) -> bool {
+        self.shared.lock().records_bytes() + FIXED_BYTES + more > self.limits.bytes
+    }
+
+    /// Makes room for a file of so many bytes within the limit.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        self.remove_leftover()?;
+        while self.is_over(bytes) && self.drop_oldest(GapCause::Size)?.is_some() {
+            self.remove_leftover()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of what was dropped, once the gap that tells of it is on disk.
+    pub(crate) fn remove_leftover(&mut self) -> io::Result<()> {
+        let leftover = self.shared.lock().leftover.clone();
+        if leftover.is_empty() {
+            return Ok(());
+        }
+        self.store_positions(true)?;
+        for (name, _) in &leftover {
+            self.disk.remove(name)?;
+            self.shared.lock().leftover.retain(|(left, _)| left != name);
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest segment, if it is not the only one. Its file is left over; what of it was
+    /// not acknowledged is in the gap in front, which must be stored before the file goes.
+    pub(crate) fn drop_oldest(&self, cause: GapCause) -> io::Result<Option<Segment>> {
         let (oldest, next, positions) = {
             let state = self.shared.lock();
             let (Some(oldest), Some(next)) = (state.segments.front(), state.segments.get(1)) else {
@@ -76,12 +105,10 @@ impl Writer {
             positions.dropped += gone.dropped;
             positions.damaged_gone += gone.damaged;
             state.segments.pop_front();
+            state.leftover.push((oldest.name(), oldest.len));
             state.drops += 1;
         }
         self.hold_back_again();
-        self.leftover.push(oldest.name());
-        self.store_positions(true)?;
-        self.leftover.clear();
         Ok(Some(oldest))
     }
 

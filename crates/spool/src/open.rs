@@ -9,6 +9,7 @@ use rowcall_core::record::EpochOrigin;
 use crate::disk::Disk;
 use crate::positions::{Moment, Positions};
 use crate::recover::{self, Found, Newer, Slots};
+use crate::slots::MADE;
 use crate::state::{Orders, State};
 use crate::{Last, Opened};
 
@@ -20,8 +21,6 @@ pub(crate) struct Begin {
     pub(crate) slots: Slots,
     /// Something stands behind the last record.
     pub(crate) wipe: bool,
-    /// Segments that were dropped already, but whose files are still there.
-    pub(crate) leftover: Vec<String>,
     /// There was something.
     pub(crate) is_there: bool,
 }
@@ -37,11 +36,8 @@ pub(crate) fn begin(
     let mut firsts = recover::firsts(disk);
     let known = slots.positions.take();
     let is_there = slots.file.is_some() || !firsts.is_empty();
-    let mut leftover = Vec::new();
-    if let Some(known) = &known {
-        let gone = firsts.partition_point(|first| *first < known.floor);
-        leftover = firsts.drain(..gone).map(crate::segment::name).collect();
-    }
+    let gone = known.as_ref().map_or(0, |known| firsts.partition_point(|n| *n < known.floor));
+    let leftover = leftover(disk, firsts.drain(..gone).map(crate::segment::name));
     let same_boot = |known: &&Positions| !boot_id.is_empty() && known.boot_id == boot_id;
     let this_boot = known.as_ref().filter(same_boot).map(|known| known.boot);
     let found = recover::segments(disk, &firsts, known.as_ref(), this_boot)?;
@@ -72,6 +68,7 @@ pub(crate) fn begin(
         positions_urgent: true,
         segments: found.segments,
         spare_bytes: 0,
+        leftover,
         drops: 0,
         tail_hole: None,
         tail: std::collections::VecDeque::new(),
@@ -97,7 +94,15 @@ pub(crate) fn begin(
         damaged_records: state.damaged(),
         epoch_is_new,
     };
-    Ok(Begin { state, opened, slots, wipe: found.wipe, leftover, is_there })
+    Ok(Begin { state, opened, slots, wipe: found.wipe, is_there })
+}
+
+/// Files that a process left when it ended: segments that were dropped already, and positions that
+/// never got their name.
+fn leftover(disk: &dyn Disk, dropped: impl Iterator<Item = String>) -> Vec<(String, u64)> {
+    let bytes = |name: &String| disk.open(name).and_then(|file| file.len()).ok();
+    let names = dropped.chain([MADE.to_owned()]);
+    names.filter_map(|name| bytes(&name).map(|bytes| (name, bytes))).collect()
 }
 
 /// The spool's clock now: within one boot by the time since boot, from one boot to the next by the

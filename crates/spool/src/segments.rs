@@ -145,6 +145,7 @@ impl Writer {
         first: u64,
         due: i64,
     ) -> io::Result<(Arc<dyn File>, Segment)> {
+        self.remove_empty(first)?;
         let file = match self.spare.take() {
             Some(file) => file,
             None => self.make_spare(true)?,
@@ -158,34 +159,45 @@ impl Writer {
             self.folder_is_gone()?;
             return Err(io::Error::new(io::ErrorKind::NotFound, "the spool's folder was deleted"));
         }
+        let segment = Segment::new(first, due, Some(salt), offset(HEADER_BYTES), file.len()?);
         self.disk.rename(NEXT, &name(first))?;
-        self.disk.sync_dir()?;
         if let Some(full) = self.active.take() {
             self.cut(full.as_ref());
         }
-        let segment = Segment::new(first, due, Some(salt), offset(HEADER_BYTES), file.len()?);
+        // It is there, and counts, whatever comes of it.
+        self.shared.lock().segments.push_back(segment.clone());
+        self.disk.sync_dir()?;
         self.active = Some(Arc::clone(&file));
         self.wipe = false;
-        let mut state = self.shared.lock();
-        // One that failed before anything was in it had the same name.
-        if state.segments.back().is_some_and(|last| last.first == first) {
-            state.segments.pop_back();
-        }
-        state.segments.push_back(segment.clone());
         Ok((file, segment))
+    }
+
+    /// One that failed before anything was in it, and would have the same name.
+    fn remove_empty(&mut self, first: u64) -> io::Result<()> {
+        let last = self.shared.lock().segments.back().map(|last| last.first);
+        if last == Some(first) {
+            self.active = None;
+            self.disk.remove(&name(first))?;
+            self.shared.lock().segments.pop_back();
+        }
+        Ok(())
     }
 
     /// Gives back the room that a segment did not need. Whole ones keep theirs, to be used again.
     fn cut(&self, file: &dyn File) {
-        let mut state = self.shared.lock();
-        let Some(last) = state.segments.back_mut() else { return };
-        let end = last.data_end;
-        if last.len.saturating_sub(end) > self.limits.segment_bytes / 4 {
+        let Some((end, len)) =
+            self.shared.lock().segments.back().map(|last| (last.data_end, last.len))
+        else {
+            return;
+        };
+        if len.saturating_sub(end) <= self.limits.segment_bytes / 4 {
+            return;
+        }
+        // After a crash it must be no longer than it counts from now on.
+        if let Err(error) = file.set_len(end).and_then(|()| file.sync()) {
+            tracing::debug!(%error, "a segment could not be cut");
+        } else if let Some(last) = self.shared.lock().segments.back_mut() {
             last.len = end;
-            drop(state);
-            if let Err(error) = file.set_len(end) {
-                tracing::debug!(%error, "a segment could not be cut");
-            }
         }
     }
 
@@ -209,6 +221,7 @@ impl Writer {
     /// segment's is used again.
     fn make_spare(&mut self, is_needed: bool) -> io::Result<Arc<dyn File>> {
         let bytes = self.limits.segment_bytes;
+        self.make_room(bytes)?;
         let mut made = self.disk.create(NEXT, bytes);
         if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             self.folder_is_gone()?;
@@ -216,13 +229,15 @@ impl Writer {
         }
         while is_needed && made.as_ref().is_err_and(is_full) {
             let Some(oldest) = self.drop_oldest(GapCause::Storage)? else { break };
-            if oldest.len >= bytes {
+            if oldest.len == bytes {
+                self.store_positions(true)?;
                 self.disk.rename(&oldest.name(), NEXT)?;
+                self.shared.lock().leftover.clear();
                 let file = self.disk.open(NEXT)?;
                 zero(file.as_ref(), 0, oldest.len)?;
                 made = Ok(file);
             } else {
-                self.disk.remove(&oldest.name())?;
+                self.remove_leftover()?;
                 made = self.disk.create(NEXT, bytes);
             }
         }
@@ -241,6 +256,7 @@ impl Writer {
             let mut state = self.shared.lock();
             state.spare_bytes = 0;
             state.segments.retain(|segment| there.contains(&segment.name()));
+            state.leftover.retain(|(name, _)| there.contains(name));
             state.drops += 1;
             state.positions_changed = true;
             state.positions_urgent = true;

@@ -9,7 +9,7 @@ use crate::recover::Slots;
 use crate::scan::offset;
 
 /// Made under this name, then renamed: the old file is whole until the new one is.
-const MADE: &str = "positions.new";
+pub(crate) const MADE: &str = "positions.new";
 
 /// Writes the two slots in turn. The slot that was synced last is never written before the other
 /// one is synced as well.

@@ -11,10 +11,9 @@ use rowcall_core::session::agent::Holdings;
 
 use crate::disk::{Disk, File, RealDisk};
 use crate::open::begin;
-use crate::positions::SLOT_BYTES;
 use crate::read::Reader;
-use crate::scan::offset;
 use crate::slots::SlotFile;
+use crate::state::FIXED_BYTES;
 use crate::writer::{Limits, Shared, Writer};
 use crate::{OpenError, Opened, Settings, Status};
 
@@ -65,7 +64,7 @@ impl Limits {
     /// In segments of a certain size.
     pub(crate) fn in_segments(bytes: u64, age: Duration, segment_bytes: u64) -> Self {
         Self {
-            bytes: bytes.max(LEAST_SEGMENTS * segment_bytes + 2 * offset(SLOT_BYTES)),
+            bytes: bytes.max(LEAST_SEGMENTS * segment_bytes + FIXED_BYTES),
             age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
             segment_bytes,
         }
@@ -74,7 +73,7 @@ impl Limits {
 
 impl Spool {
     /// Opens the spool in a folder, or begins one. What is damaged in it is skipped and counted.
-    /// A limit of bytes below 264 KiB counts as that.
+    /// A limit of bytes below 276 KiB counts as that.
     ///
     /// `boot_id` is the kernel's id of this boot; `epoch` a random number, for a spool that has
     /// none or does not know its own any more.
@@ -131,7 +130,6 @@ impl Spool {
             acknowledged: Reader::new(Arc::clone(&disk)),
             taken: None,
             failed_at: None,
-            leftover: begin.leftover,
         };
         std::thread::Builder::new()
             .name("spool".into())

@@ -15,6 +15,10 @@ use crate::scan::offset;
 use crate::segment::Segment;
 use crate::{Fault, Status};
 
+/// What of the limit of bytes no segment takes: the positions, room for those that are made anew
+/// beside them, and the lock.
+pub(crate) const FIXED_BYTES: u64 = 5 * 4096;
+
 /// What waits to be written, or could not be, takes no more than this.
 pub(crate) const TAIL_BYTES: usize = 256 * 1024;
 
@@ -38,6 +42,8 @@ pub(crate) struct State {
     pub(crate) segments: VecDeque<Segment>,
     /// The next segment is made.
     pub(crate) spare_bytes: u64,
+    /// Files that go once the positions are stored, and their bytes.
+    pub(crate) leftover: Vec<(String, u64)>,
     /// Grows whenever a segment goes.
     pub(crate) drops: u64,
     /// What no disk took and memory could not hold; what stands behind it is in `tail`.
@@ -340,8 +346,14 @@ impl State {
 
     /// Bytes of the files.
     pub(crate) fn size_bytes(&self) -> u64 {
+        self.records_bytes() + 2 * offset(SLOT_BYTES)
+    }
+
+    /// Bytes of all files but those that [`FIXED_BYTES`] are for.
+    pub(crate) fn records_bytes(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|segment| segment.len).sum();
-        segments + self.spare_bytes + 2 * offset(SLOT_BYTES)
+        let leftover: u64 = self.leftover.iter().map(|(_, bytes)| bytes).sum();
+        segments + self.spare_bytes + leftover
     }
 
     /// Records that are not acknowledged; the gap in front counts as one.

@@ -73,8 +73,6 @@ pub(crate) struct Writer {
     pub(crate) acknowledged: Reader,
     pub(crate) taken: Option<Taken>,
     pub(crate) failed_at: Option<Instant>,
-    /// Files that go once the positions are stored.
-    pub(crate) leftover: Vec<String>,
 }
 
 impl Writer {

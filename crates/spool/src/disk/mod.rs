@@ -39,7 +39,7 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, in place of one that has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Waits until names made, changed and removed would survive a crash of the host.
     fn sync_dir(&self) -> io::Result<()>;

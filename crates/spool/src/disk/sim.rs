@@ -16,6 +16,10 @@ pub(crate) struct Faults {
     pub(crate) full: bool,
     /// Nothing can be written.
     pub(crate) write: bool,
+    /// Nothing can be removed.
+    pub(crate) remove: bool,
+    /// Names can't be synced.
+    pub(crate) names: bool,
     /// Syncing fails once, and what was not synced is lost though it still reads back.
     pub(crate) sync_once: bool,
     /// Syncing does nothing, and says that it did: the control.
@@ -41,6 +45,8 @@ struct Folder {
     faults: Faults,
     /// Most bytes of all files.
     room: Option<u64>,
+    /// The most bytes there ever were, files with a name only.
+    most: u64,
 }
 
 /// See the module's page.
@@ -102,8 +108,12 @@ impl SimDisk {
 
     /// Bytes of all files that have a name.
     pub(crate) fn used(&self) -> u64 {
-        let folder = self.folder();
-        folder.names.values().map(|id| len(&folder.files[id])).sum()
+        self.folder().used()
+    }
+
+    /// The most bytes that there ever were of them, at any moment.
+    pub(crate) fn most_used(&self) -> u64 {
+        self.folder().most
     }
 
     /// The host stops without a word. Of what was not synced, some sectors are there all the same,
@@ -122,6 +132,7 @@ impl SimDisk {
         folder.files.retain(|id, _| names.values().any(|named| named == id));
         folder.files.values_mut().for_each(|content| content.links = 1);
         folder.safe_names = names;
+        folder.most = folder.most.max(folder.used());
         Self { folder: Arc::new(Mutex::new(folder)), dead: Arc::default() }
     }
 
@@ -230,6 +241,7 @@ impl Disk for SimDisk {
         folder.files.insert(id, content);
         folder.unlink(name);
         folder.names.insert(name.to_owned(), id);
+        folder.most = folder.most.max(folder.used());
         Ok(self.file(id))
     }
 
@@ -246,8 +258,8 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut folder = self.lock()?;
-        if folder.faults.write {
-            return Err(io::Error::other("cannot be written"));
+        if folder.faults.write || folder.faults.remove {
+            return Err(io::Error::other("cannot be removed"));
         }
         folder.unlink(name);
         Ok(())
@@ -255,7 +267,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut folder = self.lock()?;
-        if folder.faults.write {
+        if folder.faults.write || folder.faults.names {
             return Err(io::Error::other("cannot be written"));
         }
         if !folder.faults.sync_lies {
@@ -275,6 +287,10 @@ impl Disk for SimDisk {
 }
 
 impl Folder {
+    fn used(&self) -> u64 {
+        self.names.values().map(|id| len(&self.files[id])).sum()
+    }
+
     fn unlink(&mut self, name: &str) {
         if let Some(id) = self.names.remove(name)
             && let Some(content) = self.files.get_mut(&id)

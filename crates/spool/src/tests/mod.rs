@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod lost;
 mod model;
+mod room;
 mod week;
 
 use std::sync::Arc;
