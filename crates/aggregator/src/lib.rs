@@ -108,7 +108,7 @@ fn listen_advice(setting: &str, error: &std::io::Error) -> String {
 /// A record that was committed, for whoever watches inside this process.
 #[derive(Clone, Debug)]
 pub struct CommittedSample {
-    /// The host's name.
+    /// What the host is called now.
     pub host_name: HostName,
     /// What it sent.
     pub record: Record,

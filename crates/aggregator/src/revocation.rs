@@ -1,11 +1,11 @@
 //! Hosts and certificates that are refused while they are connected: their streams end within
-//! seconds, on every aggregator.
+//! seconds, on every aggregator. On the same occasions hosts take their new names.
 //!
 //! The database tells of each change of access at once (`LISTEN rowcall_access`), and all live
 //! identities are asked after every [`CHECK`]: so a connection that is lost loses no revocation.
 //! While the database cannot be asked nobody is cut, and it is told since when.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -190,6 +190,7 @@ impl Revocation {
                     live.newcomer.visit.expel(&refusal.to_string());
                 }
             }
+            rename(store, &lives).await?;
             let era = self.database.era();
             if let Some(_era) = self.database.hold_era(era).await {
                 end_lost(store, sessions.iter().filter(|live| live.newcomer.era == era)).await?;
@@ -214,6 +215,20 @@ impl Revocation {
             info!("revocations are checked again");
         }
     }
+}
+
+/// Calls hosts by their present names.
+async fn rename(store: &Store, lives: &[&Arc<Live>]) -> Result<(), StoreError> {
+    let certified: Vec<_> = lives.iter().map(|live| live.newcomer.name.clone()).collect();
+    let renamed: HashMap<_, _> = store.renamed_among(&certified).await?.into_iter().collect();
+    for (place, (live, certified)) in lives.iter().zip(&certified).enumerate() {
+        // Who has its former name again has no other one.
+        let name = renamed.get(&place).unwrap_or(certified);
+        if let Some(before) = live.called(name) {
+            info!(host = %name, %before, "a connected host has another name");
+        }
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

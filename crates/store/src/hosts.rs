@@ -156,15 +156,19 @@ impl Store {
     }
 }
 
+/// What a host is called, in the column `hostname`.
+pub(crate) fn stored_name(row: &Row) -> Result<HostName, Error> {
+    let name: &str = row.try_get("hostname")?;
+    HostName::parse(name)
+        .map_err(|error| Error::new(Kind::Internal, format!("host_info holds {name:?}: {error}")))
+}
+
 impl Host {
     fn from_row(row: &Row) -> Result<Self, Error> {
         let time = |column: &str| -> Result<Option<UnixMicros>, Error> {
             Ok(row.try_get::<_, Option<Time>>(column)?.map(|Time(time)| time))
         };
-        let name: &str = row.try_get("hostname")?;
-        let name = HostName::parse(name).map_err(|error| {
-            Error::new(Kind::Internal, format!("host_info holds {name:?}: {error}"))
-        })?;
+        let name = stored_name(row)?;
         let keys: Vec<String> = row.try_get("keys")?;
         let values: Vec<String> = row.try_get("values")?;
         let Time(facts_changed_at) = row.try_get("facts_changed_at")?;

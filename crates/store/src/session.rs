@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use rowcall_core::convert::Hello;
-use rowcall_core::id::{HostId, RunId, Sequence, UnixMicros};
+use rowcall_core::id::{HostId, HostName, RunId, Sequence, UnixMicros};
 
 use crate::Store;
 use crate::access::Presented;
@@ -134,6 +134,8 @@ impl Started {
 pub struct OpenedSession {
     /// The host.
     pub host_id: HostId,
+    /// What it is called now; its certificate may have a former name.
+    pub name: HostName,
     /// The epoch, now the host's current one.
     pub epoch_id: EpochId,
     /// Up to where the epoch is committed. None: nothing is.
@@ -271,6 +273,7 @@ async fn open(
             let taken = newcomer.take(&*connection, &known, true).await?;
             return Ok(taken.map(|lease| OpenedSession {
                 host_id: HostId(known.host_id),
+                name: known.name,
                 epoch_id,
                 mark: known.mark,
                 host_is_new: false,
@@ -336,6 +339,7 @@ async fn change(
     };
     Ok(Ok(OpenedSession {
         host_id: HostId(host_id),
+        name: known.name,
         epoch_id: EpochId(epoch_id),
         mark,
         host_is_new,

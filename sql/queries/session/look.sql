@@ -1,9 +1,9 @@
--- What is known of the host that has the name $1, or had it: its facts, its epoch and mark, its interval;
+-- What is known of the host that has the name $1, or had it: its present name, its facts, its epoch and mark, its interval;
 -- of the process $2 of its agent whether it was seen, and whether it ended; whether any process was;
 -- who holds its stream; of the certificate with fingerprint $3, which began at $4, why it is refused
 -- (why NULL: it is not), and whether it was seen within the hour.
 SELECT
-    h.id, h.cpu_number, h.cpu_architecture, h.cpu_model, h.cpu_mhz, h.l2_cache, h.total_mem, h.os,
+    h.id, h.hostname, h.cpu_number, h.cpu_architecture, h.cpu_model, h.cpu_mhz, h.l2_cache, h.total_mem, h.os,
     h.kernel, h.kernel_host_name, h.machine_id, h.boot_id, h.booted_at, h.agent_version,
     h.retired_at IS NOT NULL AS retired,
     l.host_id IS NOT NULL AS has_latest,

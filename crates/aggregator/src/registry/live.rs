@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
-use rowcall_core::id::{Epoch, HostId, Sequence, UnixMicros};
+use rowcall_core::id::{Epoch, HostId, HostName, Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::{EpochId, Lease, LiveMark};
 use tokio::sync::Notify;
@@ -64,6 +64,8 @@ struct ToldClock {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) newcomer: Newcomer,
+    /// What people call the host; its certificate may have a former name.
+    name: Mutex<HostName>,
     pub(super) connected_at: UnixMicros,
     /// By the monotonic clock, in milliseconds.
     heard_ms: AtomicU64,
@@ -91,6 +93,7 @@ impl Live {
             fresh: true,
         };
         Self {
+            name: Mutex::new(newcomer.name.clone()),
             connected_at: wall,
             heard_ms: AtomicU64::new(millis(at)),
             heard_at: AtomicI64::new(wall.0),
@@ -124,6 +127,17 @@ impl Live {
     /// What the database has it as. None: it does not have it.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         self.lease.get()
+    }
+
+    /// What people call the host now.
+    pub(crate) fn name(&self) -> HostName {
+        lock(&self.name).clone()
+    }
+
+    /// People call the host so from now on. What it was called before, if that is another name.
+    pub(crate) fn called(&self, name: &HostName) -> Option<HostName> {
+        let mut called = lock(&self.name);
+        (*called != *name).then(|| std::mem::replace(&mut *called, name.clone()))
     }
 
     /// What the database calls it. None: it is not opened yet.
@@ -235,7 +249,7 @@ impl Live {
     pub(super) fn shown(&self, interval: Duration) -> pb::ConnectedHost {
         let sampled = self.last_sample_at.load(Ordering::Relaxed);
         pb::ConnectedHost {
-            host_name: self.newcomer.name.to_string(),
+            host_name: self.name().to_string(),
             connected_at: Some(crate::timestamp(self.connected_at)),
             last_heard_at: Some(crate::timestamp(self.heard_at())),
             last_sample_at: (sampled != NEVER).then(|| crate::timestamp(UnixMicros(sampled))),

@@ -7,6 +7,7 @@
 mod live;
 mod refills;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +94,7 @@ impl State {
 /// A host that said Hello since the start.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Presence {
+    /// What people call it.
     pub(crate) name: HostName,
     pub(crate) state: State,
     pub(crate) last_heard_at: UnixMicros,
@@ -112,6 +114,8 @@ pub(crate) struct Shown {
 /// What is kept of a host beyond its sessions.
 #[derive(Clone, Debug)]
 struct Seen {
+    /// What people called the host when its last session ended.
+    name: HostName,
     /// The last frame of a session that ended.
     left_at: UnixMicros,
     spool: Option<pb::SpoolStatus>,
@@ -132,6 +136,7 @@ pub(crate) struct Registry {
     ending: Notify,
 }
 
+/// By the name in the certificate, which may be a former one of the host.
 #[derive(Debug, Default)]
 struct Hosts {
     live: HashMap<HostName, Arc<Live>>,
@@ -139,6 +144,22 @@ struct Hosts {
     by_number: HashMap<HostId, Arc<Live>>,
     /// Since the start; bounded by the names that the authority certified.
     seen: HashMap<HostName, Seen>,
+}
+
+impl Hosts {
+    /// What people call those that are not connected, by whatever certificate, and when they left.
+    fn gone(&self) -> HashMap<HostName, UnixMicros> {
+        let live: HashSet<_> = self.live.values().map(|live| live.name()).collect();
+        let mut gone = HashMap::new();
+        for (_, seen) in self.seen.iter().filter(|(name, _)| !self.live.contains_key(*name)) {
+            if live.contains(&seen.name) {
+                continue;
+            }
+            let left_at = gone.entry(seen.name.clone()).or_insert(seen.left_at);
+            *left_at = seen.left_at.max(*left_at);
+        }
+        gone
+    }
 }
 
 impl Registry {
@@ -167,8 +188,12 @@ impl Registry {
         }
         let live = Arc::new(Live::new(newcomer, &self.clock));
         hosts.live.insert(name.clone(), Arc::clone(&live));
-        let seen = Seen { left_at: live.connected_at, spool: None, refills: Refills::default() };
-        hosts.seen.entry(name).or_insert(seen);
+        hosts.seen.entry(name.clone()).or_insert_with(|| Seen {
+            name,
+            left_at: live.connected_at,
+            spool: None,
+            refills: Refills::default(),
+        });
         Ok(Ticket { registry: Arc::clone(self), live })
     }
 
@@ -225,17 +250,15 @@ impl Registry {
     pub(crate) fn status(&self, accept: impl Fn(&str) -> bool) -> Shown {
         let (mut connected, mut gone, gone_in_all) = {
             let hosts = lock(&self.hosts);
-            let mut connected: Vec<Arc<Live>> = hosts.live.values().cloned().collect();
-            connected.retain(|live| accept(live.newcomer.name.as_str()));
-            let gone: Vec<_> = hosts
-                .seen
-                .iter()
-                .filter(|(name, _)| !hosts.live.contains_key(name) && accept(name.as_str()))
-                .map(|(name, seen)| (name.clone(), seen.left_at))
-                .collect();
-            (connected, gone, hosts.seen.len().saturating_sub(hosts.live.len()))
+            let mut connected: Vec<_> =
+                hosts.live.values().map(|live| (live.name(), Arc::clone(live))).collect();
+            let mut gone = hosts.gone();
+            let gone_in_all = gone.len();
+            gone.retain(|name, _| accept(name.as_str()));
+            connected.retain(|(name, _)| accept(name.as_str()));
+            (connected, Vec::from_iter(gone), gone_in_all)
         };
-        connected.sort_unstable_by(|a, b| a.newcomer.name.cmp(&b.newcomer.name));
+        connected.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         gone.sort_unstable();
         gone.truncate(MAX_GONE);
         let shown = |(name, left_at): (HostName, UnixMicros)| pb::GoneHost {
@@ -243,7 +266,7 @@ impl Registry {
             last_heard_at: Some(crate::timestamp(left_at)),
         };
         Shown {
-            connected: connected.iter().map(|live| live.shown(self.interval)).collect(),
+            connected: connected.iter().map(|(_, live)| live.shown(self.interval)).collect(),
             gone: gone.into_iter().map(shown).collect(),
             gone_in_all,
         }
@@ -254,25 +277,36 @@ impl Registry {
         lock(&self.hosts).live.len()
     }
 
-    /// Every host that said Hello since the start, in no order.
+    /// Every host that said Hello since the start, once, in no order.
     pub(crate) fn presence(&self) -> Vec<Presence> {
         let now = millis(self.clock.monotonic());
         let silent_after = millis(self.interval).saturating_mul(3) / 2;
         let hosts = lock(&self.hosts);
-        let presence = |(name, seen): (&HostName, &Seen)| {
-            let name = name.clone();
-            let Some(live) = hosts.live.get(&name) else {
-                let (state, last_heard_at) = (State::Gone, seen.left_at);
+        let presence = |(certified, seen): (&HostName, &Seen)| {
+            let Some(live) = hosts.live.get(certified) else {
+                let (name, state, last_heard_at) = (seen.name.clone(), State::Gone, seen.left_at);
                 return Presence { name, state, last_heard_at, spool: seen.spool };
             };
             Presence {
-                name,
+                name: live.name(),
                 state: if live.silent_ms(now) > silent_after { State::Silent } else { State::Live },
                 last_heard_at: live.heard_at(),
                 spool: live.spool().or(seen.spool),
             }
         };
-        hosts.seen.iter().map(presence).collect()
+        // A host that comes with certificates of several names is one.
+        let mut found: HashMap<HostName, Presence> = HashMap::new();
+        for host in hosts.seen.iter().map(presence) {
+            let weight = |host: &Presence| (host.state != State::Gone, host.last_heard_at);
+            match found.entry(host.name.clone()) {
+                Entry::Occupied(mut other) if weight(other.get()) < weight(&host) => {
+                    other.insert(host);
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(place) => drop(place.insert(host)),
+            }
+        }
+        found.into_values().collect()
     }
 
     /// Ends all sessions; how many.
@@ -330,6 +364,7 @@ impl Drop for Ticket {
         if hosts.live.get(name).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
             hosts.live.remove(name);
             if let Some(seen) = hosts.seen.get_mut(name) {
+                seen.name = self.live.name();
                 seen.left_at = self.live.heard_at();
                 seen.spool = self.live.spool().or(seen.spool);
             }

@@ -87,7 +87,8 @@ impl TelemetryService for Telemetry {
         }
         let (sender, receiver) = mpsc::channel(OUTBOUND);
         let address = visit.peer.address;
-        let span = info_span!("stream", host = %name, peer = %address, host_id = field::Empty);
+        let (host_id, called) = (field::Empty, field::Empty);
+        let span = info_span!("stream", host = %name, called, peer = %address, host_id);
         let shared = Arc::clone(&self.0);
         let run = stream::run(shared, visit, name, request.into_inner(), sender);
         // Nobody awaits a single stream; the group of tasks does.

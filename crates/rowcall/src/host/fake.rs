@@ -14,6 +14,7 @@ pub(super) struct Fake {
     pub(super) hosts: Vec<v1::Host>,
     pub(super) endless: bool,
     pub(super) viewer: bool,
+    pub(super) issues: bool,
 }
 
 impl Fake {
@@ -41,7 +42,12 @@ impl AdminService for Fake {
             peer_address: "10.0.0.1:40000".to_owned(),
             ..v1::ConnectedHost::default()
         }];
-        Ok(Response::new(v1::StatusResponse { connected, ..v1::StatusResponse::default() }))
+        let issues_certificates = self.issues;
+        Ok(Response::new(v1::StatusResponse {
+            connected,
+            issues_certificates,
+            ..v1::StatusResponse::default()
+        }))
     }
 
     async fn list_hosts(

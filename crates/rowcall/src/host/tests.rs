@@ -70,7 +70,7 @@ fn retired() -> v1::Host {
 
 fn fleet() -> Fake {
     let hosts = vec![host("node1"), newcomer(), host("node3"), host("node4"), retired()];
-    Fake { hosts, endless: false, viewer: false }
+    Fake { hosts, endless: false, viewer: false, issues: true }
 }
 
 fn args(line: &[&str]) -> Result<HostArgs, clap::Error> {
@@ -207,6 +207,9 @@ async fn a_revoked_host_is_said_with_the_reason_and_the_way_back() {
         said(fleet(), &["revoke", "node1", "--reason", "disk stolen", "--yes"]).await.unwrap();
     let begin = "Certificates of node1 are refused since 2026-11-22T16:00:00Z (disk stolen); ";
     assert!(text.starts_with(begin) && text.contains("--replace"), "{text}");
+    let fake = Fake { issues: false, ..fleet() };
+    let text = said(fake, &["revoke", "node1", "--yes"]).await.unwrap();
+    assert!(text.contains("This aggregator issues none") && !text.contains("token"), "{text}");
     let gone = v1::Host {
         revoked_at: at("2026-11-20T08:00:00Z"),
         revoked_reason: "stolen\x1b[2J".to_owned(),
@@ -314,6 +317,14 @@ async fn a_viewer_is_told_which_certificate_changes_need() {
             "{words}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_port_without_reports_is_told_from_an_old_version() {
+    let client = client(fleet()).await;
+    let error = client.explain(&tonic::Status::unimplemented("")).to_string();
+    let said = "answers UNIMPLEMENTED; if nodes enrol at this port (7444), reports are at another";
+    assert!(error.contains(said), "{error}");
 }
 
 #[tokio::test]

@@ -58,15 +58,17 @@ pub(super) fn run(args: &PkiIssueArgs, now: UnixMicros) -> anyhow::Result<String
     write(&pem, &issued.certificate_pem)?;
     let until = shown(Certificate::read(&issued.certificate_pem, &stem)?.not_after);
     let give = match role {
-        None => "the aggregator needs it and its key, and client-ca.pem and root.pem beside it",
+        None => {
+            "its aggregator's pki_dir needs them as server.pem and server.key, and from here root.pem, \
+             client-ca.pem, and client-crl.pem once that is there\n\
+             copy the last two there again after each `rowcall pki revoke` and `rotate client`: until \
+             then it lets in whom this one refuses"
+        }
         Some(_) => "give it and its key with root.pem; `rowcall` takes them as --cert, --key, --ca",
     };
+    let give: String = give.lines().map(|line| format!("{}\n", text::paint(FAINT, line))).collect();
     let key = key.display();
-    Ok(format!(
-        "{} until {until}\n{key}, its key: a secret\n{}\n",
-        pem.display(),
-        text::paint(FAINT, give)
-    ))
+    Ok(format!("{} until {until}\n{key}, its key: a secret\n{give}", pem.display()))
 }
 
 /// The names asked for, else the certificate's own.

@@ -123,8 +123,8 @@ fn keys(folder: &Folder, serials: &[String]) -> anyhow::Result<()> {
 
 fn effect(folder: &Folder) -> String {
     format!(
-        "{} says so. An aggregator with this pki_dir reads it within seconds; give it to others as \
-         client_crl.",
+        "{} says so. An aggregator with this pki_dir reads it within seconds; copy it to the pki_dir \
+         of every other: until then what is revoked is good there.",
         folder.join(CRL).display()
     )
 }

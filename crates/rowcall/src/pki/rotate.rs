@@ -1,5 +1,6 @@
 //! Replacing an authority by a new one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -8,7 +9,7 @@ use rowcall_tls::issue::{Authority, Purpose};
 
 use super::certificate::{Certificate, day};
 use super::folder::{Ca, Folder, OLD_CLIENT_KEY, split};
-use super::issued::{Record, stem};
+use super::issued::{Entry, Record, stem};
 use super::make;
 use super::renew::present;
 
@@ -71,8 +72,9 @@ pub(crate) fn client(
     folder.write(&Ca::Client.key(), &authority.key_pem())?;
     folder.write(&Ca::Client.pem(), &format!("{}{newest}", authority.cert_pem()))?;
     let mut done = vec![format!("client-ca.pem is new, until {}.", day(authority.not_after()))];
-    for (role, name) in present(folder, &record) {
-        let certificate = make::person(folder, &mut record, role, &name, now)?;
+    let renewed = present(folder, &record);
+    for (role, name) in &renewed {
+        let certificate = make::person(folder, &mut record, *role, name, now)?;
         let stem = stem(role.as_str(), name.as_str());
         done.push(format!("{stem}.pem is new, until {}.", day(certificate.not_after)));
     }
@@ -83,6 +85,22 @@ pub(crate) fn client(
          from {} on, `rowcall pki rotate client --finish` ends the old one.",
         day(now.plus_micros(NODES_US))
     ));
+    if !renewed.is_empty() {
+        done.push(
+            "People get none by themselves: whoever has a copy of a file named above needs the new \
+             one and its key before that."
+                .to_owned(),
+        );
+    }
+    let made = Certificate::read(authority.cert_pem(), "the authority's certificate")?;
+    let without = without_one_of(&record, &made.serial, now);
+    if !without.is_empty() {
+        done.push(format!(
+            "{} have none of the new authority yet: `rowcall pki issue FOR NAME --out DIR` makes \
+             them.",
+            without.join(", ")
+        ));
+    }
     Ok(done)
 }
 
@@ -104,26 +122,22 @@ pub(crate) fn finish(folder: &Folder, yes: bool, now: UnixMicros) -> anyhow::Res
         );
     }
     let mut record = Record::read(folder)?;
-    let lost: Vec<String> = record
-        .certificates
-        .iter()
-        .filter(|entry| {
-            let is_of = |other: &&super::issued::Entry| {
-                other.authority == made.serial
-                    && (&other.role, &other.name) == (&entry.role, &entry.name)
-            };
-            entry.authority != made.serial
-                && entry.revoked_at.is_none()
-                && !record.certificates.iter().any(|other| is_of(&other))
-        })
-        .map(|entry| format!("{} {}", entry.role, entry.name))
-        .collect();
+    let lost = without_one_of(&record, &made.serial, now);
+    if !lost.is_empty() && !yes {
+        bail!(
+            "the certificates of {} would end with the old client authority: issue new ones first \
+             with `rowcall pki issue FOR NAME --out DIR`, or add --yes",
+            lost.join(", ")
+        );
+    }
     folder.write(&pem, newest)?;
     folder.remove(OLD_CLIENT_KEY)?;
     record.certificates.retain(|entry| entry.authority == made.serial);
     record.write(folder, now)?;
     record.write_lists(folder, now)?;
-    let mut done = vec!["The old client authority is trusted no longer.".to_owned()];
+    let mut done = vec![
+        "The old client authority is trusted no longer, nor a copy of what it issued.".to_owned(),
+    ];
     if !lost.is_empty() {
         done.push(format!(
             "With it ended the certificates of {}: issue new ones with `rowcall pki issue`.",
@@ -131,4 +145,15 @@ pub(crate) fn finish(folder: &Folder, yes: bool, now: UnixMicros) -> anyhow::Res
         ));
     }
     Ok(done)
+}
+
+/// Who has a certificate that is good, and none of the authority with this serial; each once.
+fn without_one_of(record: &Record, authority: &str, now: UnixMicros) -> Vec<String> {
+    let good = |entry: &&Entry| entry.revoked_at.is_none() && entry.not_after >= now.0;
+    let who = |entry: &Entry| format!("{} {}", entry.role, entry.name);
+    let all = || record.certificates.iter().filter(good);
+    let with: BTreeSet<String> =
+        all().filter(|entry| entry.authority == authority).map(who).collect();
+    let anybody: BTreeSet<String> = all().map(who).collect();
+    anybody.difference(&with).cloned().collect()
 }

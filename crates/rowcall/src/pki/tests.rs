@@ -182,7 +182,14 @@ fn a_new_server_authority_needs_nothing_on_nodes() {
 fn both_client_authorities_are_trusted_until_the_rotation_is_finished() {
     let (dir, folder) = made();
     let old = copy(&person(&folder, "viewer-ann"), dir.path());
-    rotate::client(&folder, None, now()).unwrap();
+    // Somebody has his certificate elsewhere.
+    let mut record = Record::read(&folder).unwrap();
+    make::person(&folder, &mut record, Role::Operator, &name("bob"), now()).unwrap();
+    record.write(&folder, now()).unwrap();
+    folder.remove("operator-bob.pem").unwrap();
+    let said = rotate::client(&folder, None, now()).unwrap().join("\n");
+    assert!(said.contains("viewer-ann.pem is new") && said.contains("has a copy"), "{said}");
+    assert!(said.contains("\noperator bob have none of the new authority"), "{said}");
     let new = person(&folder, "viewer-ann");
     handshake(&server(&folder), &old).unwrap();
     handshake(&server(&folder), &new).unwrap();
@@ -191,13 +198,10 @@ fn both_client_authorities_are_trusted_until_the_rotation_is_finished() {
 
     let early = rotate::finish(&folder, false, later(29)).unwrap_err().to_string();
     assert!(early.contains("add --yes"), "{early}");
-    // Somebody has his certificate elsewhere, and none of the new authority.
-    let mut record = Record::read(&folder).unwrap();
-    let mut other = record.certificates[0].clone();
-    other.name = "bob".to_owned();
-    record.certificates.push(other);
-    record.write(&folder, now()).unwrap();
-    let done = rotate::finish(&folder, false, later(31)).unwrap().join("\n");
+    let locked_out = rotate::finish(&folder, false, later(31)).unwrap_err().to_string();
+    assert!(locked_out.starts_with("the certificates of operator bob would end"), "{locked_out}");
+    handshake(&server(&folder), &old).unwrap();
+    let done = rotate::finish(&folder, true, later(31)).unwrap().join("\n");
     assert!(done.contains("ended the certificates of operator bob:"), "{done}");
     refused(&server(&folder), &old, "UnknownIssuer");
     handshake(&server(&folder), &new).unwrap();

@@ -25,6 +25,7 @@ use tokio_postgres::Row;
 
 use crate::Store;
 use crate::error::{Error, Kind};
+use crate::hosts::stored_name;
 use crate::time::Time;
 
 pub use audit::Actor;
@@ -47,11 +48,12 @@ pub(crate) use query;
 
 query!(NOTIFY, "notify");
 query!(REFUSED, "refused");
+query!(RENAMED, "renamed");
 
 /// All of them.
 #[cfg(test)]
 pub(crate) const QUERIES: &[&[&str]] = &[
-    &[NOTIFY, REFUSED],
+    &[NOTIFY, REFUSED, RENAMED],
     audit::QUERIES,
     enroll::QUERIES,
     ephemeral::QUERIES,
@@ -168,10 +170,8 @@ impl Store {
             let rows = connection.query(&statement, &[&names, &prints, &begins]).await?;
             let mut refused = Vec::new();
             for row in rows {
-                let number: i64 = row.try_get("number")?;
-                let place = usize::try_from(number - 1).ok().filter(|place| *place < live.len());
-                if let (Some(place), Some(refusal)) = (place, AccessRefusal::from_row(&row)?) {
-                    refused.push((place, refusal));
+                if let Some(refusal) = AccessRefusal::from_row(&row)? {
+                    refused.push((place(&row)?, refusal));
                 }
             }
             Ok(refused)
@@ -180,6 +180,34 @@ impl Store {
         self.ingest.settle(connection, &result);
         result
     }
+
+    /// Which of some names are former ones, and what their hosts are called now: the place of each
+    /// in the list.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn renamed_among(&self, names: &[HostName]) -> Result<Vec<(usize, HostName)>, Error> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<_> = names.iter().map(HostName::as_str).collect();
+        let connection = self.ingest.get().await?;
+        let work = async {
+            let statement = connection.prepare_cached(RENAMED).await?;
+            let rows = connection.query(&statement, &[&names]).await?;
+            rows.iter().map(|row| Ok((place(row)?, stored_name(row)?))).collect()
+        };
+        let result = self.ingest.wait(work).await;
+        self.ingest.settle(connection, &result);
+        result
+    }
+}
+
+/// The place in a list that the column `number` counts from 1.
+fn place(row: &Row) -> Result<usize, Error> {
+    let number: i64 = row.try_get("number")?;
+    usize::try_from(number - 1)
+        .map_err(|_| Error::new(Kind::Internal, format!("{number} is no place in a list")))
 }
 
 /// Tells all aggregators, at COMMIT, that a host's access changed.

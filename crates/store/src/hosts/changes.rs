@@ -263,6 +263,8 @@ async fn rename(
     }
     if host.name != new.as_str() {
         execute(transaction, RENAME, &[&host.id, &new.as_str()]).await?;
+        // Whoever shows the host by its name.
+        notify(transaction, host.id).await?;
     }
     let row = transaction.query_one(ONE, &[&new.as_str()]).await?;
     Ok(Renamed::Done(Box::new(Host::from_row(&row)?)))

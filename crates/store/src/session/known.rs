@@ -1,13 +1,14 @@
 //! What the database knows of a host, against what its agent tells.
 
 use rowcall_core::convert::Hello;
-use rowcall_core::id::RunId;
+use rowcall_core::id::{HostName, RunId};
 use rowcall_core::record::HostFacts;
 use tokio_postgres::Row;
 
 use super::{EpochId, Mark, Started, StreamHolder};
 use crate::access::AccessRefusal;
 use crate::error::Error;
+use crate::hosts::stored_name;
 use crate::time::Time;
 
 /// What `host_info` says of a host.
@@ -67,6 +68,8 @@ impl About {
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) host_id: i32,
+    /// What it is called now.
+    pub(super) name: HostName,
     pub(super) about: About,
     pub(super) retired: bool,
     pub(super) has_latest: bool,
@@ -106,6 +109,7 @@ impl Known {
     pub(super) fn from_row(row: &Row) -> Result<Self, Error> {
         Ok(Self {
             host_id: row.try_get("id")?,
+            name: stored_name(row)?,
             about: About {
                 facts: facts_of(row)?,
                 machine_id: row.try_get("machine_id")?,

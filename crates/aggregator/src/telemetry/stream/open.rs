@@ -99,6 +99,9 @@ where
         let numbers =
             Numbers { host: opened.host_id, epoch_id: opened.epoch_id, epoch: hello.epoch };
         ticket.live.leased(opened.lease.clone());
+        if ticket.live.called(&opened.name).is_some() {
+            Span::current().record("called", opened.name.as_str());
+        }
         shared.registry.opened(&ticket.live, numbers, opened.mark.map(|mark| mark.through));
         opened
     };

@@ -17,13 +17,16 @@ async fn a_renamed_host_is_the_same_and_goes_on_under_both_names() {
     assert_eq!(renamed(&bench, "old", "new").await.as_deref(), Some("new"));
     let written = bench.everything().await;
     let under_old = bench.host("old").await;
+    assert_eq!(under_old.name.as_str(), "new");
+    let names = [host("x"), host("new"), host("old")];
+    assert_eq!(bench.store.renamed_among(&names).await.unwrap(), [(2, host("new"))]);
     assert_eq!((under_old.host_id, under_old.epoch_id), (before.host_id, before.epoch_id));
     assert!(!under_old.host_is_new && under_old.started.is_none());
     assert_eq!(bench.everything().await, written, "it came back as it was");
     let time = bench.now().await;
     assert_eq!(bench.store.ingest(&[sample(&under_old, 1, time)]).await.unwrap().samples, 1);
     let under_new = bench.host("new").await;
-    assert_eq!(under_new.host_id, before.host_id);
+    assert_eq!((under_new.host_id, under_new.name.as_str()), (before.host_id, "new"));
     assert_eq!(under_new.mark.map(|mark| mark.through.as_i64()), Some(1));
     assert_eq!(bench.number("SELECT count(*) FROM host_info").await, 1);
     for name in ["old", "new"] {
