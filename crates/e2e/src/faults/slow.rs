@@ -46,7 +46,7 @@ enum Kind {
     HalfTls,
     /// It is let in, and says nothing.
     NoPreface,
-    /// It opens a stream, and says no Hello.
+    /// It opens a stream, and says no Hello; the connection ends soon after the stream is refused.
     NoHello,
     /// After its Hello it says a byte of a message now and then.
     Drips,
@@ -101,7 +101,9 @@ pub async fn peers(each: u32, say: Say<'_>) -> Result<Outcome> {
     fresh(&url, &names).await.map_err(told)?;
     let joined = begun.elapsed();
     let open = open_files(process)?;
-    ensure!(open > before + u64::from(each), "the host got in when only {open} files were open");
+    // Those who drip stay for half a minute; the others may be gone if it took long.
+    let beside = u64::from(each) / 2;
+    ensure!(open > before + beside, "the host got in when only {open} files were open");
     say(&format!("a host got in beside {} slow ones in {joined:?}", open - before));
     scene.outcome.notes.push(format!(
         "{all} slow connections; a host's first row beside {} of them after {} ms",

@@ -65,12 +65,15 @@ async fn a_machine_installed_anew_is_the_same_host_and_its_old_certificate_is_re
     node.wipe()?;
     let token = cluster.token(&aggregator, &["--host", "node1", "--replace"])?;
     printed(&node.enroll(aggregator.enrollment, &token)?)?;
-    let agent = node.start()?;
-    cluster.number(&samples_of("node1"), "more rows", |n| n >= before + 3).await?;
+    let _agent = node.start()?;
+    let after = cluster.number(&samples_of("node1"), "more rows", |n| n >= before + 3).await?;
     cluster.number("SELECT count(*) FROM host_info", "one host", |n| n == 1).await?;
-    agent.stop().await;
+    // While the machine is connected: it is no clone of it that comes.
     let thief = stolen.start()?;
     thief.line("replaced").await;
+    assert!(!thief.output().contains("is connected from"), "{}", thief.output());
+    cluster.number("SELECT count(*) FROM rowcall.conflict", "no clone", |n| n == 0).await?;
+    cluster.number(&samples_of("node1"), "it goes on", |n| n >= after + 3).await?;
     let spools = "SELECT count(*) FROM rowcall.epoch";
     cluster.number(spools, "the spools of the two installations", |n| n == 2).await?;
     Ok(())
