@@ -43,8 +43,8 @@ pub enum OpenError {
     /// It holds the records of another host, and would send them as this one's.
     #[error(
         "the spool {dir} belongs to host {found}, and this agent's certificate names {host}: it \
-         was copied, or the host has a new name; remove the folder (what {found} has not sent is \
-         then lost), or set spool_dir to another path"
+         was copied, or the host has a new name; move the folder away (what {found} has not sent \
+         stays in it), or set spool_dir to another path"
     )]
     OtherHost {
         /// The spool's folder.

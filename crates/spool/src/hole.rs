@@ -99,12 +99,21 @@ impl Hole {
     /// Ticks due up to and with a number inside, or the one before the first.
     pub(crate) fn due_at(&self, number: u64) -> i64 {
         let number = number.min(self.through);
-        if number < self.first {
-            return self.due_before;
+        // Where a stretch has too few for its width, what stands before it keeps its own, and its
+        // beginning has none. No part has more than all: some may be summed up further on.
+        let (mut odd, mut most) = (0_i64, 0);
+        for (at, ticks) in self.odd.range(..=number) {
+            most = most.max(width(self.first, *at).saturating_sub(1).saturating_add(odd));
+            odd = odd.saturating_add(*ticks);
         }
-        let odd = self.odd.range(self.first..=number).fold(0_i64, |s, (_, o)| s.saturating_add(*o));
-        // A part may have been summed up into what follows it.
-        self.due_before.saturating_add(width(self.first, number).saturating_add(odd).max(0))
+        most = most.max(width(self.first, number).saturating_add(odd));
+        self.due_before.saturating_add(most.min(self.sum().max(0)))
+    }
+
+    /// Ticks of all of it.
+    fn sum(&self) -> i64 {
+        let wide = width(self.first, self.through);
+        self.odd.values().fold(wide, |sum, odd| sum.saturating_add(*odd))
     }
 
     /// All its ticks.
@@ -118,9 +127,18 @@ impl Hole {
             return None;
         }
         if number >= self.first {
-            self.due_before = self.due_at(number);
+            let due = self.due_at(number);
+            let left = self.due_at(self.through).saturating_sub(due);
+            self.due_before = due;
             self.odd = self.odd.split_off(&(number + 1));
             self.first = number + 1;
+            // A stretch that was cut through still has too few.
+            let odd = left.saturating_sub(self.sum());
+            if odd != 0 {
+                let first = self.odd.entry(self.first).or_default();
+                *first = first.saturating_add(odd);
+                self.bound();
+            }
         }
         Some(self)
     }
@@ -174,4 +192,55 @@ impl Hole {
 /// How many numbers from `first` through `last`.
 pub(crate) fn width(first: u64, last: u64) -> i64 {
     i64::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// First, last and ticks of what goes, in order.
+    fn hole(parts: &[(u64, u64, i64)]) -> Hole {
+        let mut hole = None;
+        let mut due_before = 2;
+        for (first, through, ticks) in parts.iter().copied() {
+            let time = UnixMicros(0);
+            let (from, to) = (time, time);
+            let dropped = Dropped { first, through, due_before, ticks, from, to, time };
+            Hole::grow(&mut hole, &dropped, GapCause::Age);
+            due_before += ticks;
+        }
+        hole.unwrap()
+    }
+
+    #[test]
+    fn what_is_left_of_a_hole_has_the_ticks_that_it_had_in_it() {
+        // A damaged stretch of eight with four ticks, one of three with nine, facts between them.
+        let whole = hole(&[(3, 3, 1), (4, 11, 4), (12, 12, 0), (13, 15, 9), (16, 16, 1)]);
+        let due: Vec<_> = (2..=16).map(|number| whole.due_at(number)).collect();
+        assert_eq!(due, [2, 3, 3, 3, 3, 3, 4, 5, 6, 7, 7, 8, 9, 16, 17]);
+        for first in 3..16 {
+            let left = whole.clone().after(first).unwrap();
+            for through in first..16 {
+                let left = left.clone().after(through).unwrap();
+                let after: Vec<_> = (through..=16).map(|number| left.due_at(number)).collect();
+                assert_eq!(after, due[usize::try_from(through - 2).unwrap()..], "{left:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_were_summed_up_have_no_more_ticks_than_all() {
+        for ticks in [0, 7] {
+            let mut parts: Vec<_> = (1..=500).map(|number| (number, number, 0)).collect();
+            parts[499].2 = ticks;
+            let mut left = hole(&parts);
+            assert!(left.odd.len() <= REMEMBERED_ODD_TICKS);
+            for number in 1..500 {
+                let due = left.due_at(number);
+                assert!((2..=2 + ticks).contains(&due), "{due}");
+                left = left.after(number).unwrap();
+                assert_eq!((left.due_before, left.due_at(500)), (due, 2 + ticks));
+            }
+        }
+    }
 }

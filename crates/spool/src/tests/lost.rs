@@ -185,7 +185,7 @@ fn a_spool_of_another_host_is_not_opened_and_not_touched() {
         ),
         "{text}"
     );
-    assert!(text.contains("remove the folder") && text.contains("spool_dir"), "{text}");
+    assert!(text.contains("move the folder away") && text.contains("spool_dir"), "{text}");
     assert_eq!(contents(), before);
     for owner in ["", OWNER] {
         let spool = open(owner).unwrap();
