@@ -27,6 +27,10 @@ use crate::registry::{Live, Registry};
 /// How often all live identities are checked.
 const CHECK: Duration = Duration::from_secs(5);
 
+/// After so long without a look at all live identities, as after a stop of this process or of the
+/// way to the database, whoever writes asks for those of which it writes.
+const LATE: Duration = Duration::from_secs(7);
+
 /// Identities in one statement.
 const AT_A_TIME: usize = 10_000;
 
@@ -68,6 +72,8 @@ pub(crate) struct Revocation {
     told: Mutex<Told>,
     came: Notify,
     checked_at: AtomicI64,
+    /// When that look began, by the monotonic clock.
+    checked_from: Mutex<Option<Duration>>,
     /// Why the last check failed, if it did.
     failing: Mutex<Option<String>>,
 }
@@ -85,6 +91,7 @@ impl Revocation {
             told: Mutex::default(),
             came: Notify::new(),
             checked_at: AtomicI64::new(NEVER),
+            checked_from: Mutex::default(),
             failing: Mutex::default(),
         })
     }
@@ -166,8 +173,11 @@ impl Revocation {
             };
             let Ok(store) = self.database.store() else { continue };
             let of = Some(&told.hosts).filter(|_| !told.all);
-            let at = self.clock.wall();
+            let (at, from) = (self.clock.wall(), self.clock.monotonic());
             let result = self.look(store, &self.registry.sessions(of)).await;
+            if told.all && result.is_ok() {
+                *lock(&self.checked_from) = Some(from);
+            }
             // Of a failure, the next check of all comes soon.
             if told.all || result.is_err() {
                 self.found(at, result);
@@ -175,22 +185,34 @@ impl Revocation {
         }
     }
 
+    /// Before something of these is written: ends those that are refused, unless all were looked at
+    /// a moment ago.
+    ///
+    /// # Errors
+    /// Where the database does not answer. If only this cannot be asked, nobody is cut.
+    pub(crate) async fn ask_where_late(
+        &self,
+        store: &Store,
+        lives: &[Arc<Live>],
+    ) -> Result<(), StoreError> {
+        let now = self.clock.monotonic();
+        if lock(&self.checked_from).is_some_and(|from| now.saturating_sub(from) <= LATE) {
+            return Ok(());
+        }
+        let mut lives = lives.to_vec();
+        lives.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        match expel(store, &lives).await {
+            Err(error) if error.is_transient() => Err(error),
+            // The regular look tells.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Ends the sessions that may not go on.
     async fn look(&self, store: &Store, sessions: &[Arc<Live>]) -> Result<(), StoreError> {
         for sessions in sessions.chunks(AT_A_TIME) {
-            let (asked, lives): (Vec<(HostName, Presented)>, Vec<_>) = sessions
-                .iter()
-                .filter_map(|live| {
-                    let newcomer = &live.newcomer;
-                    Some(((newcomer.name.clone(), presented(&newcomer.visit.peer)?), live))
-                })
-                .unzip();
-            for (place, refusal) in store.refused_among(&asked).await? {
-                if let Some(live) = lives.get(place) {
-                    live.newcomer.visit.expel(&refusal.to_string());
-                }
-            }
-            rename(store, &lives).await?;
+            expel(store, sessions).await?;
+            rename(store, sessions).await?;
             let era = self.database.era();
             if let Some(_era) = self.database.hold_era(era).await {
                 end_lost(store, sessions.iter().filter(|live| live.newcomer.era == era)).await?;
@@ -217,8 +239,25 @@ impl Revocation {
     }
 }
 
+/// Ends the sessions of those that are refused.
+async fn expel(store: &Store, sessions: &[Arc<Live>]) -> Result<(), StoreError> {
+    let (asked, lives): (Vec<(HostName, Presented)>, Vec<_>) = sessions
+        .iter()
+        .filter_map(|live| {
+            let newcomer = &live.newcomer;
+            Some(((newcomer.name.clone(), presented(&newcomer.visit.peer)?), live))
+        })
+        .unzip();
+    for (place, refusal) in store.refused_among(&asked).await? {
+        if let Some(live) = lives.get(place) {
+            live.newcomer.visit.expel(&refusal.to_string());
+        }
+    }
+    Ok(())
+}
+
 /// Calls hosts by their present names.
-async fn rename(store: &Store, lives: &[&Arc<Live>]) -> Result<(), StoreError> {
+async fn rename(store: &Store, lives: &[Arc<Live>]) -> Result<(), StoreError> {
     let certified: Vec<_> = lives.iter().map(|live| live.newcomer.name.clone()).collect();
     let renamed: HashMap<_, _> = store.renamed_among(&certified).await?.into_iter().collect();
     for (place, (live, certified)) in lives.iter().zip(&certified).enumerate() {

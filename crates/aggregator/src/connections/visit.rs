@@ -133,6 +133,10 @@ impl Visit {
         }
     }
 
+    pub(crate) fn is_expelled(&self) -> bool {
+        self.expelled.get().is_some()
+    }
+
     /// Waits until it is expelled; why.
     pub(crate) async fn expelled(&self) -> &str {
         loop {

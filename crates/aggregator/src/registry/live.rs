@@ -187,6 +187,14 @@ impl Live {
         self.changed.notify_one();
     }
 
+    /// Nothing of it is written any more: its stream was told to end, and whatever it sent comes
+    /// again on another one, if that is let in.
+    pub(crate) fn is_void(&self) -> bool {
+        let end = self.progress().end;
+        matches!(end, Some(End::Superseded | End::Refill | End::TakenOver))
+            || self.newcomer.visit.is_expelled()
+    }
+
     /// Waits until there is news; for the session's own stream only.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

@@ -189,6 +189,7 @@ impl Server {
         let writer = Writer {
             database: Arc::clone(&database),
             spans: Arc::clone(&aside.spans),
+            revocation: Arc::clone(&aside.revocation),
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
             meters: Arc::clone(&meters),

@@ -6,7 +6,8 @@
 //! an end; meanwhile the bounded queue fills, streams stop reading, and HTTP/2 flow control stops
 //! the agents, which spool.
 //!
-//! A stream that ends takes nothing back: what is in the queue is written all the same.
+//! A stream that ends takes nothing back: what is in the queue is written all the same. But nothing
+//! of a host that is refused by now, as far as this process knows or could know.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use crate::leases::end_lost;
 use crate::metrics::Meters;
 use crate::pulse::Pulse;
 use crate::registry::{End, Live};
+use crate::revocation::Revocation;
 use crate::spans::Spans;
 
 /// Pauses between tries, with full jitter.
@@ -89,6 +91,7 @@ pub(crate) struct Writer {
     pub(crate) meters: Arc<Meters>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) spans: Arc<Spans>,
+    pub(crate) revocation: Arc<Revocation>,
     pub(crate) observers: broadcast::Sender<CommittedSample>,
     pub(crate) flush_rows: usize,
     pub(crate) flush_after: Duration,
@@ -106,9 +109,9 @@ enum NotCommitted {
     GivenUp,
     /// The database was made anew and does not know their hosts.
     Forgotten,
-    /// Hosts of some of them were given to others while this aggregator was cut off. Their sessions
-    /// end; the rest is to be tried without them.
-    TakenOver,
+    /// Sessions of some of them are void: the hosts are refused, or were given to others while this
+    /// aggregator was cut off. The rest is to be tried without them.
+    Void,
 }
 
 impl Writer {
@@ -140,11 +143,7 @@ impl Writer {
         let era = self.database.era();
         let (mut lives, mut records, mut replayed) = (Vec::new(), Vec::new(), 0);
         for Pending { live, incoming, is_late } in pending {
-            // Its stream was told to end; whatever it sent comes again on another one.
-            let end = live.progress().end;
-            if matches!(end, Some(End::Superseded | End::Refill | End::TakenOver))
-                || live.newcomer.era != era
-            {
+            if live.is_void() || live.newcomer.era != era {
                 continue;
             }
             replayed += u64::from(is_late);
@@ -159,10 +158,9 @@ impl Writer {
                 Ok(committed) => break committed,
                 // Their streams were told to end; agents send all that again.
                 Err(NotCommitted::Forgotten) => return,
-                Err(NotCommitted::TakenOver) => {
-                    let stays = |live: &Arc<Live>| live.progress().end != Some(End::TakenOver);
+                Err(NotCommitted::Void) => {
                     let both = lives.into_iter().zip(records);
-                    (lives, records) = both.filter(|(live, _)| stays(live)).unzip();
+                    (lives, records) = both.filter(|(live, _)| !live.is_void()).unzip();
                     if records.is_empty() {
                         return;
                     }
@@ -205,7 +203,11 @@ impl Writer {
             };
             let tried_at = self.clock.monotonic();
             let work = async {
-                if self.spans.in_doubt() && end_lost(store, lives.iter()).await? > 0 {
+                if self.spans.in_doubt() {
+                    end_lost(store, lives.iter()).await?;
+                }
+                self.revocation.ask_where_late(store, lives).await?;
+                if lives.iter().any(|live| live.is_void()) {
                     return Ok(None);
                 }
                 store.ingest(records).await.map(Some)
@@ -214,7 +216,7 @@ impl Writer {
             let result = self.pulse.during(LONGEST_TRY, try_once).await;
             drop(held);
             let error = match result {
-                Ok(None) => return Err(NotCommitted::TakenOver),
+                Ok(None) => return Err(NotCommitted::Void),
                 Ok(Some(committed)) => {
                     self.database.found(Finder::Writer, None);
                     self.meters.committed(self.clock.monotonic().saturating_sub(tried_at));

@@ -99,6 +99,46 @@ async fn without_a_word_from_the_database_the_regular_check_cuts() {
     assert!(status.message().contains("by hand"), "{status}");
 }
 
+/// As after a stop of the process, or of the way to the database.
+#[tokio::test]
+async fn where_the_regular_check_is_late_nothing_is_written_before_it_is_asked() {
+    let database = Database::create().await.unwrap();
+    let rig = Rig::start(&database).await;
+    let (mut agent, welcome) = rig.connected("a", 1).await;
+    agent.samples(1..=1).await;
+    agent.acknowledged(1).await;
+    let mut sql = database.connect().await.unwrap();
+    let transaction = sql.transaction().await.unwrap();
+    transaction.batch_execute("LOCK TABLE rowcall.host_access").await.unwrap();
+    transaction
+        .execute(
+            "INSERT INTO rowcall.host_access (host_id, ended_at, ended_why) VALUES ($1, now(), 'revoked')",
+            &[&welcome.host_id],
+        )
+        .await
+        .unwrap();
+    until(
+        &database,
+        "SELECT max(clock_timestamp() - xact_start) > interval '8 s' FROM pg_stat_activity \
+         WHERE datname = current_database() AND state = 'idle in transaction'",
+    )
+    .await;
+    agent.samples(2..=2).await;
+    until(
+        &database,
+        "SELECT count(*) >= 2 OR (SELECT count(*) FROM host_usage) = 2 FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
+    .await;
+    transaction.commit().await.unwrap();
+    assert_eq!(cut(&mut agent, Instant::now()).await.code(), Code::PermissionDenied);
+    restore(&rig, "a").await.unwrap();
+    let (mut agent, welcome) = rig.connected("a", 1).await;
+    assert_eq!(welcome.mark.unwrap().through_sequence, 1, "the second came from a revoked host");
+    agent.samples(2..=2).await;
+    agent.acknowledged(2).await;
+}
+
 #[tokio::test]
 async fn a_connection_that_listened_and_was_killed_loses_no_revocation_and_is_made_anew() {
     let database = Database::create().await.unwrap();
