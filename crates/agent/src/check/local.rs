@@ -155,6 +155,15 @@ pub(super) fn spool(report: &mut Report, config: &Config, identity: Option<&Iden
     // Root sees it as another's; whose records it holds is to be known all the same.
     let owner = rowcall_spool::inspect(dir).map(|found| found.owner).unwrap_or_default();
     match rowcall_spool::check(dir, name) {
+        Err(OpenError::InUse { .. }) if !(owner.is_empty() || name.is_empty() || owner == name) => {
+            report.fail(
+                "spool",
+                format!(
+                    "{shown} is in use by an agent that runs as {owner}, and this identity is \
+                     {name}: stop it, move the folder away, start it"
+                ),
+            );
+        }
         Err(OpenError::InUse { pid, .. }) => {
             let pid = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
             report.fine("spool", format!("{shown}, in use by an agent{pid}"));
@@ -175,7 +184,8 @@ pub(super) fn spool(report: &mut Report, config: &Config, identity: Option<&Iden
         Ok(Some(fault)) => {
             report.warn("spool", format!("{shown}: {}", crate::spool::in_words(fault)));
         }
-        Ok(None) => report.fine("spool", format!("{shown}, can be written")),
+        Ok(None) if dir.is_dir() => report.fine("spool", format!("{shown}, can be written")),
+        Ok(None) => report.fine("spool", format!("{shown}, is made when the agent starts")),
     }
     let place = dir.ancestors().find(|place| place.is_dir()).unwrap_or(dir);
     let Ok(room) = rustix::fs::statvfs(place) else { return };

@@ -20,6 +20,8 @@ use super::local::Identity;
 use super::{Report, answer};
 use crate::config::{Config, Endpoint};
 use crate::enroll::{connector, pin_in};
+use crate::identity::About;
+use crate::link::remedy;
 
 /// Of each step.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -32,6 +34,8 @@ struct Way<'a> {
     trust: String,
     /// This host, where it has an identity; without one it is the way to enrolment.
     host: Option<&'a HostName>,
+    /// Where that came from; nothing for files of one's own.
+    about: Option<&'a About>,
 }
 
 /// Walks to every aggregator; without an identity, to where one is to be had.
@@ -85,6 +89,7 @@ fn as_agent<'a>(
         server_name: config.server_name.as_deref().or(told),
         trust: pins.join(" or "),
         host: Some(&identity.name),
+        about: identity.about.as_ref(),
     })
 }
 
@@ -104,6 +109,7 @@ fn with_token<'a>(report: &mut Report, config: &'a Config) -> Option<Way<'a>> {
             server_name: config.server_name.as_deref(),
             trust: pin.to_string(),
             host: None,
+            about: None,
         }),
         Err(error) => {
             report.fail("tls", error.to_string());
@@ -197,11 +203,13 @@ async fn handshake(
         }
         Err(error @ ConnectError::CertificateRefused(_)) => {
             report.fine("tls", format!("{server}: certified by {trust}"));
-            report.fail("accepted", format!("{server}: {error}"));
+            let then = remedy(&error, way.about);
+            report.fail("accepted", format!("{server}: {error}{then}"));
             false
         }
         Err(error) => {
-            report.fail("tls", format!("{server}: {error} (believed: {trust})"));
+            let then = remedy(&error, way.about);
+            report.fail("tls", format!("{server}: {error}{then} (believed: {trust})"));
             false
         }
     }

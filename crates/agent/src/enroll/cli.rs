@@ -101,8 +101,21 @@ fn done(config: &Config, request: &Request, new: &New) -> String {
     if let Some(warning) = spool_of_another(config, request) {
         line("spool", &warning);
     }
-    text.push_str("next: systemctl enable --now rowcall-agent\n");
+    text.push_str(next(config, request));
     text
+}
+
+/// What makes an agent use it. One that runs looks at its files whenever it connects, and goes on
+/// under the name that it began with.
+fn next(config: &Config, request: &Request) -> &'static str {
+    match rowcall_spool::inspect(&config.spool.dir) {
+        Ok(found) if found.held_by.is_some() && found.owner == request.name.as_str() => {
+            "next: the agent that runs takes it at its next connection; systemctl restart \
+             rowcall-agent to have it now\n"
+        }
+        Ok(found) if found.held_by.is_some() => "next: systemctl restart rowcall-agent\n",
+        _ => "next: systemctl enable --now rowcall-agent\n",
+    }
 }
 
 /// What is to be done with what the spool of another host still holds: it is that host's.

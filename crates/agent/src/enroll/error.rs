@@ -90,24 +90,11 @@ impl EnrollError {
             said => said,
         };
         let (why, text) = match status.code() {
-            Code::Unauthenticated => (
-                Why::Token,
-                format!("the token is refused: {said}; get a new one with `rowcall token create`"),
-            ),
-            Code::PermissionDenied => (
+            // What to do the server says with it.
+            Code::Unauthenticated => (Why::Token, format!("the token is refused: {said}")),
+            Code::PermissionDenied | Code::AlreadyExists => (
                 Why::Name,
-                format!(
-                    "the name is refused: {said}; give another one with --name, or get a token \
-                     for this one with `rowcall token create --host NAME`"
-                ),
-            ),
-            Code::AlreadyExists => (
-                Why::Name,
-                format!(
-                    "the name is refused: {said}; give another one with --name, or, if this \
-                     machine takes that host's place, get a token that may with `rowcall token \
-                     create --replace`"
-                ),
+                format!("the name is refused: {said}; another one is given with --name"),
             ),
             Code::InvalidArgument => (
                 Why::Usage,
@@ -116,15 +103,14 @@ impl EnrollError {
                      on both sides"
                 ),
             ),
-            Code::FailedPrecondition => (
-                Why::NotNow,
-                format!("{said}; name an aggregator that issues certificates as --server"),
-            ),
+            Code::FailedPrecondition => {
+                (Why::NotNow, format!("not enrolled: {said}; --server names one"))
+            }
             Code::Unimplemented => (
                 Why::NotNow,
                 format!("there is no enrolment there ({said}); check --server, its port is 7444"),
             ),
-            Code::ResourceExhausted => (Why::NotNow, format!("{said}; try again in a minute")),
+            Code::ResourceExhausted => (Why::NotNow, format!("not enrolled yet: {said}")),
             _ => (Why::NotNow, format!("not enrolled: {said}; try again")),
         };
         Self::new(why, format!("{server}: {text}"))

@@ -198,9 +198,22 @@ pub(crate) fn load(dir: &Path) -> Result<Option<(Held, Material)>, LoadHeldError
             {
                 tries -= 1;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(damaged(&held.files, error)),
         }
     }
+}
+
+/// What is wrong with a file that this program wrote: how to mend one of one's own does not help.
+fn damaged(files: &Files, error: LoadError) -> LoadHeldError {
+    if let LoadError::Read { error: cause, .. } = &error
+        && cause.kind() != io::ErrorKind::NotFound
+    {
+        return error.into();
+    }
+    let text = error.to_string();
+    let detail = text.split_once("; ").map_or(text.as_str(), |(what, _)| what).to_owned();
+    let path = files.certificate.parent().unwrap_or(&files.certificate).to_owned();
+    FolderError::Damaged { path, detail }.into()
 }
 
 /// Why what is held cannot be loaded.

@@ -8,7 +8,7 @@ use rowcall_core::clock::SharedClock;
 use rowcall_core::id::HostName;
 use rowcall_core::proto::MAX_FRAME_BYTES;
 use rowcall_proto::v1::telemetry_service_client::TelemetryServiceClient;
-use rowcall_tls::connect::{ConnectError, Connector};
+use rowcall_tls::connect::{ConnectError, Connector, ServerFault};
 use rustls::AlertDescription;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
@@ -17,6 +17,7 @@ use super::material::{Expiry, Renewing};
 use crate::Error;
 use crate::config::{self, Config};
 use crate::enroll::connector;
+use crate::identity::About;
 
 /// Flow-control windows of a client that receives nothing but acknowledgements.
 const WINDOW_BYTES: u32 = 64 * 1024;
@@ -114,16 +115,18 @@ impl Dialer {
 
     fn explain(&self, error: &ConnectError) -> NotConnected {
         let (certificate, authorities) = self.material.places();
+        let enrolled = self.material.enrolled();
+        let then = remedy(error, enrolled.as_ref().map(|enrolled| &enrolled.held.about));
         let (remedy, reason) = match error {
             ConnectError::CertificateRefused(alert) => (
                 match alert {
                     AlertDescription::CertificateExpired => Remedy::Renewal,
                     _ => Remedy::Acceptance,
                 },
-                format!("{error} (our certificate is {certificate})"),
+                format!("{error}{then} (our certificate is {certificate})"),
             ),
             ConnectError::ServerCertificate(_) => {
-                (Remedy::People, format!("{error} (our CA file is {authorities})"))
+                (Remedy::People, format!("{error}{then} (our CA file is {authorities})"))
             }
             ConnectError::Alert(_)
             | ConnectError::NotTls
@@ -140,6 +143,25 @@ impl Dialer {
             _ => (Remedy::Time, error.to_string()),
         };
         NotConnected { reason, remedy }
+    }
+}
+
+/// What an enrolled node can do besides, to be added to the error.
+pub(crate) fn remedy(error: &ConnectError, enrolled: Option<&About>) -> String {
+    let Some(about) = enrolled else { return String::new() };
+    match error {
+        ConnectError::CertificateRefused(
+            AlertDescription::CertificateRevoked | AlertDescription::UnknownCA,
+        ) => "; this node gets one with `rowcall-agent enroll --again`".to_owned(),
+        ConnectError::ServerCertificate(ServerFault::Authority(_)) => {
+            let servers: Vec<_> = about.enroll_servers.iter().map(ToString::to_string).collect();
+            format!(
+                "; this node was enrolled at {} and believes what it was given there: to move it to \
+                 that server, use `rowcall-agent enroll --again` and a token of that one",
+                servers.join(", ")
+            )
+        }
+        _ => String::new(),
     }
 }
 

@@ -49,7 +49,7 @@ use crate::sample::host_facts::MachineIds;
 use crate::sampler::Facts;
 use crate::service::{Health, LinkState};
 
-pub(crate) use dial::{Dialer, endpoint as channel_endpoint};
+pub(crate) use dial::{Dialer, endpoint as channel_endpoint, remedy};
 use end::End;
 pub(crate) use end::one_line;
 pub(crate) use journal::Journal;

@@ -59,6 +59,8 @@ pub(crate) struct Enrolled {
 pub(crate) struct Spool {
     /// Of the agent that runs on it.
     pub(crate) pid: Option<u32>,
+    /// The host whose records it holds, as which that agent runs; empty where that is not known.
+    pub(crate) owner: String,
     pub(crate) status: rowcall_spool::Status,
 }
 
@@ -109,11 +111,22 @@ impl Report {
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
             spool: match rowcall_spool::inspect(&config.spool.dir) {
-                Ok(found) => Ok(Some(Spool { pid: found.held_by, status: found.status })),
+                Ok(found) => {
+                    Ok(Some(Spool { pid: found.held_by, owner: found.owner, status: found.status }))
+                }
                 Err(rowcall_spool::InspectError::Missing { .. }) => Ok(None),
                 Err(error) => Err(error.to_string()),
             },
         }
+    }
+
+    /// As whom the agent runs, or ran, where that is not whom the certificate names.
+    fn other_host(&self) -> Option<&str> {
+        let (Ok(certificate), Ok(Some(spool))) = (&self.certificate, &self.spool) else {
+            return None;
+        };
+        let owner = spool.owner.as_str();
+        (!owner.is_empty() && owner != certificate.host).then_some(owner)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -127,7 +140,7 @@ impl Report {
             Err(_) => true,
         };
         let wrong = self.told.refused.is_some() || self.told.renewal.is_some();
-        if expired || wrong || spool.status.fault.is_some() {
+        if expired || wrong || self.other_host().is_some() || spool.status.fault.is_some() {
             Verdict::Unwell
         } else {
             Verdict::Runs

@@ -38,7 +38,7 @@ fn report() -> Report {
         told: Told::default(),
         spool_dir: "/var/lib/rowcall-agent/spool".into(),
         spool_max_bytes: 64 << 20,
-        spool: Ok(Some(Spool { pid: Some(123), status })),
+        spool: Ok(Some(Spool { pid: Some(123), owner: "node1.example.com".into(), status })),
     }
 }
 
@@ -95,14 +95,18 @@ fn what_is_wrong_is_said_and_told_by_the_exit_code() {
         renew_at: NOW.plus_micros(9 * 86_400_000_000),
     });
     enrolled.told.renewal = Some(note);
+    let mut renamed = report();
+    spool(&mut renamed).owner = "old.example.com".into();
     for (report, code, said) in [
+        (&renamed, 4, "agent         runs as old.example.com, pid 123\n"),
+        (&renamed, 4, "              holds records of old.example.com: to go on as the host above"),
         (&revoked, 4, "refused       since 2026-11-22T16:32:32Z: revoked by anna\n"),
         (&enrolled, 4, "not renewed   since 2026-11-22T16:32:32Z: revoked by anna\n"),
         (
             &enrolled,
             4,
             "identity      enrolled at https://db1:7444, this certificate issued \
-             2026-11-21T16:33:32Z, renewed in 9 d\n",
+             2026-11-21T16:33:32Z, to be renewed in 9 d\n",
         ),
         (&stopped, 3, "agent         does not run\n"),
         (&never, 3, "empty: no agent has run on it yet\n"),

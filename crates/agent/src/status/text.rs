@@ -22,7 +22,10 @@ pub(crate) fn text(report: &Report) -> String {
     line(
         "agent",
         &match spool.map(|spool| spool.as_ref().and_then(|spool| spool.pid)) {
-            Ok(Some(pid)) => format!("runs, pid {pid}"),
+            Ok(Some(pid)) => {
+                let whom = report.other_host().map(|host| format!(" as {host}"));
+                format!("runs{}, pid {pid}", whom.unwrap_or_default())
+            }
             Ok(None) if report.told.enrolment.is_some() => {
                 "waits to be enrolled, or does not run".to_owned()
             }
@@ -69,6 +72,16 @@ pub(crate) fn text(report: &Report) -> String {
         },
     );
     line("spool", &report.spool_dir.display().to_string());
+    if let Some(other) = report.other_host() {
+        let dir = report.spool_dir.display();
+        line(
+            "",
+            &format!(
+                "holds records of {other}: to go on as the host above, stop the agent, move {dir} \
+                 away, start it"
+            ),
+        );
+    }
     match spool {
         Ok(Some(spool)) => held(spool, report, &mut line),
         Ok(None) => line("", "empty: no agent has run on it yet"),
@@ -83,7 +96,7 @@ fn identity(certificate: &Certificate, now: UnixMicros) -> String {
         return "files of your own: renew them yourself".to_owned();
     };
     let renewal = match between(now, *renew_at) {
-        Some(left) => format!("renewed in {left}"),
+        Some(left) => format!("to be renewed in {left}"),
         None => "due to be renewed".to_owned(),
     };
     let servers = servers.join(", ");

@@ -116,11 +116,81 @@ async fn check_walks_to_where_it_ends_and_goes_on_with_the_rest() {
     let (code, said, _) = ran(check(&["--aggregator", &place])).await;
     assert_eq!(code, Some(1));
     assert!(is(&steps(&said), "ok", "tls") && is(&steps(&said), "FAIL", "accepted"), "{said}");
+    // To one of another fleet.
+    let other = Server::start(Answer::Issue).await;
+    let (code, said, _) = ran(check(&["--aggregator", &format!("localhost:{}", other.port)])).await;
+    assert_eq!(code, Some(1));
+    let there = format!("this node was enrolled at https://127.0.0.1:{}", server.port);
+    assert!(is(&steps(&said), "FAIL", "tls"), "{said}");
+    assert!(said.contains(&there) && said.contains("rowcall-agent enroll --again"), "{said}");
     // A copied spool.
     super::spool::with_one_record(&machine.path("state/spool"), "other");
     let (code, said, _) = ran(check(&["--aggregator", &place])).await;
     assert_eq!(code, Some(1));
     assert!(is(&steps(&said), "FAIL", "spool") && said.contains("other"), "{said}");
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_on_under_its_former_name_is_told_wherever_one_looks() {
+    let server = Server::aggregator(Answer::Issue).await;
+    server.says(Some(Ok("node1")));
+    let machine = Machine::with_token(&server.token().reveal());
+    let spool = super::spool::opened(&machine.path("state/spool"), "old");
+    let (code, said, log) = ran(machine.enroll(server.port)).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.ends_with("next: systemctl restart rowcall-agent\n"), "{said}");
+    let (code, said, _) = ran(machine.command("status")).await;
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("runs as old, pid ") && said.contains("host          node1\n"), "{said}");
+    let check = async || {
+        let mut command = machine.command("check");
+        command.arg("--aggregator").arg(format!("localhost:{}", server.port));
+        ran(command).await
+    };
+    let (code, said, _) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(is(&steps(&said), "FAIL", "spool") && said.contains("runs as old, and"), "{said}");
+    // Under the same name all is well, and nothing has to be started.
+    assert!(spool.close(LONG));
+    fs::remove_dir_all(machine.path("state/spool")).unwrap();
+    assert!(check().await.1.contains("spool, is made when the agent starts\n"));
+    let spool = super::spool::opened(&machine.path("state/spool"), "node1");
+    assert_eq!(check().await.0, Some(0));
+    let mut command = machine.enroll(server.port);
+    command.arg("--again");
+    let (_, said, _) = ran(command).await;
+    assert!(said.contains("next: the agent that runs takes it at its next connection"), "{said}");
+    assert!(spool.close(LONG));
+}
+
+#[tokio::test]
+async fn a_damaged_identity_is_enrolled_again_and_not_mended() {
+    let server = Server::start(Answer::Issue).await;
+    let machine = Machine::with_token(&server.token().reveal());
+    for (file, text, what) in [
+        ("agent.pem", Some("junk"), "no PEM block"),
+        ("agent.key", Some("-----BEGIN PRIVATE KEY-----\nMIG"), "agent.key"),
+        ("ca.pem", None, "No such file"),
+    ] {
+        let mut command = machine.enroll(server.port);
+        command.arg("--again");
+        let (code, _, log) = ran(command).await;
+        assert_eq!(code, Some(0), "{log}");
+        let path = machine.path("state/identity/current").join(file);
+        match text {
+            Some(text) => fs::write(path, text).unwrap(),
+            None => fs::remove_file(path).unwrap(),
+        }
+        for (command, ends) in [("run", 2), ("check", 1)] {
+            let (code, said, log) = ran(machine.command(command)).await;
+            let said = said + &log;
+            assert_eq!(code, Some(ends), "{said}");
+            for part in [what, "is damaged", "rowcall-agent enroll --again"] {
+                assert!(said.contains(part), "{part:?} is missing in: {said}");
+            }
+            assert!(!said.contains("openssl") && !said.contains("write it again"), "{said}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,11 @@ struct Node(tempfile::TempDir);
 
 /// Makes a spool of the host of this name.
 pub(crate) fn with_one_record(dir: &Path, host: &str) {
+    assert!(opened(dir, host).close(LONG));
+}
+
+/// The same, and it stays open.
+pub(crate) fn opened(dir: &Path, host: &str) -> Spool {
     let settings = Settings {
         dir: dir.to_owned(),
         max_bytes: 1 << 20,
@@ -33,7 +38,7 @@ pub(crate) fn with_one_record(dir: &Path, host: &str) {
     let (spool, _) = Spool::open(settings, clock, boot_id.trim(), Epoch::from_random(14)).unwrap();
     spool.append(wall, since_boot, Body::Sample(Sample::default()));
     spool.set_interval(Duration::from_millis(100));
-    assert!(spool.close(LONG));
+    spool
 }
 
 impl Node {
@@ -306,7 +311,7 @@ fn a_folder_in_memory_is_warned_of() {
 async fn a_spool_of_another_host_is_refused_with_both_names_and_what_to_do() {
     let node = Node::with_spool_of("node9");
     let said = "belongs to host node9, and this agent's certificate names node1:";
-    node.refuses(2, &[said, "remove the folder", "set spool_dir to another path"]);
+    node.refuses(2, &[said, "move the folder away", "set spool_dir to another path"]);
     let (_, status) = node.status();
     assert_eq!(status["spool"]["next_sequence"], 2, "it is still there: {status}");
     fs::remove_dir_all(node.path("spool")).unwrap();

@@ -103,7 +103,10 @@ pub enum EnrollRefusal {
     #[error("this token is revoked; make another one with `rowcall token create`")]
     Revoked,
     /// It is for other names.
-    #[error("this token is for hosts named {glob:?} only")]
+    #[error(
+        "this token is for hosts named {glob:?} only; one for this name is made with `rowcall token \
+         create --host NAME`"
+    )]
     WrongHost {
         /// The pattern of those names.
         glob: String,

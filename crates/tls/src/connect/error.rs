@@ -223,9 +223,7 @@ fn advice(alert: AlertDescription) -> &'static str {
         A::CertificateExpired => {
             "it has expired or is not valid yet by the server's clock; renew it, or set the clocks"
         }
-        A::CertificateRevoked => {
-            "it has been revoked; enrol this machine again, or have another issued"
-        }
+        A::CertificateRevoked => "it has been revoked; have another one issued",
         A::UnsupportedCertificate => {
             "it is not for TLS clients; issue one with the extended key usage clientAuth"
         }

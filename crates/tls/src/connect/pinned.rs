@@ -55,6 +55,20 @@ pub enum PinError {
         /// The pins of what the server presented, its own certificate first.
         presented: Vec<Pin>,
     },
+    /// None of its certificates has the key pinned, and none is an authority's own: as the port for
+    /// streams shows itself.
+    #[error(
+        "the server shows no authority's own certificate (but {}): is this the port for enrolment, \
+         7444 unless told otherwise? That for streams, 7443, does not show it; else it is another \
+         server than meant, or someone stands in between. Expected is {pinned}",
+        list(presented)
+    )]
+    NoAuthority {
+        /// What was expected.
+        pinned: Pin,
+        /// The pins of what the server presented, its own certificate first.
+        presented: Vec<Pin>,
+    },
     /// The key pinned is no authority's.
     #[error("the certificate pinned, {0}, is no authority's own; give the pin of the root")]
     NotAnAuthority(Pin),
@@ -94,6 +108,7 @@ impl PinnedVerifier {
         presented: impl Iterator<Item = &'a CertificateDer<'a>>,
     ) -> Result<&'a CertificateDer<'a>, PinError> {
         let mut pins = Vec::new();
+        let mut shows_authority = false;
         for der in presented {
             let Ok(pin) = pin_of(der) else { continue };
             if pin == self.pin {
@@ -103,9 +118,16 @@ impl PinnedVerifier {
                     Err(PinError::NotAnAuthority(self.pin))
                 };
             }
+            // Each costs a signature, and a stranger may send hundreds.
+            shows_authority |= pins.len() < SHOWN_PINS && !shows_authority && is_authority(der);
             pins.push(pin);
         }
-        Err(PinError::Mismatch { pinned: self.pin, presented: pins })
+        let (pinned, presented) = (self.pin, pins);
+        Err(if shows_authority || presented.len() > SHOWN_PINS {
+            PinError::Mismatch { pinned, presented }
+        } else {
+            PinError::NoAuthority { pinned, presented }
+        })
     }
 }
 

@@ -82,7 +82,11 @@ async fn a_server_that_does_not_send_the_authority_is_not_believed() {
     let pki = Pki::new();
     let server = serve(&pki, &pki.server_certificate(), &[]).await;
     let fault = fault(&server, pin(&pki.root)).await;
-    assert!(matches!(fault, ServerFault::Pin(PinError::Mismatch { .. })), "{fault}");
+    assert!(matches!(fault, ServerFault::Pin(PinError::NoAuthority { .. })), "{fault}");
+    // So it is where streams go, the commonest slip.
+    let said = fault.to_string();
+    assert!(said.contains("is this the port for enrolment, 7444"), "{said}");
+    assert!(said.contains(&pin(&pki.root).to_string()), "{said}");
 }
 
 #[tokio::test]

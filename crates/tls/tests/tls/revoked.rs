@@ -38,6 +38,7 @@ async fn revoked_certificate_is_refused_and_its_neighbour_is_not() {
     let refusal = pki.connector(&stolen).connect("localhost", port).await.unwrap_err();
     assert!(refusal.is_certificate_refused());
     assert!(refusal.to_string().contains("(TLS alert certificate_revoked)"), "{refusal}");
+    assert!(!refusal.to_string().contains("enrol"), "people cannot: {refusal}");
     assert_eq!(server.counts.refused(Refusal::RevokedCertificate), 1);
     echo(&mut pki.connector(&other).connect("localhost", port).await.unwrap()).await;
 }
