@@ -120,7 +120,7 @@ impl Sources {
         let count = |state| hosts.iter().filter(|host| host.state == state).count();
         to.gauges(
             "hosts",
-            "Hosts that said Hello since the start: live; silent: connected, and nothing heard \
+            "Hosts that were let in since the start: live; silent: connected, and nothing heard \
              for more than one and a half intervals; gone: not connected now",
             State::ALL.map(|state| ([("state", state.as_str())], number(count(state)))),
         )?;

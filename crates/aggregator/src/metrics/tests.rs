@@ -15,7 +15,7 @@ use crate::enrollment::Shared as Enrollment;
 use crate::farewells::Farewells;
 use crate::refusals::{Reason, Refusals};
 use crate::registry::Registry as Hosts;
-use crate::registry::tests::newcomer;
+use crate::registry::tests::let_in;
 use crate::revocation::Revocation;
 use crate::telemetry::queue::Queue;
 use crate::telemetry::writer::Counters;
@@ -141,8 +141,8 @@ fn what_is_metered_is_shown() {
 #[test]
 fn hosts_are_counted_by_state_and_have_a_series_each() {
     let parts = parts();
-    let _live = parts.hosts.admit(newcomer("live", 1)).unwrap();
-    drop(parts.hosts.admit(newcomer("gone", 1)).unwrap());
+    let _live = let_in(&parts.hosts, "live");
+    drop(let_in(&parts.hosts, "gone"));
     parts.clock.advance(Duration::from_secs(1));
     let values = values(&parts.metrics);
     assert_eq!(values["rowcall_hosts{state=\"live\"}"], 1.0);
@@ -155,10 +155,10 @@ fn hosts_are_counted_by_state_and_have_a_series_each() {
 #[test]
 fn with_too_many_hosts_those_seen_longest_ago_have_a_series() {
     let parts = parts();
-    drop(parts.hosts.admit(newcomer("old", 1)).unwrap());
+    drop(let_in(&parts.hosts, "old"));
     parts.clock.advance(Duration::from_secs(1));
     for number in 0..collect::MAX_HOST_SERIES {
-        drop(parts.hosts.admit(newcomer(&format!("n{number:05}"), 1)).unwrap());
+        drop(let_in(&parts.hosts, &format!("n{number:05}")));
     }
     let values = values(&parts.metrics);
     let series =
@@ -174,7 +174,7 @@ fn spools_are_summed_up_and_those_in_trouble_have_series_of_their_own() {
     let clock: SharedClock = Arc::<TestClock>::clone(&parts.clock);
     let mut tickets = Vec::new();
     let mut tell = |name: &str, spool: pb::SpoolStatus| {
-        let ticket = parts.hosts.admit(newcomer(name, 1)).unwrap();
+        let ticket = let_in(&parts.hosts, name);
         ticket.live.set_spool(spool, &clock);
         tickets.push(ticket);
     };
@@ -222,7 +222,7 @@ fn with_too_many_spools_in_trouble_those_furthest_behind_have_series() {
     let parts = parts();
     let clock: SharedClock = Arc::<TestClock>::clone(&parts.clock);
     for number in 0..=spools::MAX_TROUBLED {
-        let ticket = parts.hosts.admit(newcomer(&format!("n{number:04}"), 1)).unwrap();
+        let ticket = let_in(&parts.hosts, &format!("n{number:04}"));
         let age = 1_000 + u64::try_from(number).unwrap();
         let spool = pb::SpoolStatus { oldest_unacknowledged_age_s: age, ..Default::default() };
         ticket.live.set_spool(spool, &clock);

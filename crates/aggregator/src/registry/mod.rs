@@ -74,7 +74,7 @@ pub(crate) enum State {
     Live,
     /// Connected, and not heard for longer than that.
     Silent,
-    /// It said Hello since the start and is not connected.
+    /// It was let in since the start and is not connected.
     Gone,
 }
 
@@ -91,7 +91,7 @@ impl State {
     }
 }
 
-/// A host that said Hello since the start.
+/// A host that was let in since the start.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Presence {
     /// What people call it.
@@ -187,13 +187,7 @@ impl Registry {
             old.end(End::Replaced);
         }
         let live = Arc::new(Live::new(newcomer, &self.clock));
-        hosts.live.insert(name.clone(), Arc::clone(&live));
-        hosts.seen.entry(name.clone()).or_insert_with(|| Seen {
-            name,
-            left_at: live.connected_at,
-            spool: None,
-            refills: Refills::default(),
-        });
+        hosts.live.insert(name, Arc::clone(&live));
         Ok(Ticket { registry: Arc::clone(self), live })
     }
 
@@ -202,7 +196,15 @@ impl Registry {
     /// name is told to end: the database gave its place away.
     pub(crate) fn opened(&self, live: &Arc<Live>, numbers: Numbers, mark: Option<Sequence>) {
         live.opened(numbers, mark);
-        let old = lock(&self.hosts).by_number.insert(numbers.host, Arc::clone(live));
+        let mut hosts = lock(&self.hosts);
+        hosts.seen.entry(live.newcomer.name.clone()).or_insert_with(|| Seen {
+            name: live.name(),
+            left_at: live.connected_at,
+            spool: None,
+            refills: Refills::default(),
+        });
+        let old = hosts.by_number.insert(numbers.host, Arc::clone(live));
+        drop(hosts);
         if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, live)) {
             old.end(End::Replaced);
         }
@@ -277,7 +279,7 @@ impl Registry {
         lock(&self.hosts).live.len()
     }
 
-    /// Every host that said Hello since the start, once, in no order.
+    /// Every host that was let in since the start, once, in no order.
     pub(crate) fn presence(&self) -> Vec<Presence> {
         let now = millis(self.clock.monotonic());
         let silent_after = millis(self.interval).saturating_mul(3) / 2;
@@ -363,11 +365,15 @@ impl Drop for Ticket {
         // A newer session of the host may have taken the place.
         if hosts.live.get(name).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
             hosts.live.remove(name);
-            if let Some(seen) = hosts.seen.get_mut(name) {
-                seen.name = self.live.name();
-                seen.left_at = self.live.heard_at();
-                seen.spool = self.live.spool().or(seen.spool);
-            }
+        }
+        // Who was not let in was not there; but it may have taken the place of one who was.
+        if self.live.numbers().is_some()
+            && let Some(seen) = hosts.seen.get_mut(name)
+            && seen.left_at <= self.live.heard_at()
+        {
+            seen.name = self.live.name();
+            seen.left_at = self.live.heard_at();
+            seen.spool = self.live.spool().or(seen.spool);
         }
     }
 }

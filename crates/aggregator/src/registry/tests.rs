@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use rowcall_core::clock::TestClock;
 use rowcall_core::id::{Epoch, Sequence};
 use rowcall_store::EpochId;
@@ -19,6 +21,14 @@ pub(crate) fn visit(name: &str) -> Arc<Visit> {
     let identity = Identity::from_uri(&format!("spiffe://d/agent/{name}"));
     let address = ([192, 0, 2, 1], 4).into();
     Visit::alone(Arc::new(PeerInfo { address, identity, certificate: None }))
+}
+
+/// A session of a host that the database knows.
+pub(crate) fn let_in(registry: &Arc<Registry>, name: &str) -> Ticket {
+    static HOSTS: AtomicI32 = AtomicI32::new(100);
+    let ticket = registry.admit(newcomer(name, 1)).unwrap();
+    registry.opened(&ticket.live, numbers(HOSTS.fetch_add(1, Ordering::Relaxed)), None);
+    ticket
 }
 
 pub(crate) fn newcomer(name: &str, run: u64) -> Newcomer {
@@ -108,12 +118,15 @@ fn status_lists_by_name_and_counts_who_is_gone() {
     let (clock, registry) = registry();
     let b = registry.admit(newcomer("b", 1)).unwrap();
     let _a = registry.admit(newcomer("a", 1)).unwrap();
-    drop(registry.admit(newcomer("c", 1)).unwrap());
+    drop(let_in(&registry, "c"));
     b.live.sampled(UnixMicros(7));
     b.live.sampled(UnixMicros(5));
     b.live.set_spool(pb::SpoolStatus { size_bytes: 9, ..Default::default() }, &shared(&clock));
     clock.advance(Duration::from_secs(1));
     b.live.heard(&shared(&clock));
+    // Nobody let these in.
+    drop(registry.admit(newcomer("c", 2)).unwrap());
+    drop(registry.admit(newcomer("refused", 1)).unwrap());
     let Shown { connected, gone, gone_in_all } = registry.status(|_| true);
     let named = |gone: &[pb::GoneHost]| -> Vec<_> {
         gone.iter()
@@ -137,9 +150,7 @@ fn status_lists_by_name_and_counts_who_is_gone() {
 #[test]
 fn presence_tells_who_is_live_silent_or_gone() {
     let (clock, registry) = registry();
-    let loud = registry.admit(newcomer("loud", 1)).unwrap();
-    let _mute = registry.admit(newcomer("mute", 1)).unwrap();
-    let gone = registry.admit(newcomer("gone", 1)).unwrap();
+    let [loud, _mute, gone] = ["loud", "mute", "gone"].map(|name| let_in(&registry, name));
     clock.advance(Duration::from_secs(10));
     gone.live.heard(&shared(&clock));
     drop(gone);
@@ -271,7 +282,7 @@ fn clocks_off_by_more_than_half_the_interval_are_taken_once_and_status_shows_the
 #[test]
 fn what_a_host_told_of_its_spool_outlives_its_session() {
     let (clock, registry) = registry();
-    let ticket = registry.admit(newcomer("n", 1)).unwrap();
+    let ticket = let_in(&registry, "n");
     let spool = pb::SpoolStatus { dropped_records: 3, ..Default::default() };
     ticket.live.set_spool(spool, &shared(&clock));
     let told = || registry.presence()[0].spool.map(|spool| spool.dropped_records);
