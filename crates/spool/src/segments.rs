@@ -10,6 +10,7 @@ use crate::disk::File;
 use crate::format::{HEADER_BYTES, Head, Kind, SegmentHeader, encode_record, record_bytes};
 use crate::scan::offset;
 use crate::segment::{NEXT, Segment, name};
+use crate::state::Pending;
 use crate::writer::{Writer, is_full};
 
 /// Most bytes of records that share one write and one sync.
@@ -62,7 +63,10 @@ impl Writer {
             };
             batch.push((head, put.0));
         }
-        for pending in state.tail.iter().take_while(|pending| pending.settled) {
+        // Without the clock that their times are made by, two could have the same after a crash.
+        let waits = |head: &Head| state.positions_urgent && state.time_of(head).0 != head.time;
+        let ready = |pending: &&Pending| pending.settled && !waits(&pending.head);
+        for pending in state.tail.iter().take_while(ready) {
             bytes += record_bytes(pending.payload.len());
             if bytes > BATCH_BYTES {
                 break;

@@ -267,6 +267,33 @@ fn what_was_read_before_the_clock_was_set_waits_and_is_moved() {
 }
 
 #[test]
+fn records_that_a_clock_gives_their_times_are_written_once_that_clock_is() {
+    for heals in [false, true] {
+        let mut rig = Rig::new(SEGMENT, 8);
+        rig.samples(1..=3);
+        rig.spool.clock_is(rig.clock.wall(), rig.clock.since_boot());
+        rig.clock.set_wall(UnixMicros(7_000_000));
+        // The positions fail and there is no room to make them anew; the segment takes more.
+        rig.disk.set_faults(Faults { sync_once: true, full: true, ..Faults::default() });
+        rig.append(sample(4));
+        rig.append(sample(5));
+        assert!(!rig.spool.flush(PATIENCE));
+        let sent = rig.held();
+        assert_eq!(sent.len(), 5, "sent from memory");
+        if heals {
+            rig.disk.set_faults(Faults::default());
+            assert!(rig.spool.flush(PATIENCE));
+        }
+        rig.boot = 2;
+        rig.reopen(rig.disk.crash(&mut Dice(5)));
+        let held = rig.held();
+        let times: BTreeSet<_> = held.iter().map(|record| record.time).collect();
+        assert_eq!(times.len(), held.len(), "no two have the same time");
+        assert_eq!(held, if heals { &sent } else { &sent[..3] });
+    }
+}
+
+#[test]
 fn records_of_an_earlier_boot_without_a_clock_are_offered_as_they_are() {
     let mut rig = Rig::new(SEGMENT, 8);
     rig.clock.set_wall(UnixMicros(1_000_000));
