@@ -3,6 +3,8 @@
 //! A call whose path is not in the table below needs a valid identity of any role, and then finds
 //! no service. The certificate decides; nothing in a message can.
 
+mod target;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +20,7 @@ use tracing::info;
 use crate::audit::Audit;
 use crate::connections::{Call, Visit};
 use crate::refusals::{Reason, Refusals};
+use target::target_of;
 
 const OPERATORS: &[Role] = &[Role::Operator];
 const READERS: &[Role] = &[Role::Viewer, Role::Operator];
@@ -79,29 +82,30 @@ impl Guarded {
         Self { routes: routes.prepare(), refusals, audit }
     }
 
-    fn check(&self, visit: &Visit, path: &str) -> Result<(), Status> {
+    /// Why a call is not let through, if it isn't; and if it would have changed something, what.
+    fn check(&self, visit: &Visit, path: &str) -> Result<(), (Status, Option<&'static str>)> {
         // Counted where it came in.
-        visit.check()?;
+        visit.check().map_err(|status| (status, None))?;
         if path.starts_with(ENROLLMENT) && path != RENEW && path != CHECK {
-            return Err(Status::unimplemented(
+            let status = Status::unimplemented(
                 "of EnrollmentService only Renew and Check are served here; enrol on the enrolment \
                  port, 7444 unless told otherwise",
-            ));
+            );
+            return Err((status, None));
         }
-        visit.peer.require(roles(path)).map(drop).inspect_err(|status| {
+        visit.peer.require(roles(path)).map(drop).map_err(|status| {
             let reason = match status.code() {
                 Code::Unauthenticated => Reason::Unauthenticated,
                 _ => Reason::Role,
             };
-            if let Some((_, action)) = CHANGES.iter().find(|(change, _)| *change == path) {
-                self.audit.refused(&visit.peer, action, "", status.message());
-            }
             if let Some(held_back) = self.refusals.count(reason) {
                 info!(
                     peer = %visit.peer.address, path, reason = status.message(), held_back,
                     "call refused"
                 );
             }
+            let change = CHANGES.iter().find(|(change, _)| *change == path);
+            (status, change.map(|(_, action)| *action))
         })
     }
 }
@@ -132,10 +136,17 @@ impl Service<Request<Body>> for Guarded {
                     Ok(answer.map(|body| Body::new(Lasting { body, _call: call })))
                 })
             }
-            Err(status) => Box::pin(async move {
-                let _call = call;
-                Ok(status.into_http())
-            }),
+            Err((status, action)) => {
+                let audit = Arc::clone(&self.audit);
+                Box::pin(async move {
+                    let _call = call;
+                    if let Some(action) = action {
+                        let target = target_of(action, request.into_body()).await;
+                        audit.refused(&visit.peer, action, &target, status.message());
+                    }
+                    Ok(status.into_http())
+                })
+            }
         }
     }
 }

@@ -70,11 +70,16 @@ async fn every_refused_change_leaves_a_row_wherever_it_is_refused() {
     let create = pb::CreateTokenRequest::default();
     let status = rig.admin("operator").await.create_token(create.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "this one does not issue");
+    let label = pb::LabelHostRequest {
+        host_name: "a".into(),
+        set: [("rack".to_owned(), "7".to_owned())].into(),
+        remove: Vec::new(),
+    };
     for role in ["viewer", "agent"] {
         let mut admin = rig.admin(role).await;
         let name = || "a".to_owned();
         let denied = [
-            admin.label_host(pb::LabelHostRequest::default()).await.err(),
+            admin.label_host(label.clone()).await.err(),
             admin.retire_host(pb::RetireHostRequest { host_name: name() }).await.err(),
             admin.revoke_host(pb::RevokeHostRequest::default()).await.err(),
             admin.restore_host(pb::RestoreHostRequest { host_name: name() }).await.err(),
@@ -105,11 +110,13 @@ async fn every_refused_change_leaves_a_row_wherever_it_is_refused() {
     row(operator, "token.create", "", "does not issue");
     for role in ["viewer", "agent"] {
         let identity = format!("spiffe://d/{role}/alice");
-        for action in ["label", "retire", "revoke", "restore", "rename"] {
-            row(&identity, &format!("host.{action}"), "", &format!("has role {role}"));
+        for (action, target) in
+            [("label", "a"), ("retire", "a"), ("revoke", ""), ("restore", "a"), ("rename", "")]
+        {
+            row(&identity, &format!("host.{action}"), target, &format!("has role {role}"));
         }
         row(&identity, "token.create", "", "for role operator");
-        row(&identity, "token.revoke", "", "for role operator");
+        row(&identity, "token.revoke", "00", "for role operator");
     }
 }
 
