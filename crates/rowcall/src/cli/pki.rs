@@ -22,7 +22,7 @@ elsewhere: move it away and name it with --root-key
   client-ca.pem, client-ca.key  issue certificates of nodes, viewers and operators; several in the \
 .pem during a rotation, the newest first
   server.pem, server.key, server.names  the aggregator's certificate, and the names in it
-  client-crl.pem  what is revoked, once something is
+  client-crl.pem  what is revoked; every aggregator needs it
   issued.json  certificates that `pki` issued to people, and which of them are revoked
   client.toml  lets `rowcall` on this host speak as operator admin";
 
@@ -99,14 +99,16 @@ pub(crate) struct PkiIssueArgs {
     /// For whom
     #[arg(value_name = "FOR")]
     pub(crate) kind: IssueKind,
-    /// The name; the files are FOR-NAME.pem and FOR-NAME.key
+    /// The name; the files are FOR-NAME.pem and FOR-NAME.key, of a server with --out server.pem and
+    /// server.key
     #[arg(value_name = "NAME", value_parser = args::host_name)]
     pub(crate) name: HostName,
     /// For a server: a name or address that nodes reach it under; repeat it for several [default:
     /// NAME]
     #[arg(long, value_name = "DNS-OR-IP", value_parser = args::server_name)]
     pub(crate) server_name: Vec<ServerName>,
-    /// Where to write the files [default: the folder]
+    /// Where to write the files [default: the folder]; for a server with all that its aggregator's
+    /// pki_dir needs
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How many days it lasts, at most as long as its authority

@@ -13,6 +13,7 @@ use rowcall_proto::v1::summary_service_client::SummaryServiceClient;
 use rowcall_tls::config::{ConfigError, client_config};
 use rowcall_tls::connect::{ConnectError, Connector};
 use rowcall_tls::load::{DateError, LoadError, Material};
+use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -186,6 +187,9 @@ fn describe(error: &tonic::transport::Error) -> String {
 fn remedy(error: &tonic::transport::Error) -> &'static str {
     match ConnectError::find(error) {
         Some(ConnectError::Refused { .. }) => " (on this machine: is `rowcall up` running?)",
+        Some(ConnectError::CertificateRefused(AlertDescription::CertificateRevoked)) => {
+            " (by whoever runs the aggregator: `rowcall pki issue viewer NAME`)"
+        }
         _ => "",
     }
 }

@@ -9,7 +9,7 @@ use rowcall_core::id::UnixMicros;
 use rowcall_tls::identity::Role;
 
 use super::certificate::{Certificate, shown};
-use super::folder::{Ca, Folder, write};
+use super::folder::{CRL, Ca, Folder, SERVER, write};
 use super::issued::{Record, stem};
 use super::make;
 use crate::args::{self, ServerName};
@@ -30,7 +30,11 @@ pub(super) fn run(args: &PkiIssueArgs, now: UnixMicros) -> anyhow::Result<String
         IssueKind::Operator => (Some(Role::Operator), "operator"),
     };
     let out = args.out.as_deref().unwrap_or_else(|| folder.path());
-    let stem = stem(kind, args.name.as_str());
+    let stem = match (role, &args.out) {
+        // As an aggregator's pki_dir has it.
+        (None, Some(_)) => SERVER.to_owned(),
+        _ => stem(kind, args.name.as_str()),
+    };
     let (pem, key) = (out.join(format!("{stem}.pem")), out.join(format!("{stem}.key")));
     if let Some(there) = [&pem, &key].into_iter().find(|path| path.exists()) {
         bail!("{} is there already; remove it, or choose another NAME or --out", there.display());
@@ -57,14 +61,29 @@ pub(super) fn run(args: &PkiIssueArgs, now: UnixMicros) -> anyhow::Result<String
     write(&key, &issued.key_pem)?;
     write(&pem, &issued.certificate_pem)?;
     let until = shown(Certificate::read(&issued.certificate_pem, &stem)?.not_after);
-    let give = match role {
-        None => {
-            "its aggregator's pki_dir needs them as server.pem and server.key, and from here root.pem, \
-             client-ca.pem, and client-crl.pem once that is there\n\
+    let give = match (role, &args.out) {
+        (None, Some(_)) => {
+            let mut record = Record::read(&folder)?;
+            if !folder.has(CRL) {
+                record.write_lists(&folder, now)?;
+            }
+            for name in [&Ca::Root.pem(), &Ca::Client.pem(), CRL] {
+                if let Some(text) = folder.read(name)? {
+                    write(&out.join(name), &text)?;
+                }
+            }
+            "with root.pem, client-ca.pem and client-crl.pem it is a pki_dir for an aggregator with \
+             issuer = false\n\
              copy the last two there again after each `rowcall pki revoke` and `rotate client`: until \
              then it lets in whom this one refuses"
         }
-        Some(_) => "give it and its key with root.pem; `rowcall` takes them as --cert, --key, --ca",
+        (None, None) => {
+            "with --out DIR it comes with all that its aggregator's pki_dir needs: server.pem, \
+             server.key, root.pem, client-ca.pem and client-crl.pem"
+        }
+        (Some(_), _) => {
+            "give it and its key with root.pem; `rowcall` takes them as --cert, --key, --ca"
+        }
     };
     let give: String = give.lines().map(|line| format!("{}\n", text::paint(FAINT, line))).collect();
     let key = key.display();

@@ -23,7 +23,7 @@ const CRL_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
     /// From when until when the lists in client-crl.pem are good, in microseconds since 1970; none:
-    /// there are none.
+    /// there are none yet.
     pub(crate) lists: Option<(i64, i64)>,
     /// The certificates, oldest first; without those that have ended.
     pub(crate) certificates: Vec<Entry>,
@@ -99,12 +99,9 @@ impl Record {
         self.certificates.iter().filter(|entry| entry.revoked_at.is_some()).count()
     }
 
-    /// Makes a new list of each client authority whose key is here, and keeps the other's. Nothing,
-    /// while there was never anything to revoke.
+    /// Makes a new list of each client authority whose key is here, and keeps the other's. There is
+    /// one before anything is revoked, so that whoever copies the folder's files has it.
     pub(crate) fn write_lists(&mut self, folder: &Folder, now: UnixMicros) -> anyhow::Result<()> {
-        if self.lists.is_none() && self.revoked() == 0 {
-            return Ok(());
-        }
         let authorities = split(&folder.need(&Ca::Client.pem())?);
         let before = split(&folder.read(CRL)?.unwrap_or_default());
         // Before a rotation there was one list, and it is the old authority's now.
@@ -123,6 +120,10 @@ impl Record {
                 lists.push_str(list);
             }
         }
+        if lists.is_empty() {
+            // Without a key nothing can be signed, and no list is better than an empty file.
+            return Ok(());
+        }
         folder.write(CRL, &lists)?;
         let life = i64::try_from(CRL_LIFETIME.as_micros()).unwrap_or(i64::MAX);
         self.lists = Some((now.0, now.0.saturating_add(life)));
@@ -135,9 +136,9 @@ impl Record {
         Ok(self.certificates.iter().filter(of_it).map(|entry| entry.serial.clone()).collect())
     }
 
-    /// Whether the lists should be signed anew.
+    /// Whether the lists should be signed anew, or for the first time.
     pub(crate) fn lists_are_due(&self, now: UnixMicros) -> bool {
-        self.lists.is_some_and(|(from, until)| until.saturating_sub(now.0) < (until - from) / 3)
+        self.lists.is_none_or(|(from, until)| until.saturating_sub(now.0) < (until - from) / 3)
     }
 }
 

@@ -70,6 +70,7 @@ pub(crate) fn make(folder: &Folder, wanted: &Wanted<'_>) -> anyhow::Result<()> {
         for (role, name) in wanted.people {
             person(folder, &mut record, *role, name, now)?;
         }
+        record.write_lists(folder, now)?;
         record.write(folder, now)?;
     }
     Ok(())

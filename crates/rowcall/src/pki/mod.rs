@@ -8,7 +8,7 @@
 //! | `client-ca-old.key` | during a rotation, to sign what the old one revokes |
 //! | `server.pem` `server.key` `server.names` | the aggregator's certificate (and the server authority's behind it), and what it is reached under |
 //! | `operator-admin.pem`, `.key`, ... | what `issue` made |
-//! | `client-crl.pem` | what is revoked, once something is |
+//! | `client-crl.pem` | what is revoked |
 //! | `issued.json` | what was issued to whom; written last, so without it the folder is not complete |
 //! | `client.toml` | how `rowcall` on this host reaches the aggregator |
 //!

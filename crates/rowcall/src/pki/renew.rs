@@ -31,8 +31,11 @@ pub(crate) fn renew(
     let mut record = Record::read(folder)?;
     people(folder, &mut record, now, &mut renewed)?;
     if record.lists_are_due(now) {
+        let before = record.lists;
         record.write_lists(folder, now)?;
-        renewed.done.push("The revocation list is signed anew.".to_owned());
+        if record.lists != before {
+            renewed.done.push("The revocation list is signed anew.".to_owned());
+        }
     }
     for (ca, which) in [(Ca::Server, "server"), (Ca::Client, "client")] {
         let pem = ca.pem();

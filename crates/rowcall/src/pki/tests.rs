@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Parser as _;
 use rowcall_tls::config::{client_config, server_config};
 use rowcall_tls::load::{Files, Material};
 use rustls::{ClientConnection, ServerConnection};
@@ -11,6 +12,7 @@ use rustls::{ClientConnection, ServerConnection};
 use super::issued::Record;
 use super::*;
 use crate::args;
+use crate::cli::{Cli, Command};
 use crate::text::tests::plain;
 
 const DAY_US: i64 = 86_400 * 1_000_000;
@@ -295,6 +297,54 @@ fn who_has_a_certificate_is_shown_with_who_is_revoked() {
     let later_on = show::look(&folder, later(400)).unwrap().json().unwrap();
     let later_on: serde_json::Value = serde_json::from_str(&later_on).unwrap();
     assert_eq!(later_on["issued"], serde_json::json!([]));
+}
+
+#[test]
+fn a_further_aggregators_folder_refuses_whom_this_one_refuses_once_it_has_the_list() {
+    let (dir, folder) = made();
+    let ann = copy(&person(&folder, "viewer-ann"), dir.path());
+    let path = folder.path().to_owned();
+    drop(folder);
+    let out = dir.path().join("agg2");
+    let [to, from] = [&out, &path].map(|path| path.to_str().unwrap());
+    let line = ["rowcall", "pki", "issue", "server", "db.example.org", "--out", to, "--dir", from];
+    let issue = || match Cli::try_parse_from(line).unwrap().command {
+        Command::Pki(args) => run(&args.command),
+        other => panic!("not about certificates: {other:?}"),
+    };
+    let said = plain(&issue().unwrap());
+    assert!(said.contains("server.pem until") && said.contains("after each"), "{said}");
+    let again = issue().unwrap_err().to_string();
+    assert!(again.contains("server.pem is there already"), "{again}");
+    let further = Folder::open(&out).unwrap();
+    for key in ["client-ca.key", "root.key", "server-ca.key"] {
+        assert!(!further.has(key), "{key}");
+    }
+    handshake(&server(&further), &ann).unwrap();
+    // There is a list before anybody is revoked, and one command keeps it up to date.
+    assert!(further.has("client-crl.pem"));
+    let folder = Folder::lock(&path).unwrap();
+    revoke::person(&folder, Role::Viewer, &name("ann"), now()).unwrap();
+    fs::copy(folder.join("client-crl.pem"), further.join("client-crl.pem")).unwrap();
+    refused(&server(&further), &ann, "Revoked");
+}
+
+#[test]
+fn a_folder_of_before_gets_its_list_with_the_next_renewal() {
+    let (_dir, folder) = made();
+    folder.remove("client-crl.pem").unwrap();
+    let mut record = Record::read(&folder).unwrap();
+    record.lists = None;
+    record.write(&folder, now()).unwrap();
+    let done = renew::renew(&folder, None, now()).unwrap().done;
+    assert_eq!(done, ["The revocation list is signed anew."]);
+    assert!(folder.has("client-crl.pem"));
+    // Where the authority's key is elsewhere there is nothing to do, and nothing is said.
+    folder.remove("client-crl.pem").unwrap();
+    folder.remove("client-ca.key").unwrap();
+    record.write(&folder, now()).unwrap();
+    assert_eq!(renew::renew(&folder, None, now()).unwrap().done, Vec::<String>::new());
+    assert!(!folder.has("client-crl.pem"));
 }
 
 #[test]

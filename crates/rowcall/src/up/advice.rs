@@ -15,6 +15,9 @@ use crate::text::{self, FAINT, HEADING};
 /// Windows that show something soon, in seconds: of this length, or of one interval.
 const QUICK_WINDOW_S: u64 = 10;
 
+/// The time between samples by default, in seconds.
+const DEFAULT_INTERVAL_S: u64 = 60;
+
 /// The length of windows by default, in seconds.
 const DEFAULT_WINDOW_S: u64 = 300;
 
@@ -68,7 +71,7 @@ impl Next<'_> {
             ("the tables, with SQL", psql.to_owned()),
             (any_client, grpcurl),
         ];
-        let others = others(&program, &data, host, enroll);
+        let others = others(&program, &data, host, enroll, interval);
         let metrics = http.map(|http| {
             let about = "metrics; /readyz says whether the database takes writes";
             (about, format!("curl http://{http}/metrics"))
@@ -96,11 +99,18 @@ fn others(
     data: &str,
     host: &HostName,
     enroll: Option<SocketAddr>,
+    interval: Duration,
 ) -> Vec<(&'static str, String)> {
     let Some(enroll) = enroll else { return Vec::new() };
     if enroll.ip().is_loopback() {
         let about = "other nodes can join once it listens for them: stop it, and start it so";
-        return vec![(about, format!("{program} up --data-dir {data} --listen 0.0.0.0:7443"))];
+        let interval = match (interval.as_secs(), interval.subsec_millis()) {
+            (DEFAULT_INTERVAL_S, 0) => String::new(),
+            (seconds, 0) => format!(" --interval {seconds}s"),
+            _ => format!(" --interval {}ms", interval.as_millis()),
+        };
+        let line = format!("{program} up --data-dir {data}{interval} --listen 0.0.0.0:7443");
+        return vec![(about, line)];
     }
     let server = enroll_server(enroll, host);
     vec![
@@ -143,4 +153,22 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_start_it_for_others_keeps_the_interval() {
+        let host = HostName::parse("vm").unwrap();
+        let line = |millis| {
+            let enroll = Some(SocketAddr::from(([127, 0, 0, 1], 7444)));
+            let lines = others("rowcall", "d", &host, enroll, Duration::from_millis(millis));
+            lines[0].1.clone()
+        };
+        assert_eq!(line(60_000), "rowcall up --data-dir d --listen 0.0.0.0:7443");
+        assert_eq!(line(1_000), "rowcall up --data-dir d --interval 1s --listen 0.0.0.0:7443");
+        assert_eq!(line(1_500), "rowcall up --data-dir d --interval 1500ms --listen 0.0.0.0:7443");
+    }
 }

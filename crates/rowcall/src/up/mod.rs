@@ -137,13 +137,14 @@ async fn with_database(
 
     steps.begin("aggregator");
     let server = listen::bind(args, &dir, &pki, clock, database.url(DATABASE)).await?;
-    let (mut handle, address) = (server.handle(), reachable(server.local_addr()));
+    let listens = server.local_addr();
+    let (mut handle, address) = (server.handle(), reachable(listens));
     let mut samples = handle.samples();
     let end_aggregator = CancellationToken::new();
     let mut aggregator = tokio::spawn(server.run(end_aggregator.clone()));
     let ready = await_ready(&mut handle, &mut aggregator, stop).await;
     if ready.as_ref().is_ok_and(|ready| *ready) {
-        steps.done(&format!("{address}, database migrated"));
+        steps.done(&format!("{listens}, database migrated"));
     } else {
         // Not ready: it failed, or somebody has no patience.
         if ready.is_ok() {

@@ -186,11 +186,11 @@ mod tests {
         let again = prepare(dir.path(), &host(), later(243));
         assert!(again.describe().starts_with("kept, "), "{}", again.describe());
         assert_eq!(again.renew(later(243)).unwrap(), 0);
-        // Server, operator, viewer and agent.
-        assert_eq!(again.renew(later(245)).unwrap(), 4);
+        // Server, operator, viewer, agent, and the list of what is revoked.
+        assert_eq!(again.renew(later(245)).unwrap(), 5);
         assert_eq!(again.renew(later(246)).unwrap(), 0);
         let renewed = prepare(dir.path(), &host(), later(600));
-        assert!(renewed.describe().starts_with("4 renewed, "), "{}", renewed.describe());
+        assert!(renewed.describe().starts_with("5 renewed, "), "{}", renewed.describe());
         assert_eq!(fs::read(dir.path().join("pki/root.pem")).unwrap(), root);
     }
 
