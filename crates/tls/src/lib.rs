@@ -7,6 +7,7 @@
 //! - [`certificate`], [`pin`]: what a certificate, or an authority, is known by
 //! - [`renewal`]: proof that someone holds the key of a certificate that expired
 //! - [`reload`]: files that are read again when they change
+//! - [`plain`]: reads a file that settings name, and nothing that is none
 //! - `accept` (feature `accept`): connections for a tonic server, each with its peer's identity
 //! - `connect` (feature `connect`): the agent's and the command's way to a server, also to one
 //!   that is known by its pin alone
@@ -24,6 +25,7 @@ pub mod config;
 pub mod identity;
 pub mod load;
 pub mod pin;
+pub mod plain;
 pub mod reload;
 pub mod renewal;
 pub mod trust;

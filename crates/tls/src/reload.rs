@@ -4,12 +4,11 @@
 //! replaced, rewritten in place within a second, mounted over or reached by another symbolic link
 //! is noticed alike, and one that was only touched is not. Blocks: call it where that is allowed.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use crate::load::MAX_FILE_BYTES;
-use crate::x509;
+use crate::{plain, x509};
 
 /// Some files, and what they held at the last look.
 #[derive(Debug)]
@@ -72,17 +71,11 @@ impl Watcher {
 fn look_at(paths: &[PathBuf]) -> Vec<Seen> {
     paths
         .iter()
-        .map(|path| match read(path) {
+        .map(|path| match plain::read(path, MAX_FILE_BYTES + 1) {
             Ok(bytes) => Seen::Content(x509::sha256(&bytes)),
             Err(error) => Seen::Unreadable(error.kind()),
         })
         .collect()
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

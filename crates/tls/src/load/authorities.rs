@@ -1,5 +1,6 @@
 //! The authorities whose certificates are believed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use super::dates::Validity;
 use super::error::{FileKind, LoadError};
 use super::pem;
-use crate::x509;
+use crate::{plain, x509};
 
 /// The certificates of a CA file, each of them an authority's.
 #[derive(Clone, Debug)]
@@ -26,10 +27,21 @@ impl Authorities {
     /// # Errors
     /// [`LoadError`] for the first thing wrong; dates are not looked at.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::load_by(path, &plain::read)
+    }
+
+    /// As [`load`](Self::load), where `reader` reads so many bytes of a file at most.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_by(
+        path: &Path,
+        reader: &dyn Fn(&Path, u64) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, LoadError> {
         let kind = FileKind::Authorities;
         let mut roots = RootCertStore::empty();
         let (found, dates): (Vec<_>, Vec<Validity>) =
-            pem::certificates(kind, path)?.into_iter().unzip();
+            pem::certificates(kind, path, reader)?.into_iter().unzip();
         for (index, der) in found.iter().enumerate() {
             let number = index + 1;
             let bad = |detail: String| LoadError::BadCertificate {

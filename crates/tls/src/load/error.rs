@@ -170,7 +170,7 @@ fn read_advice(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "make it and its folders readable for the user that runs this program"
         }
-        io::ErrorKind::IsADirectory => "give the path of a file",
+        io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => "give the path of a file",
         _ => "check the file system",
     }
 }

@@ -14,6 +14,7 @@ mod pem;
 mod revocations;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(crate) use revocations::Revocations;
 
 use crate::config;
 use crate::identity::{Identity, IdentityError};
-use crate::x509;
+use crate::{plain, x509};
 
 /// Where the three files are. All are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +60,21 @@ impl Material {
     /// # Errors
     /// [`LoadError`] for the first thing wrong; dates are not looked at.
     pub fn load(files: &Files) -> Result<Self, LoadError> {
-        let chain = pem::certificates(FileKind::Certificate, &files.certificate)?;
-        let key = pem::private_key(&files.key)?;
-        let authorities = Authorities::load(&files.authorities)?;
+        Self::load_by(files, &plain::read)
+    }
+
+    /// As [`load`](Self::load), where `reader` reads so many bytes of a file at most: for folders
+    /// that somebody else writes to.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_by(
+        files: &Files,
+        reader: &dyn Fn(&Path, u64) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, LoadError> {
+        let chain = pem::certificates(FileKind::Certificate, &files.certificate, reader)?;
+        let key = pem::private_key(&files.key, reader)?;
+        let authorities = Authorities::load_by(&files.authorities, reader)?;
         let (chain, validity): (Vec<_>, Vec<_>) = chain.into_iter().unzip();
         let key = CertifiedKey::from_der(chain, key, &config::provider()).map_err(|error| {
             if matches!(error, rustls::Error::InconsistentKeys(_)) {
@@ -133,6 +146,20 @@ impl Material {
     #[must_use]
     pub fn revocations_until(&self) -> Option<UnixMicros> {
         self.revocations.lists.iter().map(|list| list.next_update).min()
+    }
+
+    /// The revocation lists, DER, the newest of an authority before its older ones.
+    pub fn revocation_lists(&self) -> impl Iterator<Item = &[u8]> {
+        self.revocations.lists.iter().map(|list| list.der.as_ref())
+    }
+
+    /// Why these revocation lists are not to take the place of those in force, if there is a
+    /// reason: of an authority that is believed still there is none any more, an older one, or one
+    /// that is out of date while that in force is not.
+    #[must_use]
+    pub fn revocations_go_back(&self, in_force: &Self, now: UnixMicros) -> Option<String> {
+        let believed = self.authorities.certificates();
+        self.revocations.go_back(&in_force.revocations, believed, now)
     }
 
     /// The names of the authorities of which there is no revocation list, while there is one of

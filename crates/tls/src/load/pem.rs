@@ -1,7 +1,6 @@
 //! Reading PEM files.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -9,12 +8,14 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use super::dates::Validity;
 use super::error::{FileKind, LoadError};
+use crate::plain;
 
-fn read(kind: FileKind, path: &Path) -> Result<Vec<u8>, LoadError> {
+/// Reads so many bytes of a file at most.
+pub(super) type Reader<'a> = &'a dyn Fn(&Path, u64) -> io::Result<Vec<u8>>;
+
+fn read(kind: FileKind, path: &Path, reader: Reader<'_>) -> Result<Vec<u8>, LoadError> {
     let failed = |error| LoadError::Read { kind, path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(kind.max_bytes() + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = reader(path, kind.max_bytes() + 1).map_err(failed)?;
     if bytes.is_empty() {
         return Err(LoadError::Empty { kind, path: path.to_owned() });
     }
@@ -31,8 +32,12 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 pub(super) type Dated = (CertificateDer<'static>, Validity);
 
 /// At least one.
-pub(super) fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, LoadError> {
-    let bytes = read(kind, path)?;
+pub(super) fn certificates(
+    kind: FileKind,
+    path: &Path,
+    reader: Reader<'_>,
+) -> Result<Vec<Dated>, LoadError> {
+    let bytes = read(kind, path, reader)?;
     let mut found = Vec::new();
     for item in CertificateDer::pem_slice_iter(&bytes) {
         let der = item.map_err(|error| not_pem(kind, path, &error))?;
@@ -59,9 +64,12 @@ pub(super) fn certificates(kind: FileKind, path: &Path) -> Result<Vec<Dated>, Lo
     Ok(found)
 }
 
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
+pub(super) fn private_key(
+    path: &Path,
+    reader: Reader<'_>,
+) -> Result<PrivateKeyDer<'static>, LoadError> {
     let kind = FileKind::Key;
-    let bytes = read(kind, path)?;
+    let bytes = read(kind, path, reader)?;
     if holds(&bytes, "ENCRYPTED PRIVATE KEY") || holds(&bytes, "Proc-Type: 4,ENCRYPTED") {
         return Err(LoadError::EncryptedKey(path.to_owned()));
     }
@@ -85,7 +93,7 @@ pub(super) fn revocation_lists(
     path: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, LoadError> {
     let kind = FileKind::Revocations;
-    let bytes = read(kind, path)?;
+    let bytes = read(kind, path, &plain::read)?;
     let found: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| not_pem(kind, path, &error))?;

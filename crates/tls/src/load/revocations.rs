@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rowcall_core::id::UnixMicros;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version};
 
@@ -48,6 +48,8 @@ pub(crate) struct RevocationList {
     pub(crate) der: CertificateRevocationListDer<'static>,
     /// The issuing authority's name, DER.
     pub(crate) issuer: Box<[u8]>,
+    /// Its public key, DER.
+    key: Box<[u8]>,
     this_update: UnixMicros,
     /// From when on it is too old to be believed.
     pub(crate) next_update: UnixMicros,
@@ -72,6 +74,41 @@ impl Revocations {
     /// The lists of the authority with this name.
     pub(crate) fn of<'a>(&'a self, issuer: &'a [u8]) -> impl Iterator<Item = &'a RevocationList> {
         self.lists.iter().filter(move |list| &*list.issuer == issuer)
+    }
+
+    /// Why these are not to follow those in force, if there is a reason.
+    pub(super) fn go_back(
+        &self,
+        in_force: &Self,
+        believed: &[CertificateDer<'static>],
+        now: UnixMicros,
+    ) -> Option<String> {
+        believed.iter().filter_map(|der| x509::read(der).ok()).find_map(|authority| {
+            let (name, key) = (authority.subject().as_raw(), authority.public_key().raw);
+            let old = in_force.of(name).find(|list| &*list.key == key)?;
+            let of = format!("of {:?}", authority.subject().to_string());
+            let stays = "the list in force stays; put the newest one in its place, or start the \
+                         program anew if this is meant";
+            let Some(new) = self.of(name).find(|list| &*list.key == key) else {
+                return Some(format!("there is no revocation list {of} any more: {stays}"));
+            };
+            if new.this_update < old.this_update {
+                return Some(format!(
+                    "the revocation list {of} is of {}, older than that in force, of {}: {stays}",
+                    Rfc3339(new.this_update),
+                    Rfc3339(old.this_update)
+                ));
+            }
+            let is_worse = now >= new.next_update && now < old.next_update;
+            is_worse.then(|| {
+                format!(
+                    "the revocation list {of} is out of date since {}, that in force is good \
+                     until {}: {stays}",
+                    Rfc3339(new.next_update),
+                    Rfc3339(old.next_update)
+                )
+            })
+        })
     }
 }
 
@@ -134,8 +171,8 @@ fn read(
     }
     usable(&der, authorities.roots())?;
     let (this_update, next_update) = (x509::micros(list.last_update()), x509::micros(next_update));
-    let issuer = issuer.as_raw().into();
-    Ok(RevocationList { der, issuer, this_update, next_update })
+    let (issuer, key) = (issuer.as_raw().into(), first.public_key().raw.into());
+    Ok(RevocationList { der, issuer, key, this_update, next_update })
 }
 
 impl RevocationList {

@@ -195,6 +195,30 @@ fn lists_that_say_nothing_about_our_clients_are_refused_with_words() {
 }
 
 #[test]
+fn lists_in_force_give_way_to_no_older_ones_and_to_none_out_of_date() {
+    let pki = Pki::new();
+    let listed = |at, lifetime| {
+        let list = pki.clients.revocation_list(&[], at, lifetime).unwrap();
+        with_list(&pki, &pki.file("crl.pem", &list))
+    };
+    let in_force = listed(days(-1), DAY * 2);
+    let why = |new: &Material| new.revocations_go_back(&in_force, days(0));
+    assert_eq!(why(&in_force), None);
+    assert_eq!(why(&listed(days(0), DAY)), None);
+    let said = why(&listed(days(-2), DAY * 9)).unwrap();
+    assert!(said.contains(" client CA ") && said.contains("older than that in force"), "{said}");
+    let over = listed(days(-1).plus_micros(3_600_000_000), DAY / 24);
+    let said = why(&over).unwrap();
+    assert!(said.contains("is out of date since ") && said.contains("is good until "), "{said}");
+    let said = why(&pki.server()).unwrap();
+    assert!(said.starts_with("there is no revocation list of ") && said.contains("put"), "{said}");
+    // Worse it cannot get.
+    assert_eq!(over.revocations_go_back(&in_force, days(2)), None);
+    // Whoever is not believed any more needs no list.
+    assert_eq!(why(&Pki::new().server()), None);
+}
+
+#[test]
 fn an_authority_that_may_not_sign_lists_has_none() {
     let pki = Pki::new();
     let key = KeyPair::generate().unwrap();
