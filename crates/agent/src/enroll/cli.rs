@@ -1,11 +1,14 @@
 //! `rowcall-agent enroll`: what it says and ends with.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use rowcall_core::clock::SharedClock;
+use rowcall_core::id::HostName;
 
 use super::{EnrollError, Enrolled, New, Request, Why, enroll};
 use crate::config::{Config, Source};
+use crate::identity;
 use crate::utc::Utc;
 
 /// A clock that differs by more than this is worth a line.
@@ -47,7 +50,7 @@ pub(crate) async fn run(
         dir: dir.clone(),
         servers: config.enroll_servers.clone(),
         server_name: config.server_name.clone(),
-        name: super::name_or_ours(arguments.name.as_deref())?,
+        name: name(arguments, dir)?,
         machine_id: crate::machine_id(),
         again: arguments.again,
         token_file,
@@ -64,6 +67,17 @@ pub(crate) async fn run(
         }
         Enrolled::Now(new) => done(config, &request, &new),
     })
+}
+
+/// The name given; else the one that this node is enrolled under, since whoever says nothing of a
+/// name means no other host; else this machine's.
+fn name(arguments: &Arguments, dir: &Path) -> Result<HostName, EnrollError> {
+    if arguments.name.is_none()
+        && let Some(held) = identity::held(dir)?
+    {
+        return Ok(held.about.host);
+    }
+    super::name_or_ours(arguments.name.as_deref())
 }
 
 fn done(config: &Config, request: &Request, new: &New) -> String {

@@ -69,8 +69,8 @@ pub(crate) enum FolderError {
     Locked(PathBuf),
     /// What is in it is none.
     #[error(
-        "{} is damaged: {detail}; enrol this node anew with `rowcall-agent enroll --again` and a \
-         token that may replace it", path.display()
+        "{} is damaged: {detail}; enrol this node anew with `rowcall-agent enroll --again --name HOST` \
+         and a token of `rowcall token create --host HOST --replace`", path.display()
     )]
     Damaged {
         /// The file.
@@ -181,6 +181,12 @@ fn held_in(folder: &Folder) -> Result<Option<(Held, String)>, FolderError> {
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// What the link names now: another one for each identity. `None` where there is none, or nothing
+/// can be read.
+pub(crate) fn generation(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_link(dir.join(CURRENT)).ok()
 }
 
 /// Loads what is held: certificate, key and authorities. `None` where there is no identity.

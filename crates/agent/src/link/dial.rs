@@ -152,7 +152,9 @@ pub(crate) fn remedy(error: &ConnectError, enrolled: Option<&About>) -> String {
     match error {
         ConnectError::CertificateRefused(
             AlertDescription::CertificateRevoked | AlertDescription::UnknownCA,
-        ) => "; this node gets one with `rowcall-agent enroll --again`".to_owned(),
+        ) => "; this node gets one with `rowcall-agent enroll --again` and a token of `rowcall token \
+              create --host NAME --replace`"
+            .to_owned(),
         ConnectError::ServerCertificate(ServerFault::Authority(_)) => {
             let servers: Vec<_> = about.enroll_servers.iter().map(ToString::to_string).collect();
             format!(

@@ -69,8 +69,9 @@ impl From<Status> for End {
                 env!("CARGO_PKG_VERSION")
             )),
             Code::PermissionDenied | Code::Unauthenticated => Self::Refused(format!(
-                "{said}; enrol this node anew (`rowcall-agent enroll --again`), or give it a \
-                 certificate of its own, role agent, of the aggregator's trust domain"
+                "{said}; or enrol this node anew (`rowcall-agent enroll --again`, the token of `rowcall \
+                 token create --host NAME --replace`), or give it a certificate of role agent of \
+                 the aggregator's trust domain"
             )),
             Code::Unimplemented => Self::NeedsPeople(format!(
                 "the server there is no Rowcall aggregator, or one too old ({said}); check address \

@@ -16,7 +16,7 @@ use rowcall_tls::load::Material;
 use rustls::ClientConfig;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::journal::Journal;
 use crate::Error;
@@ -25,6 +25,9 @@ use crate::identity::{self, Held};
 
 /// Time to read the files again; then what is in use stays.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often it is looked for another identity while there is no stream.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the files gave last, and where they are.
 #[derive(Debug)]
@@ -116,6 +119,24 @@ impl Renewing {
                 let place = |name: &str| dir.join("current").join(name).display().to_string();
                 (place("agent.pem"), place("ca.pem"))
             }
+        }
+    }
+
+    /// Ends when there is another identity than at the call. Never for files of one's own, which
+    /// have no link to look at.
+    pub(super) async fn replaced(&self) {
+        let Source::Enrolled(dir) = &self.source else { return std::future::pending().await };
+        let mut before = None;
+        loop {
+            let dir = dir.clone();
+            // Where that hangs or fails there is nothing new.
+            let linked = tokio::task::spawn_blocking(move || identity::generation(&dir)).await;
+            if let Ok(Some(linked)) = linked
+                && before.get_or_insert_with(|| linked.clone()) != &linked
+            {
+                return;
+            }
+            sleep(LOOK).await;
         }
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct Course {
     /// When a stream that worked failed last.
     broke: Option<Instant>,
     refill: Option<Refill>,
+    /// When a certificate came where enrolment is, by the time since boot.
+    proven_at: Option<Duration>,
     journal: Journal,
 }
 
@@ -137,8 +139,18 @@ impl Link {
             let Some(wait) = stop.run_until_cancelled(self.wait_after(end)).await else { break };
             self.follow();
             self.health.link.back_within(wait);
-            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
-                break;
+            let material = Arc::clone(&self.dialer.material);
+            let pause = async {
+                tokio::select! {
+                    () = sleep(wait) => false,
+                    () = material.replaced() => true,
+                }
+            };
+            match stop.run_until_cancelled(pause).await {
+                None => break,
+                // Enrolled anew: what was refused before says nothing of that.
+                Some(true) => self.turns = Turns::new(self.aggregators.len()),
+                Some(false) => {}
             }
         }
     }
@@ -147,6 +159,10 @@ impl Link {
         let now = Instant::now();
         let from = self.aggregator();
         let end = match end {
+            End::Expired(reason) if self.has_just_renewed() => End::Refused(format!(
+                "{reason}; it was renewed just now, and asking again gives no better one: compare \
+                 the clocks of the aggregators"
+            )),
             End::Expired(reason) => match self.renewed(&reason).await {
                 Ok(()) => return Duration::ZERO,
                 Err(reason) => End::Refused(reason),
@@ -250,10 +266,21 @@ impl Link {
     }
 
     /// Our certificate has expired: asks for the next one where enrolment is.
-    async fn renewed(&self, reason: &str) -> Result<(), String> {
+    async fn renewed(&mut self, reason: &str) -> Result<(), String> {
         let Some(renewals) = &self.renewals else { return Err(reason.to_owned()) };
         self.health.link.waits_for_others();
-        renewals.by_proof().await.map_err(|error| format!("{reason}; it is not renewed: {error}"))
+        let renewed = renewals.by_proof().await;
+        renewed.map_err(|error| format!("{reason}; it is not renewed: {error}"))?;
+        self.course.proven_at = Some(self.clock.since_boot());
+        Ok(())
+    }
+
+    /// Whether a certificate that came where enrolment is cannot be old yet.
+    fn has_just_renewed(&self) -> bool {
+        let (Some(renewals), Some(at)) = (&self.renewals, self.course.proven_at) else {
+            return false;
+        };
+        self.clock.since_boot().saturating_sub(at) < renewals.least_between()
     }
 
     /// `status` tells why, whoever asks.

@@ -170,7 +170,8 @@ impl Renewals {
         }
     }
 
-    fn least_between(&self) -> Duration {
+    /// No other renewal for so long after one.
+    pub(super) fn least_between(&self) -> Duration {
         let life = self.dialer.material.enrolled().map(|enrolled| enrolled.life);
         life.map_or(LEAST_BETWEEN, |life| LEAST_BETWEEN.min(life / 10))
     }

@@ -97,6 +97,33 @@ async fn another_name_or_authority_is_refused_until_it_is_meant() {
 }
 
 #[tokio::test]
+async fn who_gives_no_name_means_the_one_that_the_node_has() {
+    let server = Server::start(Answer::Issue).await;
+    let machine = Machine::with_token(&server.token().reveal());
+    assert_eq!(ran(machine.enroll(server.port)).await.0, Some(0));
+    let nameless = |more: &[&str]| {
+        let mut command = machine.command("enroll");
+        command.arg("--server").arg(format!("127.0.0.1:{}", server.port));
+        command.arg("--token-file").arg(machine.path("token")).args(more);
+        command
+    };
+    let (code, said, log) = ran(nameless(&[])).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.starts_with("already enrolled as node1 "), "{said}");
+    let (code, said, log) = ran(nameless(&["--again"])).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.starts_with("enrolled as node1 "), "{said}");
+    assert!(server.asked().iter().all(|request| request.host_name == "node1"));
+    // What cannot be read names nobody, and this machine's name may be another host's.
+    fs::write(machine.path("state/identity/current/identity.toml"), "junk").unwrap();
+    let (code, _, said) = ran(nameless(&["--again"])).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("enroll --again --name HOST"), "{said}");
+    assert_eq!(server.asked().len(), 2);
+    assert_eq!(ran(nameless(&["--again", "--name", "node1"])).await.0, Some(0));
+}
+
+#[tokio::test]
 async fn a_server_without_the_authority_of_the_token_hears_nothing() {
     let server = Server::start(Answer::Issue).await;
     let machine = Machine::with_token(&token(Pin::new([7; 32])).reveal());

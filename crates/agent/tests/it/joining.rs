@@ -185,7 +185,7 @@ async fn a_damaged_identity_is_enrolled_again_and_not_mended() {
             let (code, said, log) = ran(machine.command(command)).await;
             let said = said + &log;
             assert_eq!(code, Some(ends), "{said}");
-            for part in [what, "is damaged", "rowcall-agent enroll --again"] {
+            for part in [what, "is damaged", "rowcall-agent enroll --again --name HOST"] {
                 assert!(said.contains(part), "{part:?} is missing in: {said}");
             }
             assert!(!said.contains("openssl") && !said.contains("write it again"), "{said}");

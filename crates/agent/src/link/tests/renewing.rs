@@ -1,6 +1,7 @@
 //! The next certificate, on the stream's connection and where enrolment is.
 
 mod expired;
+mod refused;
 
 use std::sync::Mutex;
 
@@ -31,6 +32,8 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 enum Renewal {
     Issue,
     IssueAs(&'static str),
+    /// Good from tomorrow on: by an aggregator whose clock is ahead.
+    IssueEarly,
     Refuse(tonic::Code),
 }
 
@@ -72,12 +75,13 @@ impl EnrollmentService for Renewing {
         let request = request.into_inner();
         shared.asked.lock().unwrap()[*port].push(request.clone());
         let answer = shared.answers.lock().unwrap()[*port].clone();
-        let name = match answer {
-            Renewal::Issue => "node1",
-            Renewal::IssueAs(name) => name,
+        let (name, at) = match answer {
+            Renewal::Issue => ("node1", now()),
+            Renewal::IssueAs(name) => (name, now()),
+            Renewal::IssueEarly => ("node1", now().plus_micros(DAY_US)),
             Renewal::Refuse(code) => return Err(Status::new(code, "no renewal")),
         };
-        let bundle = Some(bundle(&shared.clients, &shared.root, &request.csr_der, name));
+        let bundle = Some(bundle_at(&shared.clients, &shared.root, &request.csr_der, name, at));
         Ok(Answered::new(pb::RenewResponse { bundle }))
     }
 
@@ -95,9 +99,19 @@ fn bundle(
     csr_der: &[u8],
     name: &str,
 ) -> pb::CertificateBundle {
+    bundle_at(clients, root, csr_der, name, now())
+}
+
+fn bundle_at(
+    clients: &rowcall_tls::issue::Authority,
+    root: &CertificateDer<'_>,
+    csr_der: &[u8],
+    name: &str,
+    at: UnixMicros,
+) -> pb::CertificateBundle {
     let csr = CsrKey::read(csr_der).unwrap();
     let name = name.parse().unwrap();
-    let issued = clients.issue_for_key(Role::Agent, &name, &csr, now(), MONTH).unwrap();
+    let issued = clients.issue_for_key(Role::Agent, &name, &csr, at, MONTH).unwrap();
     pb::CertificateBundle {
         certificate_chain_der: issued.chain_der.iter().map(|der| der.to_vec()).collect(),
         server_authorities_der: vec![root.to_vec()],
@@ -145,21 +159,26 @@ impl Site {
         let peer = endpoints.pop().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let site = Self { pki, folder, peer, enrolment, calls, shared, stop };
-        let taken = IdentityDir::take(&site.dir()).unwrap();
+        site.enrol(now());
+        site
+    }
+
+    /// Puts a new identity in the place of what there is, with a certificate of this time.
+    fn enrol(&self, at: UnixMicros) {
+        let taken = IdentityDir::take(&self.dir()).unwrap();
         let key = taken.pending_key(Pending::Enrolment, "x").unwrap();
         let csr = key.request_der("node1").unwrap();
-        let first = bundle(&site.shared.clients, &site.shared.root, &csr, "node1");
+        let first = bundle_at(&self.shared.clients, &self.shared.root, &csr, "node1", at);
         let first = Bundle::read(Some(first)).unwrap();
         let about = About {
             host: "node1".parse().unwrap(),
-            enroll_servers: vec![site.enrolment.clone()],
+            enroll_servers: vec![self.enrolment.clone()],
             server_name: None,
-            aggregators: vec![site.peer.clone()],
+            aggregators: vec![self.peer.clone()],
             issued_at: first.now,
             renew_at: first.now.plus_micros(11 * DAY_US),
         };
         taken.keep(&first, &key, &about).unwrap();
-        site
     }
 
     fn dir(&self) -> std::path::PathBuf {
