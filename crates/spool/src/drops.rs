@@ -178,6 +178,7 @@ impl Writer {
                     before: before.as_ref().map(time),
                     after: found.as_ref().map(|found| time(&found.head)),
                     known: positions.known,
+                    base: (positions.base, positions.base_due),
                 };
                 gone.damaged += number - (last + 1).max(positions.base + 1).min(number);
                 gone.lose(&lost, positions, cause);

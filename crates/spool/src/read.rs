@@ -324,8 +324,8 @@ impl Reader {
         let mut scanner = Scanner::whole(file.as_ref(), salt, segment.data_end);
         while let Some(found) = scanner.next(last.saturating_add(1)) {
             if found.head.number > number {
-                let known = state.lock().unwrap_or_else(PoisonError::into_inner).positions.known;
-                return lost_between(last, due, &found.head, known).due_at(number);
+                let positions = &state.lock().unwrap_or_else(PoisonError::into_inner).positions;
+                return lost_between(last, due, &found.head, positions).due_at(number);
             }
             due = found.head.due;
             last = found.head.through();
@@ -368,7 +368,7 @@ fn due_in_memory(state: &State, number: u64) -> Result<i64, Box<Segment>> {
 }
 
 /// What is lost between a number and the record found behind it.
-fn lost_between(last: u64, due: i64, found: &Head, known: Option<Known>) -> Lost {
+fn lost_between(last: u64, due: i64, found: &Head, positions: &Positions) -> Lost {
     Lost {
         first: last.saturating_add(1),
         through: found.number.saturating_sub(1),
@@ -376,7 +376,8 @@ fn lost_between(last: u64, due: i64, found: &Head, known: Option<Known>) -> Lost
         due_through: found.due_before(),
         before: None,
         after: None,
-        known,
+        known: positions.known,
+        base: (positions.base, positions.base_due),
     }
 }
 
@@ -398,5 +399,6 @@ fn lost(
         before: before.map(time),
         after: after.map(time),
         known: positions.known,
+        base: (positions.base, positions.base_due),
     }
 }

@@ -170,6 +170,8 @@ pub(crate) struct Lost {
     pub(crate) after: Option<UnixMicros>,
     /// A number at or before these up to which it is known what was due, and when that was.
     pub(crate) known: Option<Known>,
+    /// Where the epoch begins, and ticks due there.
+    pub(crate) base: (u64, i64),
 }
 
 impl Lost {
@@ -179,12 +181,16 @@ impl Lost {
     pub(crate) fn due_at(&self, number: u64) -> i64 {
         let (mut first, mut through) = (self.first, self.through);
         let (mut due_before, mut due_through) = (self.due_before, self.due_through);
-        if let Some(known) = self.known.filter(|k| (first..through).contains(&k.number)) {
-            let due = known.due.max(due_before).min(due_through);
-            if number < known.number {
-                (through, due_through) = (known.number, due);
+        let known = self.known.map(|known| (known.number, known.due));
+        for (at, due) in [Some(self.base), known].into_iter().flatten() {
+            if !(first..through).contains(&at) {
+                continue;
+            }
+            let due = due.max(due_before).min(due_through);
+            if number <= at {
+                (through, due_through) = (at, due);
             } else {
-                (first, due_before) = (known.number.saturating_add(1), due);
+                (first, due_before) = (at.saturating_add(1), due);
             }
         }
         if number >= through {

@@ -341,6 +341,7 @@ impl State {
             before: head_before.map(|head| self.time_of(head)),
             after: head_after.map(|head| self.time_of(head)),
             known: self.positions.known,
+            base: (self.positions.base, self.positions.base_due),
         }
     }
 
