@@ -172,7 +172,7 @@ fn already(request: &Request, pin: Option<Pin>, held: Held) -> Result<Held, Enro
         return refused(format!("this node is enrolled as {host}, not {}", request.name));
     }
     let is_same = match pin {
-        Some(pin) => authorities(&held)?.contains(&pin),
+        Some(pin) => authorities(&request.dir)?.contains(&pin),
         // A node that is enrolled needs no token any more.
         None => request.servers.iter().any(|server| held.about.enroll_servers.contains(server)),
     };
@@ -187,10 +187,11 @@ fn already(request: &Request, pin: Option<Pin>, held: Held) -> Result<Held, Enro
 }
 
 /// The pins of the authorities held.
-fn authorities(held: &Held) -> Result<Vec<Pin>, EnrollError> {
-    let found = Authorities::load(&held.files.authorities)
+fn authorities(dir: &Path) -> Result<Vec<Pin>, EnrollError> {
+    let found = identity::authorities(dir)
         .map_err(|error| EnrollError::new(Why::Usage, error.to_string()))?;
-    Ok(found.certificates().iter().filter_map(|der| pin_of(der).ok()).collect())
+    let found = found.iter().flat_map(Authorities::certificates);
+    Ok(found.filter_map(|der| pin_of(der).ok()).collect())
 }
 
 struct Asked {

@@ -5,7 +5,7 @@
 //! not at all, and is on disk before it has its name. What root makes belongs to the folder's owner.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -91,15 +91,18 @@ impl Folder {
 
     /// A file's bytes, if it is there.
     pub(super) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.read_at_most(name, MAX_FILE_BYTES)
+    }
+
+    /// Its first ones.
+    pub(super) fn read_at_most(&self, name: &str, max: u64) -> io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file: File = match rustix::fs::openat(&self.file, name, flags, Mode::empty()) {
             Ok(fd) => fd.into(),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        rowcall_tls::plain::read_open(&file, max).map(Some)
     }
 
     /// Writes a file that appears whole, on disk, in place of one that was there.
@@ -194,7 +197,8 @@ impl Folder {
         self.file.sync_all()
     }
 
-    fn folder(&self, name: &str) -> io::Result<Self> {
+    /// Opens a folder in it.
+    pub(super) fn folder(&self, name: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd: OwnedFd = rustix::fs::openat(&self.file, name, flags, Mode::empty())?;
         Ok(Self { file: fd.into(), path: self.path.join(name), owner: None })

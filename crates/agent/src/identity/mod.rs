@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rowcall_core::id::HostName;
 use rowcall_tls::identity::Role;
-use rowcall_tls::load::{Files, LoadError, Material};
+use rowcall_tls::load::{Authorities, Files, LoadError, Material};
 use rowcall_tls::request::NewKey;
 
 pub(crate) use about::About;
@@ -147,25 +147,37 @@ impl Pending {
 /// # Errors
 /// [`FolderError`]: it cannot be read, or is damaged.
 pub(crate) fn held(dir: &Path) -> Result<Option<Held>, FolderError> {
+    found(dir).map(|found| found.map(|(held, _)| held))
+}
+
+fn found(dir: &Path) -> Result<Option<(Held, Folder)>, FolderError> {
     let failed = FolderError::io(dir, "read");
     let folder = match Folder::open(dir) {
         Ok(folder) => folder,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    held_in(&folder).map(|held| held.map(|(held, _)| held))
+    found_in(&folder)
 }
 
-/// With the name of its generation.
-fn held_in(folder: &Folder) -> Result<Option<(Held, String)>, FolderError> {
+/// With its generation.
+fn found_in(folder: &Folder) -> Result<Option<(Held, Folder)>, FolderError> {
     let failed = FolderError::io(folder.path(), "read");
     let mut tries = TRIES;
     loop {
-        let Some(generation) = folder.linked(CURRENT).map_err(&failed)? else { return Ok(None) };
-        let place = folder.path().join(&generation);
+        let Some(name) = folder.linked(CURRENT).map_err(&failed)? else { return Ok(None) };
+        if !is_generation(&name) {
+            let detail = format!("it leads to {name:?}, which is no identity in this folder");
+            return Err(FolderError::Damaged { path: folder.path().join(CURRENT), detail });
+        }
+        let place = folder.path().join(&name);
         let damaged = |detail: String| FolderError::Damaged { path: place.join(ABOUT), detail };
-        match std::fs::read(place.join(ABOUT)) {
-            Ok(bytes) => {
+        let read = folder.folder(&name).and_then(|generation| {
+            let bytes = generation.read(ABOUT)?.ok_or(io::ErrorKind::NotFound)?;
+            Ok((bytes, generation))
+        });
+        match read {
+            Ok((bytes, generation)) => {
                 let files = Files {
                     certificate: place.join(CERTIFICATE),
                     key: place.join(KEY),
@@ -177,6 +189,15 @@ fn held_in(folder: &Folder) -> Result<Option<(Held, String)>, FolderError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && tries > 0 => tries -= 1,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged("it is missing".to_owned()));
+            }
+            Err(error)
+                if is_link(&error)
+                    || matches!(
+                        error.kind(),
+                        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput
+                    ) =>
+            {
+                return Err(damaged(error.to_string()));
             }
             Err(error) => return Err(failed(error)),
         }
@@ -196,8 +217,8 @@ pub(crate) fn generation(dir: &Path) -> Option<PathBuf> {
 pub(crate) fn load(dir: &Path) -> Result<Option<(Held, Material)>, LoadHeldError> {
     let mut tries = TRIES;
     loop {
-        let Some(held) = held(dir)? else { return Ok(None) };
-        match Material::load(&held.files) {
+        let Some((held, generation)) = found(dir)? else { return Ok(None) };
+        match material(&held.files, &generation) {
             Ok(material) => return Ok(Some((held, material))),
             Err(LoadError::Read { error, .. })
                 if error.kind() == io::ErrorKind::NotFound && tries > 0 =>
@@ -207,6 +228,33 @@ pub(crate) fn load(dir: &Path) -> Result<Option<(Held, Material)>, LoadHeldError
             Err(error) => return Err(damaged(&held.files, error)),
         }
     }
+}
+
+/// The authorities of what is held alone. `None` where there is no identity.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn authorities(dir: &Path) -> Result<Option<Authorities>, LoadHeldError> {
+    let Some((held, generation)) = found(dir)? else { return Ok(None) };
+    let path = &held.files.authorities;
+    let authorities = Authorities::load_by(path, &|path, max| read_in(&generation, path, max));
+    authorities.map(Some).map_err(|error| damaged(&held.files, error))
+}
+
+fn material(files: &Files, generation: &Folder) -> Result<Material, LoadError> {
+    Material::load_by(files, &|path, max| read_in(generation, path, max))
+}
+
+/// A file of a generation, whose folder another user may write to.
+fn read_in(generation: &Folder, path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    generation.read_at_most(name, max)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn is_generation(name: &str) -> bool {
+    name.strip_prefix(GENERATION).is_some_and(|number| {
+        number.len() == 16 && number.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// What is wrong with a file that this program wrote: how to mend one of one's own does not help.
@@ -255,7 +303,7 @@ impl IdentityDir {
     /// # Errors
     /// As [`held`].
     pub(crate) fn held(&self) -> Result<Option<Held>, FolderError> {
-        held_in(&self.0).map(|held| held.map(|(held, _)| held))
+        found_in(&self.0).map(|found| found.map(|(held, _)| held))
     }
 
     /// The user's number that files made here belong to, where that isn't this process's own.
@@ -322,12 +370,17 @@ impl IdentityDir {
             key: place(KEY),
             authorities: place(AUTHORITIES),
         };
-        let checked = written().map_err(&failed).and_then(|()| fits(&files, &about.host));
-        if let Err(error) = checked {
-            self.clean(&[]);
+        let kept = written()
+            .map_err(&failed)
+            .and_then(|()| fits(&files, &folder, &about.host))
+            .and_then(|()| self.0.link(CURRENT, &generation).map_err(&failed));
+        if let Err(error) = kept {
+            // A link that is perhaps not on disk costs nobody the identity before.
+            if self.0.linked(CURRENT).is_ok_and(|name| name.as_ref() != Some(&generation)) {
+                self.clean(&[]);
+            }
             return Err(error);
         }
-        self.0.link(CURRENT, &generation).map_err(failed)?;
         self.clean(&Pending::ALL);
         Ok(Held { files, about: about.clone() })
     }
@@ -338,9 +391,9 @@ impl IdentityDir {
             for request in answered {
                 self.0.remove(request.file())?;
             }
-            let Some(current) = self.0.linked(CURRENT)? else { return Ok(()) };
+            let current = self.0.linked(CURRENT)?;
             for name in self.0.names()? {
-                if name.starts_with(GENERATION) && name != current {
+                if is_generation(&name) && Some(&name) != current.as_ref() {
                     self.0.remove_folder(&name)?;
                 }
             }
@@ -354,9 +407,9 @@ impl IdentityDir {
 }
 
 /// Whether files are an identity of this name.
-fn fits(files: &Files, host: &HostName) -> Result<(), FolderError> {
+fn fits(files: &Files, generation: &Folder, host: &HostName) -> Result<(), FolderError> {
     let unusable = |error: &dyn std::fmt::Display| FolderError::Unusable(error.to_string());
-    let material = Material::load(files).map_err(|error| unusable(&error))?;
+    let material = material(files, generation).map_err(|error| unusable(&error))?;
     let identity = material.identity().map_err(|error| unusable(&error))?;
     if identity.role == Role::Agent && identity.name == *host {
         return Ok(());

@@ -143,6 +143,20 @@ fn what_does_not_fit_is_not_kept_and_the_one_before_stays() {
 }
 
 #[test]
+fn what_does_not_become_the_first_identity_leaves_nothing_but_its_key() {
+    let (pki, folder) = (Pki::create().unwrap(), TempDir::new().unwrap());
+    let dir = IdentityDir::take(folder.path()).unwrap();
+    let key = dir.pending_key(Pending::Enrolment, "x").unwrap();
+    // What a process that was killed left goes as well.
+    fs::create_dir(folder.path().join("gen-0123456789abcdef")).unwrap();
+    for _ in 0..2 {
+        let other = answer(&pki, &key, Role::Agent, "node2");
+        dir.keep(&other, &key, &about("node1", 1)).unwrap_err();
+        assert_eq!(entries(folder.path()), ["enroll.key"]);
+    }
+}
+
+#[test]
 fn two_processes_do_not_change_it_at_once() {
     let folder = TempDir::new().unwrap();
     let dir = IdentityDir::take(folder.path()).unwrap();
@@ -202,6 +216,51 @@ fn no_link_leads_elsewhere() {
     drop(taken.pending_key(Pending::Enrolment, "node1 a"));
     assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
     assert_eq!(entries(elsewhere.path()), ["precious"]);
+}
+
+#[test]
+fn nothing_is_read_through_links_or_from_pipes_that_somebody_put_there() {
+    let (pki, folder) = (Pki::create().unwrap(), TempDir::new().unwrap());
+    let dir = folder.path();
+    store(dir, &pki, &mut BTreeSet::new(), 1).unwrap();
+    let generation = held(dir).unwrap().unwrap().files.key.parent().unwrap().to_owned();
+    let put = |name: &str, put: &dyn Fn(&Path)| {
+        let path = generation.join(name);
+        let before = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        put(&path);
+        let error = load(dir).unwrap_err().to_string();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, before).unwrap();
+        error
+    };
+    let elsewhere = TempDir::new().unwrap();
+    for name in ["identity.toml", "agent.pem", "agent.key", "ca.pem"] {
+        let copy = elsewhere.path().join(name);
+        fs::copy(generation.join(name), &copy).unwrap();
+        for target in [Path::new("/dev/zero"), &copy] {
+            let error = put(name, &|path| std::os::unix::fs::symlink(target, path).unwrap());
+            assert!(error.contains("symbolic links"), "{name}: {error}");
+        }
+        let error = put(name, &|path| {
+            let (fifo, rights) =
+                (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+            rustix::fs::mknodat(rustix::fs::CWD, path, fifo, rights, 0).unwrap();
+        });
+        assert!(error.contains("no file but a device or a pipe"), "{name}: {error}");
+        load(dir).unwrap().unwrap();
+    }
+    authorities(dir).unwrap().unwrap();
+    for target in [elsewhere.path(), Path::new("/etc"), Path::new("gen-1")] {
+        fs::remove_file(dir.join("current")).unwrap();
+        std::os::unix::fs::symlink(target, dir.join("current")).unwrap();
+        let error = held(dir).unwrap_err().to_string();
+        assert!(error.contains("current is damaged: it leads to"), "{error}");
+    }
+    // An enrolment mends it.
+    store(dir, &pki, &mut BTreeSet::new(), 2).unwrap();
+    assert_eq!(held(dir).unwrap().unwrap().about.renew_at, UnixMicros(2));
+    assert_eq!(entries(dir).len(), 2);
 }
 
 #[test]

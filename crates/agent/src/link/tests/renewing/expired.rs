@@ -68,16 +68,18 @@ async fn an_expired_certificate_is_renewed_by_proof_where_enrolment_is() {
     assert_eq!(proven.identity.name.as_str(), "node1");
     agent.stopped().await;
 
-    // Now it gives one, of the authority that the streams' port believes from now on.
+    // Now it gives one, of an authority that the streams' port believes as well from now on: the
+    // agent comes at once with what it got.
+    let both = format!("{}{}", clients.cert_pem(), site.pki.clients.cert_pem());
     let material = Material::load(&Files {
         certificate: site.pki.dir().join("server.pem"),
         key: site.pki.dir().join("server.key"),
-        authorities: site.pki.put("client-ca.pem", site.pki.clients.cert_pem()).unwrap(),
+        authorities: site.pki.put("client-ca.pem", &both).unwrap(),
     });
+    tls.store(Arc::new(server_config(&material.unwrap()).unwrap()));
     site.answers(1, Renewal::Issue);
     let Enrolled { agent, .. } = site.agent(None).await;
     site.renewed(&before).await;
-    tls.store(Arc::new(server_config(&material.unwrap()).unwrap()));
     let (mut call, hello) = site.welcomed(0, b"", None).await;
     still_streams(&mut call, &hello, &agent, 1).await;
     agent.stopped().await;
