@@ -73,7 +73,7 @@ pub(super) fn load(config: &Config, clock: &SharedClock) -> Result<Loaded, Strin
         Some(enrollment) => Some(Arc::new(issuing(enrollment, &material, &trust_domain, now)?)),
         None => None,
     };
-    let trust_sha256 = trust_sha256(config, &material);
+    let trust_sha256 = trust_sha256(&material);
     Ok(Loaded { tls, material, trust, trust_domain, issuing, trust_sha256 })
 }
 
@@ -194,13 +194,10 @@ fn certifies(authority: &CertificateDer<'static>, material: &Material, now: Unix
         && verify_server_cert_signed_by_trust_anchor(&own, &roots, between, at, algorithms).is_ok()
 }
 
-/// A file that cannot be read any more makes another sum, which costs one check too many.
-fn trust_sha256(config: &Config, material: &Material) -> [u8; 32] {
+fn trust_sha256(material: &Material) -> [u8; 32] {
     let mut sha256 = Sha256::new();
     material.authorities().certificates().iter().for_each(|der| sha256.update(der));
-    if let Some(lists) = &config.revocations {
-        sha256.update(std::fs::read(&lists.path).unwrap_or_default());
-    }
+    material.revocation_lists().for_each(|der| sha256.update(der));
     sha256.finalize().into()
 }
 

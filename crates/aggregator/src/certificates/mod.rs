@@ -41,6 +41,8 @@ pub(crate) struct Certificates {
     enrollment_tls: Option<Arc<ArcSwap<ServerConfig>>>,
     /// Why what the files hold now is not in force.
     bad: Mutex<Option<String>>,
+    /// Why nobody knows what the files hold now.
+    hangs: Mutex<Option<String>>,
     asked: Arc<Notify>,
     watcher: Mutex<Watcher>,
     /// When whom to believe changed last, by the monotonic clock.
@@ -77,6 +79,7 @@ impl Certificates {
             enrollment_tls,
             loaded: ArcSwap::from_pointee(loaded),
             bad: Mutex::default(),
+            hangs: Mutex::default(),
             asked: Arc::default(),
             watcher,
             changed_at: Mutex::default(),
@@ -137,10 +140,14 @@ impl Certificates {
         }
     }
 
-    /// What is wrong: the files cannot be used, or what is in force is out of date.
+    /// What is wrong: the files cannot be read or used, or what is in force is out of date.
     pub(crate) fn error(&self) -> Option<String> {
-        let bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        bad.or_else(|| self.loaded.load().out_of_date(self.clock.wall()))
+        let told = |text: &Mutex<Option<String>>| {
+            text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        told(&self.hangs)
+            .or_else(|| told(&self.bad))
+            .or_else(|| self.loaded.load().out_of_date(self.clock.wall()))
     }
 
     /// Says what is trusted, until when, and what is issued.

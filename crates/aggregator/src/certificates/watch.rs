@@ -1,12 +1,13 @@
 //! Looks at the files from time to time, and puts what is good in force.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rowcall_core::throttle::Throttle;
 use rowcall_tls::reload::{Look, Watcher};
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Certificates, EVERY, load};
@@ -14,6 +15,9 @@ use crate::connections::{Connections, Visit};
 
 /// After a change of whom to believe, handshakes that began before it may still end for so long.
 const OLD_HANDSHAKES: Duration = Duration::from_secs(60);
+
+/// A look that lasts longer hangs.
+const LATE: Duration = Duration::from_secs(30);
 
 impl Certificates {
     /// Looks every [`EVERY`] and when asked; without an end. `connections` are those whose peers
@@ -28,14 +32,40 @@ impl Certificates {
                 () = self.asked.notified() => {}
             }
             let this = Arc::clone(&self);
-            // A file system that hangs holds up this task and no other.
-            let Ok(look) = spawn_blocking(move || this.look()).await else { continue };
-            match look {
-                Look::Same => {}
-                Look::New(loaded) => self.replace(loaded, &connections).await,
-                Look::Bad(error) => self.keep(error, &mut line),
+            match this.looked(LATE).await {
+                None | Some(Look::Same) => {}
+                Some(Look::New(loaded)) => self.replace(loaded, &connections).await,
+                Some(Look::Bad(error)) => self.keep(error, &mut line),
             }
         }
+    }
+
+    /// One look, without an end where the file system hangs; says so when it lasts this long. That
+    /// holds up this task and no other.
+    pub(super) async fn looked(
+        self: Arc<Self>,
+        late: Duration,
+    ) -> Option<Look<load::Loaded, String>> {
+        let this = Arc::clone(&self);
+        let mut look = spawn_blocking(move || this.look());
+        if let Ok(look) = timeout(late, &mut look).await {
+            return look.ok();
+        }
+        let folders = load::paths(&self.config);
+        let folders: BTreeSet<_> = folders.iter().filter_map(|path| path.parent()).collect();
+        let folders: Vec<_> = folders.iter().map(|path| path.display().to_string()).collect();
+        let error = format!(
+            "reading the certificate files in {} has not ended for {} s: no change of them, \
+             revocation lists among them, comes into force; check that file system",
+            folders.join(", "),
+            late.as_secs()
+        );
+        warn!(error, "a look at the certificate files hangs");
+        *self.hangs.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        let look = look.await.ok();
+        *self.hangs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        info!("the certificate files can be read again");
+        look
     }
 
     /// Blocks.
@@ -52,14 +82,18 @@ impl Certificates {
             }
             // Where lists were in force, their file going away must not revoke them.
             let had_lists = self.loaded.load().material.revocations_until().is_some();
-            match &self.config.revocations {
-                Some(lists) if had_lists && loaded.material.revocations_until().is_none() => {
-                    Err(format!(
-                        "{} is gone, its revocation lists stay in force; put it back",
-                        lists.path.display()
-                    ))
-                }
-                _ => Ok(loaded),
+            let Some(lists) = &self.config.revocations else { return Ok(loaded) };
+            let path = lists.path.display();
+            if had_lists && loaded.material.revocations_until().is_none() {
+                return Err(format!(
+                    "{path} is gone, its revocation lists stay in force; put it back"
+                ));
+            }
+            let in_force = self.loaded.load();
+            let now = self.clock.wall();
+            match loaded.material.revocations_go_back(&in_force.material, now) {
+                Some(why) => Err(format!("{path}: {why}")),
+                None => Ok(loaded),
             }
         })
     }
@@ -133,4 +167,44 @@ const CHECKED_AT_ONCE: usize = 16;
 /// Watches the files of the settings.
 pub(super) fn watcher(config: &crate::config::Config) -> Watcher {
     Watcher::new(load::paths(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use rowcall_core::clock::{SharedClock, TestClock};
+    use rowcall_testkit::pki::{Pki, now};
+    use rowcall_testkit::poll::wait_for;
+
+    use super::*;
+    use crate::config::from_file_text;
+
+    #[tokio::test]
+    async fn a_look_that_hangs_is_told_until_it_ends() {
+        let pki = Pki::create().unwrap();
+        let config = format!("database = 'embedded'\npki_dir = '{}'\n", pki.dir().display());
+        let clock: SharedClock = Arc::new(TestClock::at(now()));
+        let certificates = Certificates::load(&from_file_text(&config).unwrap(), &clock).unwrap();
+        assert_eq!(certificates.error(), None);
+        // As long as this has the watcher, no look ends.
+        let (held, holds) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let holder = Arc::clone(&certificates);
+        let thread = std::thread::spawn(move || {
+            let _watcher = holder.watcher.lock().unwrap();
+            held.send(()).unwrap();
+            assert!(ends.recv().is_err());
+        });
+        holds.recv().unwrap();
+        let look = tokio::spawn(Arc::clone(&certificates).looked(Duration::ZERO));
+        let told = async || certificates.error();
+        let error = wait_for("the error", Duration::from_secs(60), told).await;
+        let folder = pki.dir().display().to_string();
+        assert!(error.contains(&folder) && error.contains("has not ended"), "{error}");
+        drop(end);
+        assert!(matches!(look.await.unwrap(), Some(Look::Same)));
+        assert_eq!(certificates.error(), None);
+        thread.join().unwrap();
+    }
 }

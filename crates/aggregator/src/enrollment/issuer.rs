@@ -108,8 +108,6 @@ impl Issuer {
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
-    Ok(text)
+    let bytes = rowcall_tls::plain::read(path, MAX_FILE_BYTES)?;
+    String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is no text"))
 }

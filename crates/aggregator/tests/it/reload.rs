@@ -120,6 +120,29 @@ async fn a_bad_file_keeps_what_was_in_force_and_is_told_until_it_is_good() {
 }
 
 #[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_is_a_bad_file_and_ends_no_looking() {
+    let database = Database::create().await.unwrap();
+    let aggregator = Issuing::start(&database).await;
+    for name in ["server.pem", "client-ca.key", "client-crl.pem"] {
+        let path = aggregator.pki.dir().join(name);
+        let before = std::fs::read(&path).ok();
+        drop(std::fs::remove_file(&path));
+        let (fifo, rights) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, rights, 0).unwrap();
+        aggregator.reloaded(PROBLEM).await;
+        let error = aggregator.status().await.certificate_error;
+        assert!(
+            error.contains(name) && error.contains("no file but a device or a pipe"),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        before.into_iter().for_each(|bytes| std::fs::write(&path, bytes).unwrap());
+        aggregator.reloaded(NO_PROBLEM).await;
+    }
+    aggregator.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_client_authority_is_trusted_beside_the_old_one_until_that_is_taken_out() {
     let database = Database::create().await.unwrap();
     let aggregator = Issuing::start(&database).await;
@@ -201,6 +224,39 @@ async fn a_revocation_list_cuts_a_live_stream_and_refuses_the_next_one() {
     let files = aggregator.files("bad", &bad);
     assert!(dial_at(aggregator.handle.local_addr(), files).await.is_err());
     drop((bad_stream, good_stream));
+    aggregator.stop().await;
+}
+
+#[tokio::test]
+async fn an_older_revocation_list_undoes_no_revocation() {
+    let database = Database::create().await.unwrap();
+    let aggregator = Issuing::start(&database).await;
+    let bad = aggregator.enroll(&aggregator.any_token().await, "bad").await.unwrap();
+    let certificate = rowcall_tls::certificate::PeerCertificate::from_chain(&[bad.leaf().into()]);
+    let serial = certificate.unwrap().serial;
+    let put = |serials: &[&str], seconds: i64, lifetime| {
+        let at = now().plus_micros(seconds * 1_000_000);
+        let list = aggregator.pki.clients.revocation_list(serials, at, lifetime).unwrap();
+        aggregator.pki.put("client-crl.pem", &list).unwrap();
+    };
+    put(&[&serial], 60, DAY);
+    let line = "rowcall_certificate_expiry_timestamp_seconds{certificate=\"client_crl\"}";
+    aggregator.handle.reload();
+    wait_for(line, PATIENCE, || async { aggregator.metrics().await.contains(line).then_some(()) })
+        .await;
+    for (seconds, lifetime, part) in
+        [(0, DAY, "older than that in force"), (120, DAY / 24, "is out of date since")]
+    {
+        aggregator.clock.advance(if seconds > 0 { DAY / 12 } else { DAY / 48 });
+        put(&[], seconds, lifetime);
+        aggregator.reloaded(PROBLEM).await;
+        let error = aggregator.status().await.certificate_error;
+        assert!(error.contains("client-crl.pem") && error.contains(part), "{error}");
+        let files = aggregator.files("bad", &bad);
+        assert!(dial_at(aggregator.handle.local_addr(), files).await.is_err());
+        put(&[&serial], 60, DAY);
+        aggregator.reloaded(NO_PROBLEM).await;
+    }
     aggregator.stop().await;
 }
 
