@@ -21,6 +21,11 @@ pub enum InvalidHostName {
     /// It has a character outside `[a-z0-9._-]`.
     #[error("host name contains {0:?}, only a-z, 0-9, '.', '_' and '-' are allowed")]
     Character(char),
+    /// It is no name for a new host.
+    #[error(
+        "host name begins or ends with '.' or '-', or has two dots in a row; choose one that does not"
+    )]
+    Dots,
 }
 
 impl HostName {
@@ -40,6 +45,21 @@ impl HostName {
             Some(c) => Err(InvalidHostName::Character(c)),
             None => Ok(Self(name.into())),
         }
+    }
+
+    /// Reads the name that a host is to have from now on. Hosts that are called otherwise already
+    /// keep their names.
+    ///
+    /// # Errors
+    /// As [`HostName::parse`]; [`InvalidHostName::Dots`] for what other programs read as another
+    /// name, or as none.
+    pub fn parse_new(text: &str) -> Result<Self, InvalidHostName> {
+        let name = Self::parse(text)?;
+        let ends = ['.', '-'];
+        if name.0.starts_with(ends) || name.0.ends_with(ends) || name.0.contains("..") {
+            return Err(InvalidHostName::Dots);
+        }
+        Ok(name)
     }
 
     /// The name as text.
@@ -189,6 +209,17 @@ mod tests {
             [("a b", ' '), ("é", 'é'), ("a/b", '/'), ("a\0", '\0'), ("x\u{202e}", '\u{202e}')]
         {
             assert_eq!(HostName::parse(text), Err(InvalidHostName::Character(bad)));
+        }
+    }
+
+    #[test]
+    fn a_new_host_gets_no_name_that_others_read_as_another() {
+        for good in ["a", "_", "node-1.example_x", "1.2.3.4", "a.-b"] {
+            assert!(HostName::parse_new(good).is_ok(), "{good}");
+        }
+        for bad in [".", "..", "-", ".a", "a.", "-a", "a-", "a..b"] {
+            assert_eq!(HostName::parse_new(bad), Err(InvalidHostName::Dots), "{bad}");
+            assert!(HostName::parse(bad).is_ok(), "{bad} may be there already");
         }
     }
 

@@ -135,7 +135,7 @@ fn enroll() -> Command {
     let name = Arg::new("name")
         .long("name")
         .value_name("NAME")
-        .help("Name of this host [default: its fully qualified name, else the kernel's]");
+        .help("Name of this host [default: that it is enrolled under, else its fully qualified name]");
     let again = Arg::new("again")
         .long("again")
         .action(ArgAction::SetTrue)

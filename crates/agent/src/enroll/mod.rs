@@ -277,7 +277,7 @@ pub(crate) fn connector(
 /// The name to ask for: the one given, or this machine's. Blocks, for a name lookup too.
 pub(crate) fn name_or_ours(given: Option<&str>) -> Result<HostName, EnrollError> {
     match given {
-        Some(text) => HostName::parse(text).map_err(|error| error.to_string()),
+        Some(text) => HostName::parse_new(text).map_err(|error| error.to_string()),
         None => name::of_this_machine(),
     }
     .map_err(|text| EnrollError::new(Why::Usage, text))

@@ -12,7 +12,7 @@ const MAX_TEXT_BYTES: usize = 1024;
 /// What to do about two agents with one certificate.
 const CLONED: &str = "if this machine was made from a copy of another one, then on the copy stop the \
                       agent, move its spool away (`status` says where it is) and run `rowcall-agent \
-                      enroll --again` with a token and a name of its own; until then its samples \
+                      enroll --again --name NAME` with a name of its own; until then its samples \
                       wait in the spool";
 
 /// How a stream ended.

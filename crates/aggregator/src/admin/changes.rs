@@ -91,7 +91,8 @@ impl Admin {
         let change = Change::of_host("host.rename", what, &request.host_name);
         let changed = async {
             let old = name(&request.host_name)?;
-            let new = parse("new_name", &request.new_name)?;
+            let new = HostName::parse_new(&request.new_name);
+            let new = new.map_err(|e| Status::invalid_argument(format!("new_name: {e}")))?;
             let store = self.database.store()?;
             let _turn = self.database.aside().await;
             let renamed = store.rename_host(&operator.actor, &old, &new).await;

@@ -22,7 +22,7 @@ impl Shared {
         self.ask_source(visit.peer.address.ip())?;
         let token = Token::parse(&request.token)
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let host = HostName::parse(&request.host_name)
+        let host = HostName::parse_new(&request.host_name)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let key = key_of(&request.csr_der)?;
         let machine_id = clean_text(&request.machine_id).unwrap_or_default();

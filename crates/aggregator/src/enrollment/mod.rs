@@ -3,7 +3,8 @@
 //! On a listener of its own, whose peers have no certificate: a token, or a proof of key, says who
 //! they are. Renew also on the stream's port, where the connection's certificate does, and Check only
 //! there. Bounds: one source may ask [`crate::config::Enrollment::per_source`] times a minute, one
-//! host [`RENEWALS_PER_HOST`] times, and one certificate as often whether it is good; [`MAX_WAITING`] calls wait, [`AT_ONCE`] are served at a time, so
+//! host gets [`RENEWALS_PER_HOST`] certificates, and one certificate may ask as often for the next
+//! one, and whether it is good; [`MAX_WAITING`] calls wait, [`AT_ONCE`] are served at a time, so
 //! that a fleet that enrols never takes the connections of what agents send. No token and no
 //! secret is ever logged or repeated.
 
@@ -71,8 +72,9 @@ pub(crate) struct Shared {
     exempt: Vec<IpNet>,
     sources: Rate<IpAddr>,
     hosts: Rate<HostName>,
-    /// Who asks whether its certificate is good, by fingerprint: a revoked one takes nothing from
-    /// the host's next.
+    /// Renewals and checks by the certificate's fingerprint: what is refused takes nothing from
+    /// what the host has since.
+    renewals: Rate<[u8; 32]>,
     checks: Rate<[u8; 32]>,
     turns: Semaphore,
     places: Semaphore,
@@ -125,6 +127,7 @@ impl Shared {
             exempt: config.exempt_sources.clone(),
             sources: Rate::per_minute(enrollment.map_or(1, |enrollment| enrollment.per_source)),
             hosts: Rate::per_minute(RENEWALS_PER_HOST),
+            renewals: Rate::per_minute(RENEWALS_PER_HOST),
             checks: Rate::per_minute(RENEWALS_PER_HOST),
             turns: Semaphore::new(AT_ONCE),
             places: Semaphore::new(MAX_WAITING),
@@ -150,16 +153,6 @@ impl Shared {
             Status::resource_exhausted(format!(
                 "too many enrolments from {address}; come back in {} s (enroll_per_source and \
                  exempt_sources of the aggregator say how many there may be)",
-                wait.as_secs() + 1
-            ))
-        })
-    }
-
-    /// One more renewal of this host.
-    fn ask_host(&self, host: &HostName) -> Result<(), Status> {
-        self.hosts.ask(host.clone(), self.clock.monotonic()).map_err(|wait| {
-            Status::resource_exhausted(format!(
-                "{host} renews too often; come back in {} s",
                 wait.as_secs() + 1
             ))
         })
@@ -224,6 +217,16 @@ impl Enrollment {
     pub(crate) fn strangers(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), door: Door::Strangers }
     }
+
+    /// What is said of how a call ended. Strangers do not hear where the database is, or how it is.
+    fn said<T>(&self, ended: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
+        match ended {
+            Err(status) if self.door == Door::Strangers && status.code() == Code::Unavailable => {
+                Err(Status::unavailable("the aggregator cannot use its database; try again"))
+            }
+            ended => ended,
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -241,7 +244,7 @@ impl EnrollmentService for Enrollment {
             Door::Strangers => self.shared.enroll(&visit, request).await,
             Door::Known => Err(Status::unimplemented("enrol on the enrolment port")),
         };
-        self.shared.ended(Issue::Enrolment, &host, &visit, ended)
+        self.said(self.shared.ended(Issue::Enrolment, &host, &visit, ended))
     }
 
     async fn renew(
@@ -260,7 +263,7 @@ impl EnrollmentService for Enrollment {
             Ok(known) => self.shared.renew(&visit, known, &request.csr_der).await,
             Err(status) => Err(status),
         };
-        self.shared.ended(Issue::Renewal, &host, &visit, ended)
+        self.said(self.shared.ended(Issue::Renewal, &host, &visit, ended))
     }
 
     async fn check(

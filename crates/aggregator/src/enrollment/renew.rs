@@ -1,5 +1,7 @@
 //! A certificate for the next one.
 
+use std::time::Duration;
+
 use rowcall_core::id::HostName;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::access::{Presented, Renewal, Why};
@@ -91,6 +93,18 @@ impl Shared {
         Known::new(identity, &proven.certificate)
     }
 
+    /// One more renewal with this certificate, good or not.
+    fn ask_certificate(&self, known: &Known) -> Result<(), Status> {
+        let asked = self.renewals.ask(known.presented.fingerprint, self.clock.monotonic());
+        asked.map_err(|wait| often(&known.host, wait))
+    }
+
+    /// One more certificate for this host.
+    fn ask_host(&self, host: &HostName) -> Result<(), Status> {
+        let asked = self.hosts.ask(host.clone(), self.clock.monotonic());
+        asked.map_err(|wait| often(host, wait))
+    }
+
     pub(super) async fn renew(
         &self,
         visit: &Visit,
@@ -98,18 +112,27 @@ impl Shared {
         csr_der: &[u8],
     ) -> Result<pb::RenewResponse, Status> {
         let issuing = self.issuing()?;
-        self.ask_host(&known.host)?;
+        self.ask_certificate(&known)?;
         let key = key_of(csr_der)?;
         let actor = self.actor(known.identity.to_string(), visit);
         let renewal =
             Renewal { host: known.host, presented: known.presented, key_sha256: key.sha256() };
         let now = self.clock.wall();
         let (store, _turn) = self.turn().await?;
-        let certificate = store
-            .renew(&actor, &renewal, |name| issuing.issuer.issue(name, &key, now))
-            .await
-            .map_err(|error| unavailable(&error))?
-            .map_err(|refusal| match refusal.why {
+        let mut too_often = None;
+        let renewed = store.renew(&actor, &renewal, |name| {
+            // Only who is let in takes something from the host's.
+            if let Err(status) = self.ask_host(name) {
+                return Err(too_often.insert(status).message().to_owned());
+            }
+            issuing.issuer.issue(name, &key, now)
+        });
+        let renewed = renewed.await;
+        if let Some(status) = too_often {
+            return Err(status);
+        }
+        let certificate =
+            renewed.map_err(|error| unavailable(&error))?.map_err(|refusal| match refusal.why {
                 Why::KeyInUse => Status::invalid_argument(refusal.to_string()),
                 _ => Status::permission_denied(refusal.to_string()),
             })?;
@@ -119,4 +142,9 @@ impl Shared {
         );
         Ok(pb::RenewResponse { bundle: Some(self.bundle(&issuing, certificate)) })
     }
+}
+
+fn often(host: &HostName, wait: Duration) -> Status {
+    let seconds = wait.as_secs() + 1;
+    Status::resource_exhausted(format!("{host} renews too often; come back in {seconds} s"))
 }

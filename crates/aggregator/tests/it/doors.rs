@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use rowcall_core::token::{Token, TokenId, TokenSecret};
 use rowcall_proto::v1 as pb;
 use rowcall_proto::v1::admin_service_client::AdminServiceClient;
 use rowcall_proto::v1::summary_service_client::SummaryServiceClient;
@@ -36,6 +37,18 @@ async fn the_enrolment_port_serves_nothing_else_and_the_streams_port_nobody_with
 
     let refused = dial_pinned(aggregator.handle.local_addr(), aggregator.pin()).await;
     assert!(refused.is_err(), "there the root is not in the chain, and a certificate is required");
+    aggregator.stop().await;
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_hear_where_the_database_is() {
+    let nowhere = "postgres://nobody@127.0.0.1:1/none";
+    let aggregator = Issuing::start_on(Pki::create().unwrap(), nowhere, "", |_| {}).await;
+    let (id, secret) = (TokenId::new([1; 8]), TokenSecret::new([2; 32]));
+    let token = Token { id, secret, pin: aggregator.pin() }.reveal();
+    let status = aggregator.enroll(&token, "node1").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.message(), "the aggregator cannot use its database; try again");
     aggregator.stop().await;
 }
 
@@ -132,7 +145,7 @@ async fn no_token_is_ever_logged() {
         let parts: Vec<_> = token.split('.').collect();
         assert!(!log.contains(&token) && !log.contains(parts[2]), "a token is in the log");
         // As bytes in a list, the way that Debug shows them.
-        let secret = rowcall_core::token::Token::parse(&token).unwrap().secret;
+        let secret = Token::parse(&token).unwrap().secret;
         let bytes = format!("{:?}", &secret.as_bytes()[..8]);
         assert!(!log.contains(bytes.trim_matches(['[', ']'])), "a secret is in the log");
     }

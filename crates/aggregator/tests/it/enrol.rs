@@ -55,6 +55,25 @@ async fn a_token_makes_one_identity_and_its_host_is_welcome_with_it() {
 }
 
 #[tokio::test]
+async fn no_host_gets_a_name_that_others_read_as_another() {
+    let database = Database::create().await.unwrap();
+    let aggregator = Issuing::start(&database).await;
+    let token = aggregator.any_token().await;
+    for name in [".", "..", "node1.", "-node1", "a..b"] {
+        let enrolled = aggregator.enroll(&token, name).await;
+        refused(enrolled, Code::InvalidArgument, "begins or ends with");
+    }
+    aggregator.enroll(&token, "node1").await.unwrap();
+    for new_name in ["..", "node2."] {
+        let (host_name, new_name) = ("node1".to_owned(), new_name.to_owned());
+        let request = pb::RenameHostRequest { host_name, new_name };
+        let status = aggregator.admin().await.rename_host(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    aggregator.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_but_the_key_is_taken_from_a_request() {
     let database = Database::create().await.unwrap();
     let aggregator = Issuing::start(&database).await;

@@ -159,12 +159,38 @@ async fn a_host_that_renews_all_the_time_is_told_to_wait() {
     let aggregator = Issuing::start(&database).await;
     let enrolled = aggregator.enroll(&aggregator.any_token().await, "node1").await.unwrap();
     let channel = aggregator.dial("node1", &enrolled).await;
-    let mut ended = Vec::new();
+    let (mut newest, mut refused) = (None, Vec::new());
     for _ in 0..8 {
-        ended.push(renew(channel.clone(), NewKey::generate().unwrap()).await.err());
+        match renew(channel.clone(), NewKey::generate().unwrap()).await {
+            Ok(new) => newest = Some(new),
+            Err(status) => refused.push(status),
+        }
     }
-    let refused: Vec<_> = ended.into_iter().flatten().collect();
     assert_eq!(refused.len(), 2);
     is(&refused[0], Code::ResourceExhausted, "come back in");
+    // Nor with the next one.
+    let channel = aggregator.dial("new", &newest.unwrap()).await;
+    let status = renew(channel, NewKey::generate().unwrap()).await.unwrap_err();
+    is(&status, Code::ResourceExhausted, "node1 renews too often; come back in");
+    aggregator.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_takes_no_renewal_from_the_host() {
+    let database = Database::create().await.unwrap();
+    let aggregator = Issuing::start(&database).await;
+    let stolen = aggregator.enroll(&aggregator.any_token().await, "node1").await.unwrap();
+    let wanted = pb::CreateTokenRequest { replace: true, ..Default::default() };
+    let token = aggregator.token(wanted).await;
+    let honest = aggregator.enroll(&token, "node1").await.unwrap();
+    let mut client = aggregator.strangers().await;
+    for asked in 0..8 {
+        let proof = proof(&stolen, &NewKey::generate().unwrap());
+        let status = client.renew(proof).await.unwrap_err();
+        let code = if asked < 6 { Code::PermissionDenied } else { Code::ResourceExhausted };
+        assert_eq!(status.code(), code, "{status}");
+    }
+    let channel = aggregator.dial("node1", &honest).await;
+    renew(channel, NewKey::generate().unwrap()).await.unwrap();
     aggregator.stop().await;
 }
