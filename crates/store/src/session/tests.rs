@@ -1,4 +1,5 @@
 use futures_util::future::join_all;
+use rowcall_core::id::{Sequence, UnixMicros};
 use rowcall_core::record::HostFacts;
 
 use super::*;
