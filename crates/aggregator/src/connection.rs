@@ -51,10 +51,7 @@ impl Bounded {
     /// And after this time, whatever goes on.
     pub(crate) fn for_at_most(mut self, stay: Duration) -> Self {
         let over = self.over.take();
-        self.over = over.map(|over| -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            // That it took too long is no error here: the connection just ends.
-            Box::pin(async move { drop(timeout(stay, over).await) })
-        });
+        self.over = over.map(|over| Box::pin(at_most(stay, over)) as _);
         self
     }
 
@@ -72,6 +69,12 @@ impl Bounded {
         }
         io
     }
+}
+
+/// What becomes ready with `over`, or after this time.
+async fn at_most(stay: Duration, over: impl Future<Output = ()> + Send) {
+    // That it took too long is no error here: the connection just ends.
+    drop(timeout(stay, over).await);
 }
 
 impl Connected for Bounded {
@@ -135,5 +138,34 @@ impl AsyncWrite for Bounded {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rowcall_core::clock::SystemClock;
+    use rowcall_tls::accept::PeerInfo;
+    use rowcall_tls::identity::Identity;
+
+    use super::*;
+    use crate::connections::Connections;
+    use crate::refusals::Refusals;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_for_a_minute_ends_then_though_its_call_goes_on() {
+        let refusals = Refusals::new(SystemClock::shared());
+        let connections =
+            Connections::of_strangers(1, Duration::from_secs(10), refusals, Vec::new());
+        let (address, identity) = (([192, 0, 2, 1], 1).into(), Identity::from_uri(""));
+        let peer = Arc::new(PeerInfo { address, identity, certificate: None });
+        let guest = connections.enter(&peer).unwrap();
+        let call = guest.visit.call();
+        let began = Instant::now();
+        at_most(Duration::from_secs(60), guest.over()).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+        // Without one it ends as any other.
+        drop(call);
+        at_most(Duration::from_secs(60), guest.over()).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(70));
     }
 }

@@ -176,3 +176,37 @@ async fn an_expelled_peer_is_told_why_and_its_connection_is_over_soon_whatever_i
     assert_eq!(expelled.elapsed(), READS_WHY);
     drop(streams);
 }
+
+/// A peer without a certificate.
+fn stranger(address: &str) -> Arc<PeerInfo> {
+    let (address, identity) =
+        ((address.parse::<IpAddr>().unwrap(), 1).into(), Identity::from_uri(""));
+    Arc::new(PeerInfo { address, identity, certificate: None })
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_of_one_source_have_a_bound_and_others_come_in() {
+    let connections = Connections::of_strangers(
+        1_000,
+        Duration::from_secs(10),
+        Refusals::new(SystemClock::shared()),
+        vec!["198.51.100.0/24".parse().unwrap()],
+    );
+    // All in one /64, which is what one machine may have.
+    let guests: Vec<_> = (0..MAX_OF_SOURCE)
+        .map(|n| connections.enter(&stranger(&format!("2001:db8::{n:x}"))).unwrap())
+        .collect();
+    let newcomer = connections.enter(&stranger("2001:db8::ffff")).expect("idle ones make room");
+    assert_eq!(over(&guests[0]).await, Over::Evicted);
+    let _calls: Vec<_> = guests.iter().chain([&newcomer]).map(|guest| guest.visit.call()).collect();
+    assert!(connections.enter(&stranger("2001:db8::1")).is_none(), "all are busy");
+    assert!(connections.enter(&stranger("2001:db8:0:1::1")).is_some());
+    assert!(connections.enter(&stranger("192.0.2.1")).is_some());
+    let exempt: Vec<_> = (0..=MAX_OF_SOURCE)
+        .map(|_| connections.enter(&stranger("198.51.100.7")).expect("it has no bound"))
+        .collect();
+    let _busy: Vec<_> = exempt.iter().map(|guest| guest.visit.call()).collect();
+    assert!(exempt.iter().all(|guest| !guest.visit.is_evicted()));
+    // As the same address through a socket for both.
+    assert!(connections.enter(&stranger("::ffff:198.51.100.8")).is_some());
+}

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use rowcall_testkit::ca::{Leaf, TestCa};
 use rowcall_testkit::database::Database;
+use rowcall_testkit::poll::wait_for;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -150,6 +151,33 @@ async fn a_second_signal_stops_at_once() {
     signal(&child, "INT").await;
     logged(&mut log, "stopped at once by a second signal").await;
     assert_eq!(code(child).await, Some(130));
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_certificates_and_ends_nothing() {
+    let database = Database::create().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let Serving { child, mut log, http, mut agent, .. } =
+        Serving::start(program(), &database, folder.path(), "").await;
+    // Certificates of another authority, whole: the agent's own is not believed any more.
+    let other = TestCa::root("other").unwrap();
+    other.write(folder.path(), "server", &Leaf::server()).unwrap();
+    signal(&child, "HUP").await;
+    logged(&mut log, "SIGHUP: looking at the certificates").await;
+    let status = agent.refused().await;
+    assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
+    // A file that is no certificate is told, and ends nothing either.
+    std::fs::write(folder.path().join("server.pem"), "nonsense").unwrap();
+    signal(&child, "HUP").await;
+    logged(&mut log, "SIGHUP: looking at the certificates").await;
+    wait_for("the file to be told of", PATIENCE, || async {
+        let metrics = request(http.parse().unwrap(), "GET /metrics").await.body;
+        metrics.contains("rowcall_certificate_problem 1\n").then_some(())
+    })
+    .await;
+    signal(&child, "TERM").await;
+    drop(agent);
+    assert_eq!(code(child).await, Some(0));
 }
 
 #[tokio::test]
