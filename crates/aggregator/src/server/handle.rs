@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rowcall_core::token::Pin;
 use tokio::sync::{broadcast, watch};
+use tracing::{info, warn};
 
 use crate::CommittedSample;
 use crate::certificates::Certificates;
@@ -23,6 +24,23 @@ pub enum Stopped {
         /// How many.
         records: u64,
     },
+}
+
+impl Stopped {
+    /// Says it in the log.
+    pub(super) fn say(self, streams_cut: usize) {
+        match self {
+            Self::InOrder => info!("stopped in order: all that was received is acknowledged"),
+            Self::Uncommitted { records } => warn!(
+                records,
+                "stopped without the database: what it did not take is not acknowledged"
+            ),
+            Self::AtDeadline => warn!(
+                streams_cut,
+                "stopped at the deadline: agents send again what was not acknowledged"
+            ),
+        }
+    }
 }
 
 /// What others in this process may hold on to.

@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use super::store;
 use crate::Error;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connection::Bounded;
-use crate::connections::Connections;
+use crate::connections::{self, Connections};
 use crate::enrollment::{self, Enrollment};
 
 /// hyper's own defaults would let each stalled peer pin megabytes.
@@ -132,8 +133,14 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// As many as the open files allow beside the database.
+    pub(super) fn of(config: &Config, enrolls: bool) -> Self {
+        let (files, database) = (connections::open_files(), store::connections(config));
+        Self::share(connections::budget(files, database, config.max_handshakes), enrolls)
+    }
+
     /// Of these in all; `enrolls`: there is an enrolment listener.
-    pub(super) fn share((connections, handshakes): (usize, usize), enrolls: bool) -> Self {
+    fn share((connections, handshakes): (usize, usize), enrolls: bool) -> Self {
         let strangers = if enrolls { (connections / 8).clamp(1, MAX_STRANGERS) } else { 0 };
         Self {
             connections: connections.saturating_sub(2 * strangers).max(1),

@@ -21,14 +21,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tracing::{error, info, info_span, warn};
+use tracing::{error, info, info_span};
 
 use crate::Error;
 use crate::access::Guarded;
 use crate::admin::Admin;
 use crate::certificates::{self, Certificates};
 use crate::config::{Config, Database as Which};
-use crate::connections::{self, Connections};
+use crate::connections::Connections;
 use crate::database::Database;
 use crate::enrollment::{self, Enrollment};
 use crate::http::{self, Pages};
@@ -251,14 +251,7 @@ impl Server {
         let routes = services(Telemetry(Arc::clone(&shared)), summary, admin, renewals, &health);
         let guarded = Guarded::new(routes, Arc::clone(&refusals), Arc::clone(&aside.audit));
 
-        let places = Places::share(
-            connections::budget(
-                connections::open_files(),
-                store::connections(&config),
-                config.max_handshakes,
-            ),
-            listeners.enrollment.is_some(),
-        );
+        let places = Places::of(&config, listeners.enrollment.is_some());
         let first_call = config.handshake_timeout;
         let guests = Connections::new(places.connections, first_call, Arc::clone(&refusals));
         let strangers = Connections::of_strangers(
@@ -396,17 +389,7 @@ impl Server {
         let left = shared.tasks.len();
         kill.cancel();
         tasks.ended().await;
-        match stopped {
-            Stopped::InOrder => info!("stopped in order: all that was received is acknowledged"),
-            Stopped::Uncommitted { records } => warn!(
-                records,
-                "stopped without the database: what it did not take is not acknowledged"
-            ),
-            Stopped::AtDeadline => warn!(
-                streams_cut = left,
-                "stopped at the deadline: agents send again what was not acknowledged"
-            ),
-        }
+        stopped.say(left);
         Ok(stopped)
     }
 }
