@@ -170,7 +170,7 @@ async fn a_damaged_identity_is_enrolled_again_and_not_mended() {
     for (file, text, what) in [
         ("agent.pem", Some("junk"), "no PEM block"),
         ("agent.key", Some("-----BEGIN PRIVATE KEY-----\nMIG"), "agent.key"),
-        ("ca.pem", None, "No such file"),
+        ("ca.pem", None, "cannot read CA file"),
     ] {
         let mut command = machine.enroll(server.port);
         command.arg("--again");
