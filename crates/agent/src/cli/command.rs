@@ -132,10 +132,9 @@ fn enroll() -> Command {
         };
         Some(flag_of(setting, flag, &help))
     });
-    let name = Arg::new("name")
-        .long("name")
-        .value_name("NAME")
-        .help("Name of this host [default: that it is enrolled under, else its fully qualified name]");
+    let name = Arg::new("name").long("name").value_name("NAME").help(
+        "Name of this host [default: that it is enrolled under, else its fully qualified name]",
+    );
     let again = Arg::new("again")
         .long("again")
         .action(ArgAction::SetTrue)
