@@ -39,7 +39,7 @@ pub(super) struct Renewing {
     source: Source,
     /// What enrolment or renewal told, and whose servers are believed; nothing for own files.
     enrolled: Mutex<Option<Arc<Enrolled>>>,
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     reload: AsyncMutex<Reload>,
 }
 

@@ -123,7 +123,7 @@ async fn when_one_aggregator_fails_the_next_is_tried_at_once() {
     let (gone, mut peer) = (Peer::start().await, Peer::start().await);
     let config = with_both(&gone, &peer);
     // Its authority is another one: as good as gone.
-    let (lines, _guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     let agent = Agent::start(config, 1).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
@@ -258,25 +258,23 @@ async fn a_server_under_another_name_needs_people_and_its_names_are_told_plainly
     assert!(misnamed.reason.contains(names), "{}", misnamed.reason);
 }
 
-/// A file that whoever opens it waits for a writer of, as for a file server that is gone. Dropping
-/// it lets them go, or the runtime would wait for them.
-struct Hanging(std::path::PathBuf);
+/// Asked for by each look at the files, which takes until the other end is dropped: as with a file
+/// server that is gone.
+#[derive(Debug)]
+struct Hanging(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
 
-impl Hanging {
-    fn in_place_of(path: std::path::PathBuf) -> Self {
-        std::fs::remove_file(&path).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
-        assert!(made.success());
-        Self(path)
+impl rowcall_core::clock::Clock for Hanging {
+    fn wall(&self) -> rowcall_core::id::UnixMicros {
+        assert!(self.0.lock().unwrap().recv().is_err());
+        rowcall_testkit::pki::now()
     }
-}
 
-impl Drop for Hanging {
-    fn drop(&mut self) {
-        let writer = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
-        // Before those who wait get their end of file, or they would come again.
-        drop(std::fs::remove_file(&self.0));
-        drop(writer);
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -287,9 +285,10 @@ fn a_file_system_that_hangs_stops_neither_reconnects_nor_name_lookups() {
         let by_name = Endpoint { host: "localhost".into(), ..peer.endpoint.clone() };
         let config = Config { aggregators: vec![by_name], ..peer.config() };
         let (mut link, folder) = link(config).await;
-        Arc::get_mut(&mut link.dialer.material).unwrap().reload_deadline =
-            Duration::from_millis(10);
-        let _hanging = Hanging::in_place_of(peer.folder.path().join("agent.pem"));
+        let (_hanging, until) = std::sync::mpsc::channel();
+        let material = Arc::get_mut(&mut link.dialer.material).unwrap();
+        material.reload_deadline = Duration::from_millis(10);
+        material.clock = Arc::new(Hanging(std::sync::Mutex::new(until)));
         let agent = Agent::running(link, folder);
         // More often than there are threads for what blocks.
         for _ in 0..4 {
@@ -355,9 +354,8 @@ async fn a_service_manager_learns_how_the_link_stands() {
 
 /// What is logged on this thread, level first.
 async fn logged(f: impl Future<Output = Duration>) -> Vec<String> {
-    let (lines, guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     f.await;
-    drop(guard);
     lines.text().lines().map(|line| line.trim().to_owned()).collect()
 }
 
