@@ -63,7 +63,7 @@ async fn a_server_that_goes_away_while_it_is_dialled_is_told_in_plain_words() {
 #[tokio::test]
 async fn an_aggregator_that_was_killed_is_told_in_plain_words() {
     let mut peer = Peer::start().await;
-    let (lines, _guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     let wire = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = (peer.endpoint.host.clone(), peer.endpoint.port);
     let mut config = peer.config();

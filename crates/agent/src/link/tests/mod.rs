@@ -5,6 +5,7 @@ mod lost;
 mod renewing;
 mod streaming;
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use prost::Message as _;
@@ -16,6 +17,7 @@ use rowcall_core::proto::v1::stream_response::Frame as Response;
 use rowcall_core::proto::v1::telemetry_service_server::{TelemetryService, TelemetryServiceServer};
 use rowcall_core::record::{Body, Sample};
 use rowcall_testkit::ca::{Leaf, Paths, TestCa};
+use rowcall_testkit::log::Log;
 use rowcall_tls::accept::Acceptor;
 use rowcall_tls::config::server_config;
 use rowcall_tls::identity::TrustDomain;
@@ -26,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, async_trait};
+use tracing::Level;
 
 use super::*;
 use crate::config::Endpoint;
@@ -252,8 +255,10 @@ impl Agent {
         Self { queue, interval, health, stop, task, _folder: folder }
     }
 
+    /// On disk when it returns, so that the next stream begins with it.
     fn sample(&self, time: i64) {
         fill(&self.queue, time..=time);
+        assert!(self.queue.spool.flush(LONG), "not written");
     }
 
     async fn unacknowledged(&self, records: u64) {
@@ -285,33 +290,24 @@ fn fill(queue: &Queue, times: std::ops::RangeInclusive<i64>) {
     }
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// What this thread logs.
+struct Lines {
+    log: Log,
+    text: RefCell<String>,
 }
 
 impl Lines {
-    /// As long as the guard is kept.
-    fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
-        let lines = Self::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        (lines, tracing::subscriber::set_default(subscriber))
+    fn of_this_thread() -> Self {
+        Self { log: Log::start(Level::INFO), text: RefCell::default() }
     }
 
+    /// All since the start, without the times.
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        let mut text = self.text.borrow_mut();
+        for line in self.log.take() {
+            let (_, rest) = line.split_once("Z ").unwrap();
+            text.extend([rest, "\n"]);
+        }
+        text.clone()
     }
 }

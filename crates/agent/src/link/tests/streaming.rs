@@ -40,7 +40,7 @@ async fn what_waits_goes_in_one_batch_and_live_samples_one_by_one() {
 #[tokio::test]
 async fn a_lower_mark_makes_it_send_again_and_is_told_with_both_numbers() {
     let mut peer = Peer::start().await;
-    let (lines, _guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     let agent = Agent::start(peer.config(), 4).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
@@ -98,7 +98,7 @@ async fn only_progress_makes_a_refill_start_over() {
 #[tokio::test]
 async fn an_acknowledgement_for_another_epoch_is_ignored_and_said() {
     let mut peer = Peer::start().await;
-    let (lines, _guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     let agent = Agent::start(peer.config(), 2).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
@@ -280,7 +280,7 @@ fn an_aggregator_that_asks_for_signs_of_life_too_often_gets_no_flood() {
 #[tokio::test]
 async fn what_an_aggregator_says_of_itself_fills_no_log() {
     let mut peer = Peer::start().await;
-    let (lines, _guard) = Lines::of_this_thread();
+    let lines = Lines::of_this_thread();
     let mut agent = Agent::start(peer.config(), 0).await;
     let aggregator_version = format!("9.9\n{}", "x".repeat(100_000));
     let (call, _) = peer.call().await;
