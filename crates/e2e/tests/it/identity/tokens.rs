@@ -68,8 +68,10 @@ async fn a_lost_reply_is_asked_for_again_and_gives_the_same_identity() -> Result
     held.batch_execute("LOCK TABLE rowcall.token IN ACCESS EXCLUSIVE MODE").await?;
     let mut command = node.enrolling(proxy.address(), &token)?;
     let mut enrolling = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    // Of all that may wait for this table, the enrolment.
     let waits = "SELECT count(*) FROM pg_stat_activity
-                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'
+                    AND query LIKE '%t.secret_sha256 = $2%'";
     cluster.number(waits, "the request to wait", |n| n >= 1).await?;
     proxy.hold_answers(true);
     held.commit().await?;
