@@ -86,7 +86,7 @@ cargo-test: build ## The tests alone; PG_BIN=DIR takes another PostgreSQL
 
 # The programs by themselves, as they are released: the bench's own features are not theirs.
 .PHONY: bench
-bench: postgres ## Measure speed, memory and bytes per row on this machine, about 5 minutes; ARGS='--only PART,..'
+bench: postgres ## Measure speed, memory and bytes per row on this machine, about 25 minutes; ARGS='--only PART,..'
 	@cargo build --release --locked -p rowcall-aggregator -p rowcall-agent
 	@cargo build --release --locked -p rowcall-bench
 	@exec "$(TARGET_DIR)/release/rowcall-bench" $(ARGS)
