@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::queue::Queue;
-use crate::sample::host_facts::differ;
 use crate::sample::{Reader, Reading, Unread};
 use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
@@ -44,10 +43,10 @@ impl Facts {
         let now = read(&self.reader).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(now) = now {
-            if differ(&last, &now) {
+            if now.differ_from(&last) {
                 tracing::info!("the host's hardware or system changed");
                 let (wall, since_boot) = (self.clock.wall(), self.clock.since_boot());
-                self.queue.spool.append(wall, since_boot, Body::HostFacts(now.clone()));
+                self.queue.spool.append(wall, since_boot, Body::HostFacts(Box::new(now.clone())));
             }
             *last = now;
         }

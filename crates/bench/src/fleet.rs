@@ -115,6 +115,7 @@ pub(crate) fn record(sequence: u64, time: UnixMicros) -> Result<Record> {
             disk_io: Some(900 + wave * 13),
             disk_available_kib: Some((300 << 20) - wave * 1_024),
             clock_shift_us: None,
+            vitals: None,
         }),
     })
 }

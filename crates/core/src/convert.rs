@@ -10,6 +10,10 @@ use crate::id::{Epoch, HostName, InvalidHostName, OutOfRange, RunId, Sequence, U
 use crate::proto::v1 as pb;
 use crate::record::{Body, EpochOrigin, Gap, GapCause, GapState, HostFacts, Record, Sample};
 use crate::version::Range;
+use crate::vitals::Vitals;
+
+pub mod devices;
+mod facts;
 
 /// Longest text kept of a fact, in bytes. Longer ones are cut at a character's end.
 pub const MAX_TEXT_BYTES: usize = 256;
@@ -101,8 +105,11 @@ pub fn record(record: pb::Record) -> Result<Record, OutOfRange> {
     let sequence = Sequence::new(record.sequence)?;
     let body = match record.body {
         Some(pb::record::Body::Sample(sample)) => Body::Sample(self::sample(&sample)),
-        Some(pb::record::Body::HostInfo(info)) => Body::HostFacts(host_facts(info)),
+        Some(pb::record::Body::HostInfo(info)) => Body::HostFacts(Box::new(host_facts(info))),
         Some(pb::record::Body::Gap(gap)) => self::gap(sequence, &gap),
+        Some(pb::record::Body::Devices(devices)) => {
+            Body::Devices(Box::new(devices::from_wire(devices)))
+        }
         None => Body::Invalid("a record without a body that this version knows"),
     };
     // One that cannot be is one that was not told.
@@ -121,6 +128,7 @@ fn sample(sample: &pb::Sample) -> Sample {
         disk_io: sample.disk_io.and_then(number),
         disk_available_kib: sample.disk_available_kib.and_then(number),
         clock_shift_us: sample.clock_shift_us.filter(|shift| *shift != 0),
+        vitals: sample.vitals.as_ref().map(Vitals::from_wire).map(Box::new),
     }
 }
 
@@ -167,6 +175,15 @@ pub fn host_facts(info: pb::HostInfo) -> HostFacts {
         kernel: text(info.kernel),
         kernel_host_name: text(info.kernel_host_name),
         booted: info.booted_unix_us.map(UnixMicros),
+        boot_id: text(info.boot_id),
+        virtualization: text(info.virtualization),
+        board: text(info.board),
+        firmware: text(info.firmware),
+        memory_mhz: info.memory_mhz.and_then(finite).filter(|mhz| *mhz > 0.0),
+        cpu_sockets: info.cpu_sockets.and_then(|n| i32::try_from(n).ok()).filter(|n| *n > 0),
+        cpu_cores: info.cpu_cores.and_then(|n| i32::try_from(n).ok()).filter(|n| *n > 0),
+        disks: info.disks.map(facts::disks),
+        interfaces: info.interfaces.map(facts::interfaces),
     }
 }
 
@@ -213,6 +230,7 @@ pub fn record_to_wire(record: &Record) -> pb::Record {
         Body::Sample(sample) => Some(pb::record::Body::Sample(sample_to_wire(sample))),
         Body::HostFacts(facts) => Some(pb::record::Body::HostInfo(facts_to_wire(facts))),
         Body::Gap(gap) => Some(pb::record::Body::Gap(gap_to_wire(gap))),
+        Body::Devices(devices) => Some(pb::record::Body::Devices(devices::to_wire(devices))),
         Body::Invalid(_) => None,
     };
     pb::Record {
@@ -235,6 +253,7 @@ fn sample_to_wire(sample: &Sample) -> pb::Sample {
         disk_io: number(sample.disk_io),
         disk_available_kib: number(sample.disk_available_kib),
         clock_shift_us: sample.clock_shift_us,
+        vitals: sample.vitals.as_deref().map(Vitals::to_wire),
     }
 }
 
@@ -264,6 +283,15 @@ pub fn facts_to_wire(facts: &HostFacts) -> pb::HostInfo {
         kernel: facts.kernel.clone(),
         kernel_host_name: facts.kernel_host_name.clone(),
         booted_unix_us: facts.booted.map(|time| time.0),
+        boot_id: facts.boot_id.clone(),
+        virtualization: facts.virtualization.clone(),
+        board: facts.board.clone(),
+        firmware: facts.firmware.clone(),
+        memory_mhz: facts.memory_mhz,
+        cpu_sockets: facts.cpu_sockets.and_then(|n| u32::try_from(n).ok()),
+        cpu_cores: facts.cpu_cores.and_then(|n| u32::try_from(n).ok()),
+        disks: facts.disks.as_deref().map(facts::disks_to_wire),
+        interfaces: facts.interfaces.as_deref().map(facts::interfaces_to_wire),
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn tell(positions: &Positions, head: &Head, payload: &[u8]) {
         Body::Sample(sample) => ("sample", Some(sample)),
         Body::HostFacts(_) => ("facts", None),
         Body::Gap(_) => ("gap", None),
+        Body::Devices(_) => ("devices", None),
         Body::Invalid(_) => ("invalid", None),
     };
     tracing::trace!(

@@ -28,7 +28,7 @@ pub(crate) fn payload(body: Body) -> Vec<u8> {
         && let Some(pb::record::Body::HostInfo(info)) = wire.body
     {
         // Texts longer than any aggregator would keep.
-        wire = record(Body::HostFacts(convert::host_facts(info)));
+        wire = record(Body::HostFacts(Box::new(convert::host_facts(info))));
     }
     wire.sequence = 0;
     if let Some(pb::record::Body::Gap(gap)) = &mut wire.body {
@@ -92,7 +92,7 @@ fn move_body(body: &mut Body, shift: i64) {
         Body::HostFacts(facts) => {
             facts.booted = facts.booted.map(|booted| booted.plus_micros(shift));
         }
-        Body::Invalid(_) => {}
+        Body::Devices(_) | Body::Invalid(_) => {}
     }
 }
 
@@ -144,7 +144,9 @@ pub(crate) fn dropped(positions: &Positions, head: &Head, payload: &[u8]) -> Dro
     let record = record(positions, head, payload);
     let (from, to) = match &record.body {
         Body::Gap(gap) => (gap.from, gap.to),
-        Body::Sample(_) | Body::HostFacts(_) | Body::Invalid(_) => (record.time, record.time),
+        Body::Sample(_) | Body::HostFacts(_) | Body::Devices(_) | Body::Invalid(_) => {
+            (record.time, record.time)
+        }
     };
     Dropped {
         first: head.number,

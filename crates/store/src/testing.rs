@@ -184,6 +184,7 @@ pub(crate) fn facts() -> HostFacts {
         kernel: Some("6.1".into()),
         kernel_host_name: Some("node".into()),
         booted: Some(UnixMicros(1_700_000_000_000_000)),
+        ..HostFacts::default()
     }
 }
 
@@ -212,6 +213,7 @@ pub(crate) fn sample(session: &OpenedSession, sequence: u64, time: UnixMicros) -
         disk_io: Some(120),
         disk_available_kib: Some(100 << 20),
         clock_shift_us: None,
+        vitals: None,
     };
     record(session, sequence, time, Body::Sample(sample))
 }

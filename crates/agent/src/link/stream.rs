@@ -300,7 +300,7 @@ fn leaves(drain: &pb::Drain) -> bool {
 
 /// It says nothing of ours.
 fn ignored(link: &mut Link, ack: &pb::Ack) {
-    let pb::Ack { spool_epoch, through_sequence } = ack;
+    let pb::Ack { spool_epoch, through_sequence, .. } = ack;
     let text = format!(
         "the aggregator acknowledged {through_sequence} of epoch {spool_epoch}, which is not \
          ours: ignored"

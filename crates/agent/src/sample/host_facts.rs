@@ -66,15 +66,9 @@ impl FactsReader {
             kernel: platform.kernel,
             kernel_host_name: platform.kernel_host_name,
             booted: platform.booted,
+            ..HostFacts::default()
         }
     }
-}
-
-/// Whether the host is another than before. The time of the boot is left out: a clock that is set
-/// moves it, and a reboot makes a new process anyway.
-#[must_use]
-pub fn differ(before: &HostFacts, now: &HostFacts) -> bool {
-    HostFacts { booted: None, ..before.clone() } != HostFacts { booted: None, ..now.clone() }
 }
 
 /// What the platform's own module finds out.
@@ -114,14 +108,6 @@ mod platform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rowcall_core::id::UnixMicros;
-
-    #[test]
-    fn a_moved_time_of_boot_is_no_change_and_more_memory_is_one() {
-        let before = HostFacts { booted: Some(UnixMicros(1)), ..HostFacts::default() };
-        assert!(!differ(&before, &HostFacts { booted: Some(UnixMicros(9)), ..before.clone() }));
-        assert!(differ(&before, &HostFacts { total_mem_kib: Some(9), ..before.clone() }));
-    }
 
     #[test]
     fn this_machine_is_described() {

@@ -102,6 +102,7 @@ impl Sampler {
             disk_io: differences.disk_io,
             disk_available_kib: disk_space::available_kib(&self.root),
             clock_shift_us: None,
+            vitals: None,
         };
         Reading { time, since_boot, monotonic, sample }
     }

@@ -112,7 +112,7 @@ impl AdminService for Admin {
         request: Request<pb::GetHostRequest>,
     ) -> Result<Response<pb::GetHostResponse>, Status> {
         let host = Some(self.get(&request.into_inner()).await?);
-        Ok(Response::new(pb::GetHostResponse { host }))
+        Ok(Response::new(pb::GetHostResponse { host, ..Default::default() }))
     }
 
     async fn label_host(

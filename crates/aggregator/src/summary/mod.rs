@@ -185,6 +185,7 @@ impl Sink {
             roll: asked.roll.then(Default::default),
             balance: asked.balance.then(Default::default),
             integrity: asked.integrity.then(Default::default),
+            pressure: None,
         };
         match self {
             Self::Whole { response, .. } => {

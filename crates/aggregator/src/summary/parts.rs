@@ -124,6 +124,8 @@ pub(super) fn balance(rows: Vec<BalanceRow>) -> impl Iterator<Item = pb::Summary
         hosts: row.hosts,
         cpu_busy_percent: Some(spread(row.cpu_busy_percent)),
         memory_used_percent: Some(spread(row.memory_used_percent)),
+        net_bytes_per_s: None,
+        disk_busy_percent: None,
     });
     std::iter::from_fn(move || {
         let windows: Vec<_> = rows.by_ref().take(PART_WINDOWS).collect();

@@ -44,7 +44,7 @@ impl Asked {
                 Ok(pb::Report::Roll) => asked.roll = true,
                 Ok(pb::Report::Balance) => asked.balance = true,
                 Ok(pb::Report::Integrity) => asked.integrity = true,
-                Ok(pb::Report::Unspecified) | Err(_) => {
+                Ok(pb::Report::Pressure | pb::Report::Unspecified) | Err(_) => {
                     return Err(Status::invalid_argument(format!(
                         "reports: {report} is no report"
                     )));

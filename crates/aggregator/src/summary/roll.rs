@@ -51,6 +51,7 @@ impl Roll {
                 states: vec![pb::WindowState::NotJudged.into(); self.windows],
                 samples: vec![0; self.windows],
                 last_sample_at: row.last_sample_at.map(crate::timestamp),
+                booted_at: Vec::new(),
             });
         }
         let (at, state) = (size(row.window), state(row.state));

@@ -44,7 +44,7 @@ async fn a_token_makes_one_identity_and_its_host_is_welcome_with_it() {
     );
     agent.samples(1..=1).await;
     agent.acknowledged(1).await;
-    let request = pb::GetHostRequest { host_name: "node1".into() };
+    let request = pb::GetHostRequest { host_name: "node1".into(), ..Default::default() };
     let host = aggregator.admin().await.get_host(request).await.unwrap().into_inner().host.unwrap();
     assert_eq!(host.labels["rack"], "r1");
     assert_eq!(host.certificates[0].origin, "enrolled");

@@ -72,7 +72,7 @@ async fn a_host_is_shown_with_all_its_facts() {
     let database = Database::create().await.unwrap();
     let rig = met(&database, &["node1"]).await;
     let mut viewer = rig.admin("viewer").await;
-    let get = |name: &str| pb::GetHostRequest { host_name: name.into() };
+    let get = |name: &str| pb::GetHostRequest { host_name: name.into(), ..Default::default() };
     let host = viewer.get_host(get("NODE1")).await.unwrap().into_inner().host.unwrap();
     assert_eq!((host.host_name.as_str(), host.agent_version.as_str()), ("node1", "0.1.0"));
     assert_eq!(host.host_info.as_ref().unwrap().cpu_number, Some(4));
@@ -258,6 +258,9 @@ async fn certificates_come_with_a_list_on_request_and_with_one_host_always() {
     let (begins, ends) = (certificate.not_before.unwrap(), certificate.expires_at.unwrap());
     assert!(begins.seconds < ends.seconds);
     let mut viewer = rig.admin("viewer").await;
-    let one = viewer.get_host(pb::GetHostRequest { host_name: "a".into() }).await.unwrap();
+    let one = viewer
+        .get_host(pb::GetHostRequest { host_name: "a".into(), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(one.into_inner().host.unwrap().certificates, listed);
 }

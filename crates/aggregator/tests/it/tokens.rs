@@ -120,7 +120,7 @@ async fn a_host_enrolled_anew_cuts_the_machine_that_had_its_name_and_stays_the_s
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("replaced"), "{status}");
     assert_eq!(count(&database, "SELECT count(*) FROM rowcall.conflict").await, 0);
-    let host = pb::GetHostRequest { host_name: "a".into() };
+    let host = pb::GetHostRequest { host_name: "a".into(), ..Default::default() };
     let host = rig.admin().await.get_host(host).await.unwrap().into_inner().host.unwrap();
     assert_eq!(host.labels, labels(), "the token that replaced it takes none away");
     assert_eq!(host.certificates.len(), 1, "the one before is good no more");
@@ -135,7 +135,7 @@ async fn a_host_is_what_its_token_says() {
         pb::CreateTokenRequest { labels: labels(), ephemeral_s: 90, ..Default::default() };
     let token = rig.token(request).await;
     rig.enroll(&token, "a").await.unwrap();
-    let host = pb::GetHostRequest { host_name: "a".into() };
+    let host = pb::GetHostRequest { host_name: "a".into(), ..Default::default() };
     let host = rig.admin().await.get_host(host).await.unwrap().into_inner().host.unwrap();
     assert_eq!((host.labels, host.ephemeral_s), (labels(), 90));
     let spent = list(&rig, true).await;

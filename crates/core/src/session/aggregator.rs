@@ -175,7 +175,11 @@ impl Session {
             self.in_flight.pop_front();
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
         }
-        Some(pb::Ack { spool_epoch: self.epoch.as_u64(), through_sequence: through.as_u64() })
+        Some(pb::Ack {
+            spool_epoch: self.epoch.as_u64(),
+            through_sequence: through.as_u64(),
+            clock_unix_us: 0,
+        })
     }
 
     /// Whether everything received is committed.

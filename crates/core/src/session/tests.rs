@@ -111,7 +111,7 @@ fn a_mark_of_a_record_that_does_not_exist_yet_or_has_another_time_means_a_new_ep
 fn an_ack_releases_only_what_was_sent_on_this_stream() {
     let (mut session, _) =
         agent::Session::welcome(&welcome(Some((3, 180))), &Queue::of(1..9)).unwrap();
-    let ack = |through_sequence| pb::Ack { spool_epoch: 7, through_sequence };
+    let ack = |through_sequence| pb::Ack { spool_epoch: 7, through_sequence, clock_unix_us: 0 };
     assert!(matches!(session.acknowledged(&ack(3)), Err(Violation::AckBeyondSent { .. })));
     session.sent(sequence(5), 100);
     assert_eq!(session.acknowledged(&ack(4)), Ok(Some(sequence(4))));
@@ -126,7 +126,7 @@ fn an_ack_releases_only_what_was_sent_on_this_stream() {
 fn an_ack_for_another_epoch_releases_nothing() {
     let (mut session, _) = agent::Session::welcome(&welcome(None), &Queue::of(1..9)).unwrap();
     session.sent(sequence(8), 100);
-    let ack = pb::Ack { spool_epoch: 8, through_sequence: 8 };
+    let ack = pb::Ack { spool_epoch: 8, through_sequence: 8, clock_unix_us: 0 };
     assert_eq!(session.acknowledged(&ack), Ok(None));
     assert!(!session.is_settled());
 }

@@ -74,6 +74,7 @@ fn facts() -> pb::HostInfo {
         kernel: Some("6.1.0".into()),
         kernel_host_name: Some("node1".into()),
         booted_unix_us: Some(START.0 - 1),
+        ..pb::HostInfo::default()
     }
 }
 
@@ -92,6 +93,7 @@ fn measured() -> pb::record::Body {
         disk_io: Some(900),
         disk_available_kib: Some(300 << 20),
         clock_shift_us: None,
+        vitals: None,
     })
 }
 
@@ -330,7 +332,7 @@ fn spools() {
         append(
             spool,
             clock,
-            Body::HostFacts(HostFacts { cpu_number: Some(4), ..HostFacts::default() }),
+            Body::HostFacts(Box::new(HostFacts { cpu_number: Some(4), ..HostFacts::default() })),
         );
         let acknowledged = append(spool, clock, sample(1));
         let gap = Gap {

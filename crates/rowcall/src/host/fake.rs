@@ -75,7 +75,7 @@ impl AdminService for Fake {
         request: Request<v1::GetHostRequest>,
     ) -> Result<Response<v1::GetHostResponse>, Status> {
         let host = self.find(&request.into_inner().host_name)?;
-        Ok(Response::new(v1::GetHostResponse { host: Some(host) }))
+        Ok(Response::new(v1::GetHostResponse { host: Some(host), ..Default::default() }))
     }
 
     async fn revoke_host(

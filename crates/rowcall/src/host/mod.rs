@@ -96,7 +96,7 @@ fn changes(args: &LabelArgs) -> Result<v1::LabelHostRequest, ClientError> {
 }
 
 async fn get(client: &Client, name: &str) -> anyhow::Result<v1::Host> {
-    let request = v1::GetHostRequest { host_name: name.to_owned() };
+    let request = v1::GetHostRequest { host_name: name.to_owned(), include_history: false };
     let answer = client.admin().get_host(request).await;
     let answer = answer.map_err(|status| client.explain(&status))?;
     Ok(answer.into_inner().host.unwrap_or_default())

@@ -48,6 +48,7 @@ fn host(name: &str) -> v1::Host {
             kernel: Some("6.1.0-18-amd64".to_owned()),
             kernel_host_name: None,
             booted_unix_us: Some(1_795_000_000_000_000),
+            ..v1::HostInfo::default()
         }),
         labels: HashMap::from([("rack", "a1"), ("env", "prod")].map(|(k, v)| (k.into(), v.into()))),
         joined_at: at("2026-11-01T08:00:00Z"),

@@ -86,5 +86,7 @@ fn name(kind: IntegrityKind) -> &'static str {
         IntegrityKind::Restarted => "restarted",
         IntegrityKind::Unbalanced => "does not add up",
         IntegrityKind::DuplicateIdentity => "two of one name",
+        IntegrityKind::HardwareChanged => "changed",
+        IntegrityKind::NotRead => "not read",
     }
 }

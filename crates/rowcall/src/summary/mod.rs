@@ -93,6 +93,7 @@ fn request(args: &SummaryArgs, now: Timestamp) -> anyhow::Result<v1::SummaryRequ
         window_s: args.window,
         min_samples: args.min_samples,
         hosts: Some(host::selector(&args.select, args.name.as_deref())?),
+        hardware_as_of: None,
     })
 }
 

@@ -31,6 +31,7 @@ pub(super) fn roll(name: &str, letters: &str, last: Option<&str>) -> v1::RollHos
             .collect(),
         samples: vec![10; letters.len()],
         last_sample_at: last.and_then(at),
+        booted_at: Vec::new(),
     }
 }
 
@@ -65,12 +66,15 @@ pub(super) fn answer() -> v1::SummaryResponse {
         hosts: 3,
         cpu_busy_percent: Some(spread(mean)),
         memory_used_percent: Some(spread(mean / 2.0)),
+        net_bytes_per_s: None,
+        disk_busy_percent: None,
     };
     v1::SummaryResponse {
         from: at("2026-11-22T15:00:00Z"),
         to: at("2026-11-22T16:00:00Z"),
         window_s: 600,
         generated_at: at("2026-11-22T16:03:12.345Z"),
+        pressure: None,
         hardware: Some(v1::HardwareReport {
             groups: vec![
                 v1::HardwareGroup {

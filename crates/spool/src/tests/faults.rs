@@ -332,7 +332,11 @@ fn a_new_epoch_numbers_what_is_unacknowledged_from_one() {
 fn facts_too_long_to_be_kept_are_cut() {
     let rig = Rig::new(64 * 1024, 4);
     let os = Some("é".repeat(100_000));
-    rig.append(Body::HostFacts(HostFacts { os, cpu_number: Some(4), ..HostFacts::default() }));
+    rig.append(Body::HostFacts(Box::new(HostFacts {
+        os,
+        cpu_number: Some(4),
+        ..HostFacts::default()
+    })));
     rig.samples(1..=1);
     let held = rig.held();
     let Body::HostFacts(facts) = &held[0].body else { panic!("no facts") };

@@ -129,7 +129,11 @@ impl World {
             }
             Step::Facts(length) => {
                 let os = Some("x".repeat(length));
-                self.append(Body::HostFacts(HostFacts { os, ..HostFacts::default() }), 0, None);
+                self.append(
+                    Body::HostFacts(Box::new(HostFacts { os, ..HostFacts::default() })),
+                    0,
+                    None,
+                );
             }
             Step::Missed(ticks) => {
                 let (from, to) = (self.rig.clock.wall(), self.rig.clock.wall());

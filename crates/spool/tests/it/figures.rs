@@ -29,6 +29,7 @@ fn sample(n: i64) -> Body {
         disk_io: Some(1234),
         disk_available_kib: Some(123_456_789),
         clock_shift_us: None,
+        vitals: None,
     })
 }
 

@@ -91,7 +91,7 @@ impl Marks {
                 (_, Some(_)) | (Body::Invalid(_), None) => Some(&mut quarantined),
                 (Body::Gap(gap), None) if gap.state == GapState::Missed => Some(&mut missed),
                 (Body::Gap(_), None) => Some(&mut dropped),
-                (Body::Sample(_) | Body::HostFacts(_), None) => None,
+                (Body::Sample(_) | Body::HostFacts(_) | Body::Devices(_), None) => None,
             };
             if let Some(counter) = counter {
                 *counter = ticks(counter.saturating_add(count));

@@ -45,6 +45,7 @@ async fn a_sample_becomes_a_row_in_the_units_of_the_table() {
         disk_io: Some(120),
         disk_available_kib: Some(1_023),
         clock_shift_us: None,
+        vitals: None,
     });
     let committed = bench.store.ingest(&[record(&session, 1, time, body)]).await.unwrap();
     assert_eq!(committed, Committed { samples: 1, ..Committed::default() });
@@ -177,7 +178,7 @@ async fn nothing_of_a_superseded_epoch_is_stored_and_its_neighbours_are() {
         record(&old, 3, before(5), gap(4, before(5))),
         record(&new, 2, before(6), gap(4, before(6))),
         record(&old, 5, before(5), Body::Invalid("nonsense")),
-        record(&old, 6, before(-1), Body::HostFacts(facts())),
+        record(&old, 6, before(-1), Body::HostFacts(Box::new(facts()))),
         sample(&unknown, 2, before(7)),
         sample(&other, 2, before(8)),
     ];
@@ -226,8 +227,9 @@ async fn facts_told_in_the_stream_change_the_host_unless_they_are_older_than_wha
     let bench = Bench::new().await;
     let hello = rowcall_core::convert::Hello { facts: facts(), ..hello("node1", 1) };
     let session = bench.open(&hello).await;
-    let told =
-        |mem: i64| Body::HostFacts(HostFacts { total_mem_kib: Some(mem), ..HostFacts::default() });
+    let told = |mem: i64| {
+        Body::HostFacts(Box::new(HostFacts { total_mem_kib: Some(mem), ..HostFacts::default() }))
+    };
     let memory = "SELECT total_mem FROM host_info";
 
     let stale = record(&session, 1, minutes_before(bench.now().await, 60), told(1));
@@ -305,7 +307,12 @@ async fn sessions_and_flushes_of_one_host_at_once_do_not_block_each_other_for_go
     let flushes = (1..=40_u64).map(|n| {
         let records = [
             sample(&session, n, minutes_before(now, n.cast_signed())),
-            record(&session, n, now.plus_micros(n.cast_signed()), Body::HostFacts(facts())),
+            record(
+                &session,
+                n,
+                now.plus_micros(n.cast_signed()),
+                Body::HostFacts(Box::new(facts())),
+            ),
         ];
         let store = bench.store.clone();
         async move { store.ingest(&records).await.map(drop) }

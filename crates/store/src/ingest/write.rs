@@ -158,6 +158,7 @@ async fn store_mixed(
             (None, Body::Sample(sample)) => samples.push(item, sample, 0, again),
             (None, Body::Gap(gap)) => gaps.push(item, gap),
             (None, Body::Invalid(reason)) => refused.push(item, reason),
+            (None, Body::Devices(_)) => {}
             (None, Body::HostFacts(told)) => {
                 facts_told += 1;
                 facts.insert(item.incoming.host_id, (record.time, told));

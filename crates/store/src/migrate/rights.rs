@@ -63,7 +63,7 @@ async fn a_service_role_does_all_that_the_store_does() {
         sample(&session, 2, minutes_before(now, 20 * 1_440)),
         sample(&session, 3, minutes_before(now, 90 * 1_440)),
         record(&session, 4, now, Body::Gap(gap)),
-        record(&session, 6, now.plus_micros(9), Body::HostFacts(facts())),
+        record(&session, 6, now.plus_micros(9), Body::HostFacts(Box::new(facts()))),
         record(&session, 7, now, Body::Invalid("nonsense")),
     ];
     let committed = store.ingest(&records).await.unwrap();

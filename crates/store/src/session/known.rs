@@ -23,44 +23,23 @@ pub(super) struct About {
 impl About {
     /// With what a Hello tells.
     pub(super) fn updated_by(&self, hello: &Hello) -> Self {
-        fn text(told: Option<&String>, known: Option<&String>) -> Option<String> {
-            told.or(known).cloned()
-        }
-        let (told, known) = (&hello.facts, &self.facts);
-        let boot_id = text(hello.boot_id.as_ref(), self.boot_id.as_ref());
+        let boot_id = hello.boot_id.as_ref().or(self.boot_id.as_ref()).cloned();
+        let mut facts = self.facts.with_told(&hello.facts);
         // Computed from clocks, the boot's time wavers by a second each time it is asked for.
-        let same_boot = boot_id.is_some() && boot_id == self.boot_id;
-        let booted =
-            if same_boot { known.booted.or(told.booted) } else { told.booted.or(known.booted) };
+        if boot_id.is_some() && boot_id == self.boot_id && self.facts.booted.is_some() {
+            facts.booted = self.facts.booted;
+        }
         Self {
-            facts: HostFacts {
-                cpu_number: told.cpu_number.or(known.cpu_number),
-                cpu_architecture: text(
-                    told.cpu_architecture.as_ref(),
-                    known.cpu_architecture.as_ref(),
-                ),
-                cpu_model: text(told.cpu_model.as_ref(), known.cpu_model.as_ref()),
-                cpu_mhz: told.cpu_mhz.or(known.cpu_mhz),
-                l2_cache_kib: told.l2_cache_kib.or(known.l2_cache_kib),
-                total_mem_kib: told.total_mem_kib.or(known.total_mem_kib),
-                os: text(told.os.as_ref(), known.os.as_ref()),
-                kernel: text(told.kernel.as_ref(), known.kernel.as_ref()),
-                kernel_host_name: text(
-                    told.kernel_host_name.as_ref(),
-                    known.kernel_host_name.as_ref(),
-                ),
-                booted,
-            },
-            machine_id: text(hello.machine_id.as_ref(), self.machine_id.as_ref()),
+            facts,
+            machine_id: hello.machine_id.as_ref().or(self.machine_id.as_ref()).cloned(),
             boot_id,
-            agent_version: text(hello.agent_version.as_ref(), self.agent_version.as_ref()),
+            agent_version: hello.agent_version.as_ref().or(self.agent_version.as_ref()).cloned(),
         }
     }
 
     /// Whether what `"timestamp"` speaks of is the same: everything up to the machine id.
     pub(super) fn same_facts(&self, other: &Self) -> bool {
-        let timeless = |about: &Self| HostFacts { booted: None, ..about.facts.clone() };
-        timeless(self) == timeless(other) && self.machine_id == other.machine_id
+        self.machine_id == other.machine_id && !self.facts.differ_from(&other.facts)
     }
 }
 
@@ -102,6 +81,7 @@ pub(crate) fn facts_of(row: &Row) -> Result<HostFacts, Error> {
         kernel: row.try_get("kernel")?,
         kernel_host_name: row.try_get("kernel_host_name")?,
         booted: booted.map(|time| time.0),
+        ..HostFacts::default()
     })
 }
 

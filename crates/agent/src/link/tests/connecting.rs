@@ -25,7 +25,7 @@ async fn a_peer_that_does_not_welcome_is_left_and_tried_again() {
     let wrong_protocol = pb::Welcome { protocol: 9, ..welcome(None) };
     let no_interval = pb::Welcome { interval_ms: 0, ..welcome(None) };
     for first in [
-        Response::Ack(pb::Ack { spool_epoch: 77, through_sequence: 1 }),
+        Response::Ack(pb::Ack { spool_epoch: 77, through_sequence: 1, clock_unix_us: 0 }),
         Response::Welcome(wrong_protocol),
         Response::Welcome(no_interval),
         Response::Drain(pb::Drain::default()),

@@ -160,7 +160,7 @@ impl Call {
 
     async fn ack(&self, hello: &pb::Hello, through_sequence: u64) {
         let spool_epoch = hello.spool_epoch;
-        self.send(Response::Ack(pb::Ack { spool_epoch, through_sequence })).await;
+        self.send(Response::Ack(pb::Ack { spool_epoch, through_sequence, clock_unix_us: 0 })).await;
     }
 
     /// The agent's next frame; `None` when it ended its half.

@@ -102,7 +102,8 @@ async fn an_acknowledgement_for_another_epoch_is_ignored_and_said() {
     let agent = Agent::start(peer.config(), 2).await;
     let (mut call, hello) = peer.welcomed(None).await;
     call.batch().await;
-    call.send(Response::Ack(pb::Ack { spool_epoch: 78, through_sequence: 2 })).await;
+    call.send(Response::Ack(pb::Ack { spool_epoch: 78, through_sequence: 2, clock_unix_us: 0 }))
+        .await;
     call.ack(&hello, 1).await;
     agent.unacknowledged(1).await;
     assert!(lines.text().contains("acknowledged 2 of epoch 78, which is not ours: ignored"));

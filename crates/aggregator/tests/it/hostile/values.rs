@@ -95,6 +95,7 @@ async fn numbers_that_cannot_be_are_null_and_their_neighbours_are_stored() {
                 disk_io: Some(u64::MAX),
                 disk_available_kib: Some(1 << 20),
                 clock_shift_us: Some(i64::MIN),
+                vitals: None,
             })),
         })
         .collect();

@@ -97,7 +97,7 @@ async fn records_of_all_kinds_beyond_a_mark_that_fell_are_refused_and_their_neig
     restore(&two.bench, lost, 12).await;
     let mut records = two.both(21..=22);
     records.push(record(lost, 23, now, gap(29, now)));
-    records.push(record(lost, 30, minutes_before(now, -1), Body::HostFacts(facts())));
+    records.push(record(lost, 30, minutes_before(now, -1), Body::HostFacts(Box::new(facts()))));
     records.push(record(lost, 31, now, Body::Invalid("nonsense")));
     records.push(record(&two.other, 23, now, gap(29, now)));
     let committed = two.bench.store.ingest(&records).await.unwrap();

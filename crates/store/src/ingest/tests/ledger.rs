@@ -76,7 +76,7 @@ async fn each_tick_is_counted_once_by_what_became_of_it() {
     agent.gap(3, 2, GapState::Forgotten);
     agent.gap(1, 9, GapState::Unknown);
     agent.ancient_sample();
-    agent.add(|_, _| Body::HostFacts(facts()), 1, 0);
+    agent.add(|_, _| Body::HostFacts(Box::new(facts())), 1, 0);
     agent.add(|_, _| Body::Invalid("nonsense"), 1, 6);
     agent.sample();
     bench.store.ingest(&agent.records).await.unwrap();
@@ -170,7 +170,7 @@ async fn whoever_waits_for_another_writer_counts_by_the_mark_that_it_left() {
                 3 => agent.gap(1 + round % 3, 2, GapState::Dropped),
                 5 => agent.ancient_sample(),
                 7 if round % 4 == 0 => agent.add(|_, _| Body::Invalid("nonsense"), 1, 1),
-                8 if round % 3 == 0 => agent.add(|_, _| Body::HostFacts(facts()), 1, 0),
+                8 if round % 3 == 0 => agent.add(|_, _| Body::HostFacts(Box::new(facts())), 1, 0),
                 _ => agent.sample(),
             }
         }

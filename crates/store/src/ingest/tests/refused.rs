@@ -88,7 +88,7 @@ async fn a_gap_or_facts_that_the_database_refuses_are_put_aside_too() {
     let records = [
         sample(&session, 1, now),
         record(&session, 2, now, gap(9, now)),
-        record(&session, 10, minutes_before(now, -1), Body::HostFacts(facts())),
+        record(&session, 10, minutes_before(now, -1), Body::HostFacts(Box::new(facts()))),
         sample(&session, 11, minutes_before(now, 1)),
     ];
     let committed = bench.store.ingest(&records).await.unwrap();
@@ -193,6 +193,7 @@ async fn numbers_that_no_machine_has_are_stored_as_told() {
             disk_io: Some(number),
             disk_available_kib: Some(number),
             clock_shift_us: Some(number),
+            vitals: None,
         };
         record(&session, n, minutes_before(now, -n.cast_signed()), Body::Sample(body))
     };
@@ -252,7 +253,8 @@ async fn text_of_any_kind_is_stored_as_text() {
         assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (text, text));
         let told = HostFacts { kernel: Some(text.into()), ..HostFacts::default() };
         let time = bench.now().await;
-        let records = [record(&session, 1, time.plus_micros(1_000_000), Body::HostFacts(told))];
+        let records =
+            [record(&session, 1, time.plus_micros(1_000_000), Body::HostFacts(Box::new(told)))];
         assert_eq!(bench.store.ingest(&records).await.unwrap().facts, 1);
     }
 }
@@ -265,7 +267,7 @@ async fn text_with_a_zero_byte_that_slipped_through_is_put_aside_and_its_neighbo
     let told = HostFacts { kernel: Some("a\0b".into()), ..HostFacts::default() };
     let records = [
         sample(&session, 1, minutes_before(now, 2)),
-        record(&session, 2, now.plus_micros(1_000_000), Body::HostFacts(told)),
+        record(&session, 2, now.plus_micros(1_000_000), Body::HostFacts(Box::new(told))),
         sample(&session, 3, minutes_before(now, 1)),
     ];
     let committed = bench.store.ingest(&records).await.unwrap();
