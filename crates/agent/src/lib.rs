@@ -8,7 +8,9 @@
 
 mod check;
 pub mod cli;
+pub mod collect;
 pub mod config;
+pub mod devices;
 mod enroll;
 mod error;
 mod identity;

@@ -1,0 +1,137 @@
+//! What an agent reads, as its settings say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How much is read, in one word. Each has its cost in PostgreSQL; `README.md` has the figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// The classic columns alone.
+    Classic,
+    /// Vitals with each sample, devices every 5 minutes.
+    #[default]
+    Default,
+    /// Vitals and devices with each sample, and twice as many processes.
+    Full,
+}
+
+/// What reads devices; the names are those of the settings and of what is said to be skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "named by what they read")]
+pub enum Collector {
+    Filesystems,
+    Disks,
+    Interfaces,
+    Sensors,
+    MdArrays,
+    MemoryControllers,
+    Cgroups,
+    Processes,
+    Metrics,
+}
+
+impl Collector {
+    /// All of them, in the order in which they are read: what may hang comes last.
+    pub const ALL: [Self; 9] = [
+        Self::Disks,
+        Self::Interfaces,
+        Self::MdArrays,
+        Self::MemoryControllers,
+        Self::Cgroups,
+        Self::Processes,
+        Self::Metrics,
+        Self::Sensors,
+        Self::Filesystems,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filesystems => "filesystems",
+            Self::Disks => "disks",
+            Self::Interfaces => "interfaces",
+            Self::Sensors => "sensors",
+            Self::MdArrays => "md_arrays",
+            Self::MemoryControllers => "memory_controllers",
+            Self::Cgroups => "cgroups",
+            Self::Processes => "processes",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// Which things of a kind are read: those that an include pattern takes (all, where there is none)
+/// and no exclude pattern does. `*` stands for any characters, `?` for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Patterns of what is read; empty: everything.
+    pub include: Vec<String>,
+    /// Patterns of what is not.
+    pub exclude: Vec<String>,
+}
+
+/// Everything that is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collect {
+    /// Vitals with each sample.
+    pub vitals: bool,
+    /// Shortest time between two readings of devices; none: they are not read. Zero: with each
+    /// sample.
+    pub devices_every: Option<Duration>,
+    /// Time between two readings of what peaks are kept of.
+    pub peaks_every: Duration,
+    /// Device collectors that are switched off.
+    pub off: Vec<Collector>,
+    /// By mount point.
+    pub mounts: Filter,
+    /// By name.
+    pub disks: Filter,
+    /// By name.
+    pub interfaces: Filter,
+    /// Also filesystems that are reached over a network, which may hang.
+    pub network_mounts: bool,
+    /// How many processes by each of CPU, memory and I/O.
+    pub top_processes: usize,
+    /// Commands with their arguments.
+    pub process_arguments: bool,
+    /// Folder of `*.prom` files.
+    pub metrics_dir: Option<PathBuf>,
+    /// Most values from there.
+    pub max_metrics: usize,
+    /// Longest wait for a reading of devices; what has not answered then is skipped.
+    pub deadline: Duration,
+}
+
+impl Collect {
+    /// What a profile reads.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        let devices_every = match profile {
+            Profile::Classic => None,
+            Profile::Default => Some(Duration::from_secs(300)),
+            Profile::Full => Some(Duration::ZERO),
+        };
+        Self {
+            vitals: profile != Profile::Classic,
+            devices_every,
+            peaks_every: Duration::from_secs(10),
+            off: Vec::new(),
+            mounts: Filter::default(),
+            disks: Filter::default(),
+            interfaces: Filter::default(),
+            network_mounts: false,
+            top_processes: if profile == Profile::Full { 10 } else { 5 },
+            process_arguments: false,
+            metrics_dir: None,
+            max_metrics: 500,
+            deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for Collect {
+    fn default() -> Self {
+        Self::of(Profile::Default)
+    }
+}
