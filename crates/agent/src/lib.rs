@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use cli::command;
+use collect::Collect;
 use config::{Config, DEFAULT_INTERVAL, Source};
 pub use error::Error;
 use identity::Notes;
@@ -98,7 +99,8 @@ async fn run_as_service(
     let opening = spool::open(settings, Arc::clone(&clock), machine.boot_id.clone());
     let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let (spool, opened) = opened?;
-    let reader = Reader::start(ROOT, Arc::clone(&clock)).map_err(Error::Thread)?;
+    let reader =
+        Reader::start(ROOT, &Collect::default(), Arc::clone(&clock)).map_err(Error::Thread)?;
     let queue = Arc::new(Queue::new(spool));
     let health = Arc::new(Health::default());
     let (connected, connected_seen) = watch::channel(None);
@@ -275,7 +277,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// One sample over at least a second, and what the host is. Blocks the thread while it reads, and
 /// sleeps in between.
 pub async fn sample_once(clock: SharedClock) -> (Reading, HostFacts) {
-    let mut sampler = Sampler::new(ROOT);
+    let mut sampler = Sampler::new(ROOT, &Collect::default());
     sampler.prime(clock.as_ref());
     let facts = FactsReader::new(ROOT).read();
     tokio::time::sleep(Duration::from_secs(1)).await;

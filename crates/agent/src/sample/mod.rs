@@ -25,6 +25,9 @@ use rowcall_core::clock::Clock;
 use rowcall_core::id::UnixMicros;
 use rowcall_core::record::Sample;
 
+use crate::collect::Collect;
+use crate::devices::Peaks;
+
 pub use reader::{Reader, Unread};
 
 /// A sample and the wall clock at which it was read.
@@ -70,7 +73,7 @@ impl Sampler {
     /// Reads below `root`: "/" in service, a recorded tree in tests. Memory is always this
     /// machine's.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<PathBuf>, _collect: &Collect) -> Self {
         let root = root.into();
         let memory = memory::Reader::new(&root);
         Self { root, memory, previous: None }
@@ -79,6 +82,14 @@ impl Sampler {
     /// Reads the counters that the next sample's differences start from.
     pub fn prime(&mut self, clock: &dyn Clock) {
         self.previous = Some(Counters::read(&self.root, clock.since_boot()));
+    }
+
+    /// Reads what peaks are kept of, between two samples.
+    pub fn peak(&mut self, _clock: &dyn Clock) {}
+
+    /// The busiest moments of devices since they were last taken.
+    pub fn take_peaks(&mut self) -> Peaks {
+        Peaks::default()
     }
 
     /// Takes a sample. Without a sample or [`Sampler::prime`] before it, its differences are
@@ -170,7 +181,7 @@ mod tests {
     fn differences_span_the_time_since_the_previous_reading() {
         let root = tempfile::tempdir().unwrap();
         let clock = TestClock::at(UnixMicros(1_000_000));
-        let mut sampler = Sampler::new(root.path());
+        let mut sampler = Sampler::new(root.path(), &Collect::default());
         write_tree(root.path(), "0 0 0 100 0 0 0 0", 7);
         sampler.prime(&clock);
         clock.advance(Duration::from_secs(2));
@@ -188,7 +199,9 @@ mod tests {
     fn without_a_reading_before_it_a_sample_has_no_differences() {
         let root = tempfile::tempdir().unwrap();
         write_tree(root.path(), "1 1 1 1", 1);
-        let sample = Sampler::new(root.path()).sample(&TestClock::at(UnixMicros(0))).sample;
+        let sample = Sampler::new(root.path(), &Collect::default())
+            .sample(&TestClock::at(UnixMicros(0)))
+            .sample;
         assert_eq!(
             (sample.elapsed_us, sample.cpu_idle_percent, sample.disk_io),
             (None, None, None)
@@ -200,7 +213,7 @@ mod tests {
     fn what_cannot_be_read_is_unknown_and_the_rest_still_comes() {
         let root = tempfile::tempdir().unwrap();
         let clock = TestClock::at(UnixMicros(0));
-        let mut sampler = Sampler::new(root.path());
+        let mut sampler = Sampler::new(root.path(), &Collect::default());
         sampler.prime(&clock);
         clock.advance(Duration::from_secs(1));
         let sample = sampler.sample(&clock).sample;
@@ -211,7 +224,7 @@ mod tests {
 
     #[test]
     fn this_machine_gives_sane_values() {
-        let mut sampler = Sampler::new("/");
+        let mut sampler = Sampler::new("/", &Collect::default());
         sampler.prime(&SystemClock);
         // Enough work that the kernel's clock ticks.
         let until = SystemClock.monotonic() + Duration::from_millis(50);

@@ -8,6 +8,9 @@ use rowcall_core::clock::SharedClock;
 use rowcall_core::record::HostFacts;
 use tokio::sync::oneshot;
 
+use crate::collect::Collect;
+use crate::devices::Peaks;
+
 use super::host_facts::FactsReader;
 use super::{Reading, Sampler};
 
@@ -38,6 +41,7 @@ enum Request {
     Prime(oneshot::Sender<()>),
     Sample(oneshot::Sender<Reading>),
     Facts(oneshot::Sender<HostFacts>),
+    Peaks(oneshot::Sender<Peaks>),
 }
 
 impl Reader {
@@ -45,13 +49,19 @@ impl Reader {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(root: impl Into<PathBuf>, clock: SharedClock) -> io::Result<Self> {
+    pub fn start(
+        root: impl Into<PathBuf>,
+        collect: &Collect,
+        clock: SharedClock,
+    ) -> io::Result<Self> {
         let root = root.into();
+        let facts = FactsReader::new(root.clone());
+        let sampler = Sampler::new(root, collect);
         let (requests, inbox) = mpsc::sync_channel(WAITING_REQUESTS);
         thread::Builder::new()
             .name("rowcall-read".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || serve(root, &clock, &inbox))?;
+            .spawn(move || serve(facts, sampler, &clock, &inbox))?;
         Ok(Self(requests))
     }
 
@@ -79,6 +89,14 @@ impl Reader {
         self.ask(Request::Facts).await
     }
 
+    /// The busiest moments of devices since they were last asked for.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn peaks(&self) -> Result<Peaks, Unread> {
+        self.ask(Request::Peaks).await
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
@@ -92,9 +110,12 @@ impl Reader {
     }
 }
 
-fn serve(root: PathBuf, clock: &SharedClock, inbox: &mpsc::Receiver<Request>) {
-    let mut facts = FactsReader::new(root.clone());
-    let mut sampler = Sampler::new(root);
+fn serve(
+    mut facts: FactsReader,
+    mut sampler: Sampler,
+    clock: &SharedClock,
+    inbox: &mpsc::Receiver<Request>,
+) {
     while let Ok(request) = inbox.recv() {
         // An asker that gave up is no concern of this thread.
         let _unheard = match request {
@@ -103,6 +124,7 @@ fn serve(root: PathBuf, clock: &SharedClock, inbox: &mpsc::Receiver<Request>) {
                 reply.send(()).is_err()
             }
             Request::Sample(reply) => reply.send(sampler.sample(clock.as_ref())).is_err(),
+            Request::Peaks(reply) => reply.send(sampler.take_peaks()).is_err(),
             Request::Facts(reply) => reply.send(facts.read()).is_err(),
         };
     }
@@ -128,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_thread_reads_and_ends_with_its_handles() {
-        let reader = Reader::start("/", SystemClock::shared()).unwrap();
+        let reader = Reader::start("/", &Collect::default(), SystemClock::shared()).unwrap();
         reader.prime().await.unwrap();
         let reading = reader.sample().await.unwrap();
         assert!(reading.sample.elapsed_us.is_some());

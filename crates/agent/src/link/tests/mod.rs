@@ -213,7 +213,8 @@ struct Agent {
 async fn link(config: Config) -> (Link, tempfile::TempDir) {
     let clock = SystemClock::shared();
     let (queue, folder) = queue(Arc::clone(&clock), MAX_BYTES);
-    let reader = Reader::start("/", Arc::clone(&clock)).unwrap();
+    let reader =
+        Reader::start("/", &crate::collect::Collect::default(), Arc::clone(&clock)).unwrap();
     let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock)).await;
     let link = Link {
         turns: Turns::new(config.aggregators.len()),
