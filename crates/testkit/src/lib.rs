@@ -4,6 +4,8 @@
 
 pub mod ca;
 pub mod database;
+#[cfg(target_os = "linux")]
+pub mod hung_mount;
 pub mod log;
 pub mod pki;
 pub mod poll;
