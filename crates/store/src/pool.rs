@@ -41,6 +41,9 @@ pub struct Settings {
     pub pool_wait: Duration,
     /// Samples older than this, by the database's clock, are put aside. Default: 30 days.
     pub retention: Duration,
+    /// Readings of devices and metrics older than this, by the database's clock, are not stored, and
+    /// their days are dropped. From a day to `retention`, which it never exceeds. Default: 7 days.
+    pub device_retention: Duration,
     /// Above this size of the database, in bytes, the oldest day of samples is dropped, whatever
     /// its age. Default: none, only their age counts.
     pub max_database_bytes: Option<u64>,
@@ -73,6 +76,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             pool_wait: Duration::from_secs(10),
             retention: Duration::from_secs(30 * 86_400),
+            device_retention: Duration::from_secs(7 * 86_400),
             max_database_bytes: None,
         }
     }
@@ -89,6 +93,7 @@ impl std::fmt::Debug for Settings {
             .field("connect_timeout", &self.connect_timeout)
             .field("pool_wait", &self.pool_wait)
             .field("retention", &self.retention)
+            .field("device_retention", &self.device_retention)
             .field("max_database_bytes", &self.max_database_bytes)
             .finish_non_exhaustive()
     }

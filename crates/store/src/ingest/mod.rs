@@ -60,6 +60,12 @@ pub struct Committed {
     pub gaps: u64,
     /// Records of what a host is.
     pub facts: u64,
+    /// New rows of `rowcall.device_sample`.
+    pub device_rows: u64,
+    /// Readings of devices that are older than they are kept: not stored, and acknowledged.
+    pub expired: u64,
+    /// New rows of `host_metric`, which came in readings of devices; not in the sum.
+    pub metric_rows: u64,
     /// Epochs that are not their host's current one any more: nothing of theirs was stored or
     /// may be acknowledged; end the stream. A host may have another stream in the same call that
     /// is current, hence the epoch.
@@ -91,6 +97,9 @@ impl Committed {
         self.quarantined += other.quarantined;
         self.gaps += other.gaps;
         self.facts += other.facts;
+        self.device_rows += other.device_rows;
+        self.expired += other.expired;
+        self.metric_rows += other.metric_rows;
         self.superseded.extend(other.superseded);
         self.superseded.sort_unstable();
         self.superseded.dedup();
