@@ -24,6 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .codec_path("crate::codec::SmallBuffers")
+        // Or each record, decoded, would be as large as the largest that there can be: a batch of
+        // crumbs from a hostile peer would take 100 MB, and a backlog several times its bytes.
+        .boxed(".rowcall.v1.Record.body.host_info")
+        .boxed(".rowcall.v1.Record.body.devices")
+        .boxed(".rowcall.v1.Sample.vitals")
         .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .compile_fds(descriptors)?;

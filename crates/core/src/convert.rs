@@ -105,10 +105,10 @@ pub fn record(record: pb::Record) -> Result<Record, OutOfRange> {
     let sequence = Sequence::new(record.sequence)?;
     let body = match record.body {
         Some(pb::record::Body::Sample(sample)) => Body::Sample(self::sample(&sample)),
-        Some(pb::record::Body::HostInfo(info)) => Body::HostFacts(Box::new(host_facts(info))),
+        Some(pb::record::Body::HostInfo(info)) => Body::HostFacts(Box::new(host_facts(*info))),
         Some(pb::record::Body::Gap(gap)) => self::gap(sequence, &gap),
         Some(pb::record::Body::Devices(devices)) => {
-            Body::Devices(Box::new(devices::from_wire(devices)))
+            Body::Devices(Box::new(devices::from_wire(*devices)))
         }
         None => Body::Invalid("a record without a body that this version knows"),
     };
@@ -128,7 +128,7 @@ fn sample(sample: &pb::Sample) -> Sample {
         disk_io: sample.disk_io.and_then(number),
         disk_available_kib: sample.disk_available_kib.and_then(number),
         clock_shift_us: sample.clock_shift_us.filter(|shift| *shift != 0),
-        vitals: sample.vitals.as_ref().map(Vitals::from_wire).map(Box::new),
+        vitals: sample.vitals.as_deref().map(Vitals::from_wire).map(Box::new),
     }
 }
 
@@ -228,9 +228,11 @@ fn finite(value: f64) -> Option<f64> {
 pub fn record_to_wire(record: &Record) -> pb::Record {
     let body = match &record.body {
         Body::Sample(sample) => Some(pb::record::Body::Sample(sample_to_wire(sample))),
-        Body::HostFacts(facts) => Some(pb::record::Body::HostInfo(facts_to_wire(facts))),
+        Body::HostFacts(facts) => Some(pb::record::Body::HostInfo(Box::new(facts_to_wire(facts)))),
         Body::Gap(gap) => Some(pb::record::Body::Gap(gap_to_wire(gap))),
-        Body::Devices(devices) => Some(pb::record::Body::Devices(devices::to_wire(devices))),
+        Body::Devices(devices) => {
+            Some(pb::record::Body::Devices(Box::new(devices::to_wire(devices))))
+        }
         Body::Invalid(_) => None,
     };
     pb::Record {
@@ -253,7 +255,7 @@ fn sample_to_wire(sample: &Sample) -> pb::Sample {
         disk_io: number(sample.disk_io),
         disk_available_kib: number(sample.disk_available_kib),
         clock_shift_us: sample.clock_shift_us,
-        vitals: sample.vitals.as_deref().map(Vitals::to_wire),
+        vitals: sample.vitals.as_deref().map(Vitals::to_wire).map(Box::new),
     }
 }
 

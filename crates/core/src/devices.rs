@@ -1,6 +1,35 @@
 //! What single devices did, and what drop-in files tell. The meaning and unit of each field stands
 //! at the message of the same name in `telemetry.proto`; the conversions are in
 //! [`crate::convert`].
+//!
+//! The bounds hold for an agent's whole reading, and for each record that an aggregator takes, of
+//! which a reading may have several.
+
+/// Most filesystems.
+pub const MAX_FILESYSTEMS: usize = 512;
+/// Most whole disks.
+pub const MAX_DISKS: usize = 512;
+/// Most network interfaces.
+pub const MAX_INTERFACES: usize = 1_024;
+/// Most temperature sensors.
+pub const MAX_SENSORS: usize = 256;
+/// Most software RAIDs.
+pub const MAX_MD_ARRAYS: usize = 64;
+/// Most memory controllers.
+pub const MAX_MEMORY_CONTROLLERS: usize = 64;
+/// Most control groups.
+pub const MAX_CGROUPS: usize = 64;
+/// Most processes.
+pub const MAX_PROCESSES: usize = 256;
+/// Most values from drop-in files.
+pub const MAX_METRICS: usize = 4_096;
+/// Most things, or collectors, that were not read.
+pub const MAX_SKIPPED: usize = 1_024;
+/// Longest name of a metric with the names and values of its labels, in bytes: what an index
+/// entry holds.
+pub const MAX_METRIC_BYTES: usize = 1_024;
+/// Most labels of a metric.
+pub const MAX_METRIC_LABELS: usize = 32;
 
 /// One reading of some devices, or a part of one.
 #[derive(Clone, Debug, Default, PartialEq)]

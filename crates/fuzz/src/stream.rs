@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use rowcall_core::convert::{MAX_TEXT_BYTES, record, record_to_wire};
+use rowcall_core::devices::{Devices, MAX_INTERFACES, MAX_METRIC_BYTES, MAX_METRICS};
 use rowcall_core::id::HostName;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::stream_request::Frame;
@@ -36,8 +37,10 @@ pub fn stream(bytes: &[u8]) -> bool {
         let length = batch.encoded_len();
         let Ok(records) = session.batch(batch, length) else { break };
         for taken in &records {
-            if let Body::HostFacts(facts) = &taken.body {
-                check_facts(facts);
+            match &taken.body {
+                Body::HostFacts(facts) => check_facts(facts),
+                Body::Devices(devices) => check_devices(devices),
+                Body::Sample(_) | Body::Gap(_) | Body::Invalid(_) => {}
             }
             if !matches!(taken.body, Body::Invalid(_)) {
                 assert_eq!(record(record_to_wire(taken)).as_ref(), Ok(taken));
@@ -53,10 +56,37 @@ pub fn stream(bytes: &[u8]) -> bool {
 
 fn check_facts(facts: &HostFacts) {
     let HostFacts { cpu_architecture, cpu_model, os, kernel, kernel_host_name, .. } = facts;
-    for text in [cpu_architecture, cpu_model, os, kernel, kernel_host_name] {
+    let HostFacts { boot_id, virtualization, board, firmware, disks, interfaces, .. } = facts;
+    let told = [cpu_architecture, cpu_model, os, kernel, kernel_host_name];
+    for text in told.into_iter().chain([boot_id, virtualization, board, firmware]) {
         check_text(text.as_deref());
     }
-    assert!(facts.cpu_mhz.is_none_or(f64::is_finite));
+    assert!([facts.cpu_mhz, facts.memory_mhz].into_iter().flatten().all(f64::is_finite));
+    for disk in disks.iter().flatten() {
+        check_text(Some(&disk.name));
+        check_text(disk.model.as_deref());
+    }
+    for interface in interfaces.iter().flatten() {
+        check_text(Some(&interface.name));
+        check_text(interface.mac.as_deref());
+        check_text(interface.driver.as_deref());
+    }
+}
+
+fn check_devices(devices: &Devices) {
+    for filesystem in &devices.filesystems {
+        check_text(Some(&filesystem.mount));
+    }
+    for metric in &devices.metrics {
+        let labels = metric.labels.iter().map(|(name, value)| name.len() + value.len());
+        assert!(metric.name.len() + labels.sum::<usize>() <= MAX_METRIC_BYTES);
+        assert!(metric.value.is_finite() && metric.labels.is_sorted());
+    }
+    for skipped in &devices.skipped {
+        check_text(Some(&skipped.collector));
+        check_text(skipped.item.as_deref());
+    }
+    assert!(devices.metrics.len() <= MAX_METRICS && devices.interfaces.len() <= MAX_INTERFACES);
 }
 
 fn check_text(text: Option<&str>) {

@@ -28,7 +28,7 @@ pub(crate) fn payload(body: Body) -> Vec<u8> {
         && let Some(pb::record::Body::HostInfo(info)) = wire.body
     {
         // Texts longer than any aggregator would keep.
-        wire = record(Body::HostFacts(Box::new(convert::host_facts(info))));
+        wire = record(Body::HostFacts(Box::new(convert::host_facts(*info))));
     }
     wire.sequence = 0;
     if let Some(pb::record::Body::Gap(gap)) = &mut wire.body {

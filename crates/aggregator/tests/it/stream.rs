@@ -108,7 +108,7 @@ async fn a_frame_over_the_limit_is_refused() {
     let (mut agent, _) = rig.connected("node1", 1).await;
     let text = "x".repeat(rowcall_proto::MAX_FRAME_BYTES);
     let info = pb::HostInfo { os: Some(text), ..Default::default() };
-    let body = Some(pb::record::Body::HostInfo(info));
+    let body = Some(pb::record::Body::HostInfo(info.into()));
     agent.batch(vec![pb::Record { due_ticks: 0, sequence: 1, time_unix_us: 1, body }]).await;
     let status = agent.refused().await;
     assert_eq!(status.code(), Code::ResourceExhausted);

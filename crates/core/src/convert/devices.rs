@@ -1,36 +1,40 @@
 //! Readings of devices. What has no name is left out; a counter that no column can hold takes its
-//! whole device with it, since a rate from it would be wrong.
+//! whole device with it, since a rate from it would be wrong. What is beyond the bounds of a list
+//! is left out too: no record of an agent of ours reaches them.
 
 use super::facts::MAX_NAME_BYTES;
 use super::{clean_text, clean_text_within, number};
 use crate::devices::{
-    Cgroup, Devices, Disk, Filesystem, Interface, MdArray, MemoryController, Metric, Process,
-    Sensor, SkipReason, Skipped,
+    Cgroup, Devices, Disk, Filesystem, Interface, MAX_CGROUPS, MAX_DISKS, MAX_FILESYSTEMS,
+    MAX_INTERFACES, MAX_MD_ARRAYS, MAX_MEMORY_CONTROLLERS, MAX_METRIC_BYTES, MAX_METRIC_LABELS,
+    MAX_METRICS, MAX_PROCESSES, MAX_SENSORS, MAX_SKIPPED, MdArray, MemoryController, Metric,
+    Process, Sensor, SkipReason, Skipped,
 };
 use crate::proto::v1 as pb;
 
 /// Longest name and value of a label, and longest name of a metric, in bytes.
-const MAX_METRIC_BYTES: usize = 256;
-
-/// Most labels of a metric.
-const MAX_LABELS: usize = 32;
+const MAX_WORD_BYTES: usize = 256;
 
 /// Checks a reading.
 pub(super) fn from_wire(wire: pb::Devices) -> Devices {
-    fn checked<T, U>(list: Vec<T>, check: fn(T) -> Option<U>) -> Vec<U> {
-        list.into_iter().filter_map(check).collect()
+    fn checked<T, U>(list: Vec<T>, most: usize, check: fn(T) -> Option<U>) -> Vec<U> {
+        list.into_iter().filter_map(check).take(most).collect()
     }
     Devices {
-        filesystems: checked(wire.filesystems, filesystem),
-        disks: checked(wire.disks, disk),
-        interfaces: checked(wire.interfaces, interface),
-        sensors: checked(wire.sensors, sensor),
-        md_arrays: checked(wire.md_arrays, md_array),
-        memory_controllers: checked(wire.memory_controllers, memory_controller),
-        cgroups: checked(wire.cgroups, cgroup),
-        processes: checked(wire.processes, process),
-        metrics: checked(wire.metrics, metric),
-        skipped: checked(wire.skipped, skipped),
+        filesystems: checked(wire.filesystems, MAX_FILESYSTEMS, filesystem),
+        disks: checked(wire.disks, MAX_DISKS, disk),
+        interfaces: checked(wire.interfaces, MAX_INTERFACES, interface),
+        sensors: checked(wire.sensors, MAX_SENSORS, sensor),
+        md_arrays: checked(wire.md_arrays, MAX_MD_ARRAYS, md_array),
+        memory_controllers: checked(
+            wire.memory_controllers,
+            MAX_MEMORY_CONTROLLERS,
+            memory_controller,
+        ),
+        cgroups: checked(wire.cgroups, MAX_CGROUPS, cgroup),
+        processes: checked(wire.processes, MAX_PROCESSES, process),
+        metrics: checked(wire.metrics, MAX_METRICS, metric),
+        skipped: checked(wire.skipped, MAX_SKIPPED, skipped),
     }
 }
 
@@ -150,7 +154,8 @@ fn process(wire: pb::Process) -> Option<Process> {
 }
 
 fn metric(wire: pb::Metric) -> Option<Metric> {
-    if !is_metric_name(&wire.name) || !wire.value.is_finite() || wire.labels.len() > MAX_LABELS {
+    let labels = wire.labels.len();
+    if !is_metric_name(&wire.name) || !wire.value.is_finite() || labels > MAX_METRIC_LABELS {
         return None;
     }
     let mut labels = Vec::with_capacity(wire.labels.len());
@@ -158,8 +163,12 @@ fn metric(wire: pb::Metric) -> Option<Metric> {
         if !is_label_name(&label.name) {
             return None;
         }
-        let value = clean_text_within(&label.value, MAX_METRIC_BYTES).unwrap_or_default();
+        let value = clean_text_within(&label.value, MAX_WORD_BYTES).unwrap_or_default();
         labels.push((label.name, value));
+    }
+    let words = |(name, value): &(String, String)| name.len() + value.len();
+    if wire.name.len() + labels.iter().map(words).sum::<usize>() > MAX_METRIC_BYTES {
+        return None;
     }
     labels.sort();
     labels.dedup_by(|later, earlier| later.0 == earlier.0);
@@ -169,7 +178,7 @@ fn metric(wire: pb::Metric) -> Option<Metric> {
 /// `[a-zA-Z_:][a-zA-Z0-9_:]*`, at most 256 bytes.
 #[must_use]
 pub fn is_metric_name(name: &str) -> bool {
-    name.len() <= MAX_METRIC_BYTES
+    name.len() <= MAX_WORD_BYTES
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':'))
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
 }
@@ -315,4 +324,128 @@ fn plain(value: i64) -> u64 {
 
 fn small(value: i32) -> u32 {
     u32::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(labels: &[(&str, &str)]) -> pb::Metric {
+        let label = |(name, value): &(&str, &str)| pb::MetricLabel {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
+        pb::Metric { name: "m".to_owned(), labels: labels.iter().map(label).collect(), value: 1.0 }
+    }
+
+    #[test]
+    fn lists_end_at_their_bounds() {
+        let named = |n: usize| n.to_string();
+        let many = 10_000;
+        let wire = pb::Devices {
+            filesystems: (0..many)
+                .map(|n| pb::Filesystem { mount: named(n), ..Default::default() })
+                .collect(),
+            disks: (0..many).map(|n| pb::Disk { name: named(n), ..Default::default() }).collect(),
+            interfaces: (0..many)
+                .map(|n| pb::Interface { name: named(n), ..Default::default() })
+                .collect(),
+            sensors: (0..many)
+                .map(|n| pb::Sensor { name: named(n), ..Default::default() })
+                .collect(),
+            md_arrays: (0..many)
+                .map(|n| pb::MdArray { name: named(n), ..Default::default() })
+                .collect(),
+            memory_controllers: (0..many)
+                .map(|n| pb::MemoryController { name: named(n), ..Default::default() })
+                .collect(),
+            cgroups: (0..many)
+                .map(|n| pb::Cgroup { name: named(n), ..Default::default() })
+                .collect(),
+            processes: (0..many)
+                .map(|n| pb::Process { command: named(n), ..Default::default() })
+                .collect(),
+            metrics: vec![labelled(&[]); many],
+            skipped: (0..many)
+                .map(|n| pb::Skipped { collector: named(n), ..Default::default() })
+                .collect(),
+        };
+        let devices = from_wire(wire);
+        let lengths = [
+            devices.filesystems.len(),
+            devices.disks.len(),
+            devices.interfaces.len(),
+            devices.sensors.len(),
+            devices.md_arrays.len(),
+            devices.memory_controllers.len(),
+            devices.cgroups.len(),
+            devices.processes.len(),
+            devices.metrics.len(),
+            devices.skipped.len(),
+        ];
+        assert_eq!(lengths, [512, 512, 1_024, 256, 64, 64, 64, 256, 4_096, 1_024]);
+    }
+
+    #[test]
+    fn a_counter_that_no_column_holds_takes_its_device_and_no_other() {
+        let disk =
+            |name: &str, reads| pb::Disk { name: name.to_owned(), reads, ..Default::default() };
+        let disks = vec![disk("sda", 1), disk("sdb", u64::MAX), disk("", 1), disk("sdc", 2)];
+        let devices = from_wire(pb::Devices { disks, ..Default::default() });
+        let names: Vec<_> = devices.disks.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!(names, ["sda", "sdc"]);
+    }
+
+    #[test]
+    fn labels_are_sorted_and_each_stands_once() {
+        let checked = metric(labelled(&[("b", "2"), ("a", "1"), ("a", "3")])).unwrap();
+        let expected = [("a", "1"), ("b", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(checked.labels, expected);
+    }
+
+    #[test]
+    fn what_is_no_metric_or_too_long_for_an_index_is_left_out() {
+        let long = "x".repeat(250);
+        let four = [("a", &*long), ("b", &*long), ("c", &*long), ("d", &*long)];
+        assert!(metric(labelled(&four)).is_some());
+        assert!(
+            metric(labelled(&[&four[..], &[("e", "y".repeat(20).as_str())]].concat())).is_none()
+        );
+        assert!(metric(labelled(&[("a:b", "1")])).is_none(), "no label has a colon");
+        assert!(metric(labelled(&[("a", ""); 33])).is_none());
+        for name in ["", "1a", "a-b", "é", &"x".repeat(257)] {
+            assert!(
+                metric(pb::Metric { name: name.to_owned(), ..labelled(&[]) }).is_none(),
+                "{name}"
+            );
+        }
+        assert!(metric(pb::Metric { value: f64::NAN, ..labelled(&[]) }).is_none());
+    }
+
+    #[test]
+    fn what_was_read_survives_the_wire() {
+        let devices = Devices {
+            interfaces: vec![Interface {
+                name: "eth0".to_owned(),
+                counted_since: u32::MAX,
+                rx_bytes: 7,
+                up: Some(false),
+                rx_max_bytes_per_s: Some(3),
+                ..Interface::default()
+            }],
+            sensors: vec![Sensor {
+                name: "acpitz".to_owned(),
+                temperature_mc: -5_000,
+                critical_mc: Some(100_000),
+            }],
+            skipped: vec![Skipped {
+                collector: "filesystems".to_owned(),
+                item: Some("/mnt".to_owned()),
+                reason: SkipReason::Hung,
+                count: 1,
+            }],
+            ..Devices::default()
+        };
+        assert_eq!(from_wire(to_wire(&devices)), devices);
+    }
 }

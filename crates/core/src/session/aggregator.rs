@@ -163,7 +163,8 @@ impl Session {
         Ok(records)
     }
 
-    /// Everything up to `through` is committed: the Ack to send, if it says something new.
+    /// Everything up to `through` is committed: the Ack to send, if it says something new. Who
+    /// sends it tells the clock in it.
     pub fn committed(&mut self, through: Sequence) -> Option<pb::Ack> {
         if self.acknowledged.is_some_and(|last| through <= last) {
             return None;

@@ -97,6 +97,74 @@ fn measured() -> pb::record::Body {
     })
 }
 
+/// A sample with some vitals, of which a few are no numbers.
+fn in_breadth() -> pb::record::Body {
+    let vitals = pb::Vitals {
+        cpu_iowait_percent: Some(12.5),
+        cpu_steal_percent: Some(f32::NAN),
+        load_1: Some(0.25),
+        forks: Some(u64::MAX),
+        net_rx_bytes: Some(1 << 40),
+        pressure_io_full_percent: Some(f32::INFINITY),
+        clock_offset_us: Some(-1_500),
+        ..Default::default()
+    };
+    pb::record::Body::Sample(pb::Sample { vitals: Some(vitals.into()), ..Default::default() })
+}
+
+/// One of each kind, and one that cannot be.
+fn devices() -> pb::record::Body {
+    let label =
+        |name: &str, value: &str| pb::MetricLabel { name: name.into(), value: value.into() };
+    let disk = |name: &str, reads| pb::Disk {
+        name: name.into(),
+        counted_since: 7,
+        reads,
+        busy_max_percent: Some(99.5),
+        ..Default::default()
+    };
+    let devices = pb::Devices {
+        filesystems: vec![pb::Filesystem {
+            mount: "/".into(),
+            source: "/dev/vda1".into(),
+            r#type: "ext4".into(),
+            size_kib: Some(1 << 20),
+            ..Default::default()
+        }],
+        disks: vec![disk("vda", 5), disk("vdb", u64::MAX)],
+        interfaces: vec![pb::Interface {
+            name: "eth0".into(),
+            up: Some(true),
+            ..Default::default()
+        }],
+        sensors: vec![pb::Sensor {
+            name: "acpitz".into(),
+            temperature_mc: -2_000,
+            critical_mc: Some(100_000),
+        }],
+        md_arrays: vec![pb::MdArray { name: "md0".into(), disks: 2, ..Default::default() }],
+        memory_controllers: vec![pb::MemoryController { name: "mc0".into(), ..Default::default() }],
+        cgroups: vec![pb::Cgroup {
+            name: "system.slice".into(),
+            cpu_us: Some(9),
+            ..Default::default()
+        }],
+        processes: vec![pb::Process { command: "postgres".into(), pid: 1, ..Default::default() }],
+        metrics: vec![pb::Metric {
+            name: "node_reboot_required".into(),
+            labels: vec![label("b", "x\u{1b}"), label("a", "1"), label("a", "2")],
+            value: 1.0,
+        }],
+        skipped: vec![pb::Skipped {
+            collector: "filesystems".into(),
+            item: "/mnt".into(),
+            reason: pb::SkipReason::Hung.into(),
+            count: 1,
+        }],
+    };
+    pb::record::Body::Devices(devices.into())
+}
+
 fn frames(frames: &[pb::stream_request::Frame]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for frame in frames {
@@ -127,7 +195,7 @@ fn streams() {
     let said = Hello(hello());
     write("stream", "good-hello", &frames(std::slice::from_ref(&said)));
     let records = vec![
-        record(1, pb::record::Body::HostInfo(facts())),
+        record(1, pb::record::Body::HostInfo(facts().into())),
         record(2, measured()),
         record(3, gap),
         record(5, odd),
@@ -136,6 +204,8 @@ fn streams() {
     let bye = Bye(pb::Bye { reason: pb::ByeReason::Stopped.into(), unacknowledged_records: 0 });
     let whole = [said.clone(), batch(records), batch(vec![record(7, measured())]), bye];
     write("stream", "good-batches", &frames(&whole));
+    let breadth = vec![record(1, in_breadth()), record(2, devices())];
+    write("stream", "good-vitals-and-devices", &frames(&[said.clone(), batch(breadth)]));
     let hole = [said, batch(vec![record(1, measured()), record(3, measured())])];
     write("stream", "good-hello-then-a-hole", &frames(&hole));
     let harmful = "\u{1b}[31m\0Robert'); DROP TABLE host_info;--\r\n<script>\u{202e}\u{2066}\"";

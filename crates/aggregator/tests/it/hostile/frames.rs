@@ -120,7 +120,7 @@ async fn a_gzip_bomb_is_refused_at_the_limit_and_others_go_on() {
         due_ticks: 0,
         sequence: 1,
         time_unix_us: 1,
-        body: Some(pb::record::Body::HostInfo(info)),
+        body: Some(pb::record::Body::HostInfo(info.into())),
     };
     let batch = pb::Batch { records: vec![record], spool: None };
     let frame = Some(pb::stream_request::Frame::Batch(batch));
