@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How much is read, in one word. Each has its cost in PostgreSQL; `README.md` has the figures.
+/// How much is read, in one word: what single settings start from. Each has its cost in PostgreSQL;
+/// `README.md` has the figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
     /// The classic columns alone.
@@ -13,6 +14,27 @@ pub enum Profile {
     Default,
     /// Vitals and devices with each sample, and twice as many processes.
     Full,
+}
+
+impl Profile {
+    /// All of them, from little to much.
+    pub const ALL: [Self; 3] = [Self::Classic, Self::Default, Self::Full];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Default => "default",
+            Self::Full => "full",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
 }
 
 /// What reads devices; the names are those of the settings and of what is said to be skipped.
@@ -58,6 +80,12 @@ impl Collector {
             Self::Processes => "processes",
             Self::Metrics => "metrics",
         }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|collector| collector.name() == name)
     }
 }
 
@@ -133,5 +161,21 @@ impl Collect {
 impl Default for Collect {
     fn default() -> Self {
         Self::of(Profile::Default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for collector in Collector::ALL {
+            assert_eq!(Collector::named(collector.name()), Some(collector));
+        }
+        for profile in Profile::ALL {
+            assert_eq!(Profile::named(profile.name()), Some(profile));
+        }
+        assert_eq!((Collector::named("cpu"), Profile::named("")), (None, None));
     }
 }

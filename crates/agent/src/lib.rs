@@ -100,7 +100,7 @@ async fn run_as_service(
     let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let (spool, opened) = opened?;
     let reader =
-        Reader::start(ROOT, &Collect::default(), Arc::clone(&clock)).map_err(Error::Thread)?;
+        Reader::start(ROOT, &config.collect, Arc::clone(&clock)).map_err(Error::Thread)?;
     let queue = Arc::new(Queue::new(spool));
     let health = Arc::new(Health::default());
     let (connected, connected_seen) = watch::channel(None);

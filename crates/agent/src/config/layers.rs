@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::settings::{SETTINGS, Setting, meant};
+use crate::collect::Profile;
 
 /// A file above this size is no configuration; a device may have no end at all.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -27,6 +28,7 @@ struct Value {
 #[derive(Clone, Debug)]
 enum Origin {
     Default,
+    Profile(Profile),
     File(PathBuf),
     Environment(String),
     Flag(String),
@@ -132,6 +134,11 @@ impl Layers {
         }
     }
 
+    /// Gives a key that no source has the profile's value.
+    pub(super) fn by_profile(&mut self, key: &'static str, profile: Profile, text: String) {
+        self.values.entry(key).or_insert(Value { text, origin: Origin::Profile(profile) });
+    }
+
     /// The value of a key that has a default; the default where it is wrong, so that the others
     /// can be looked at.
     pub(super) fn value<T>(
@@ -196,7 +203,7 @@ impl Origin {
     /// Where a key's value stands.
     fn place(&self, key: &str) -> String {
         match self {
-            Self::Default => format!("default of {key}"),
+            Self::Default | Self::Profile(_) => format!("default of {key}"),
             Self::File(path) => format!("{}: {key}", path.display()),
             Self::Environment(variable) => format!("environment variable {variable}"),
             Self::Flag(flag) => format!("--{flag}"),
@@ -208,6 +215,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Profile(profile) => write!(f, "profile {}", profile.name()),
             // A name may hold a line break, which would end the comment.
             Self::File(path) => write!(f, "file {path:?}"),
             Self::Environment(variable) => write!(f, "environment {variable}"),

@@ -4,6 +4,7 @@
 //! `ROWCALL_MIN_INTERVAL` in the environment and `--min-interval` as a flag. Every problem is
 //! found and told at once, each with the place it comes from and what to write instead.
 
+mod collecting;
 mod endpoint;
 mod layers;
 mod settings;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use rowcall_tls::load::Files;
 
+use crate::collect::Collect;
 pub(crate) use endpoint::DEFAULT_PORT;
 pub use endpoint::Endpoint;
 use layers::Layers;
@@ -46,6 +48,8 @@ pub struct Config {
     pub min_interval: Duration,
     /// Sample at whole intervals instead of spread by the host's name.
     pub align: bool,
+    /// What is read.
+    pub collect: Collect,
     /// Where what waits is kept, and how much of it.
     pub spool: rowcall_spool::Settings,
     /// Longest first wait for a new connection; later ones double.
@@ -198,6 +202,7 @@ impl Config {
             token_file: layers.optional("token_file", path),
             min_interval: layers.value("min_interval", between("10ms", "1d")),
             align: layers.value("align", boolean),
+            collect: collecting::read(layers),
             spool: rowcall_spool::Settings {
                 dir: layers.value("spool_dir", folder),
                 max_bytes: layers.value("spool_max_bytes", spool_bytes),

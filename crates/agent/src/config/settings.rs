@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 37] = [
     setting(
         "aggregator",
         None,
@@ -81,6 +81,72 @@ pub const SETTINGS: [Setting; 21] = [
         Some("false"),
         "BOOL",
         "Sample at whole intervals instead of spread by the host's name",
+    ),
+    setting(
+        "profile",
+        Some("default"),
+        "NAME",
+        "What is read: classic (the classic columns alone), default (vitals with each sample, devices every 5 minutes) or full (devices with each sample); the settings below override it one by one",
+    ),
+    setting(
+        "device_interval",
+        None,
+        "DURATION",
+        "Shortest time between readings of devices, 1s to 1d; 0s with each sample, off never; by profile off, 5m or 0s",
+    ),
+    setting(
+        "peak_interval",
+        Some("10s"),
+        "DURATION",
+        "Time between the readings that peaks within a sample's time come from, 1s to 1h",
+    ),
+    setting(
+        "collectors_off",
+        None,
+        "NAMES",
+        "What is not read, with commas: vitals, disks, interfaces, md_arrays, memory_controllers, cgroups, processes, metrics, sensors, filesystems",
+    ),
+    setting(
+        "mounts_include",
+        None,
+        "PATTERNS",
+        "Only filesystems mounted at these, with commas; * stands for any characters, ? for one",
+    ),
+    setting("mounts_exclude", None, "PATTERNS", "No filesystems mounted at these"),
+    setting("disks_include", None, "PATTERNS", "Only disks of these names"),
+    setting("disks_exclude", None, "PATTERNS", "No disks of these names"),
+    setting("interfaces_include", None, "PATTERNS", "Only network interfaces of these names"),
+    setting("interfaces_exclude", None, "PATTERNS", "No network interfaces of these names"),
+    setting(
+        "network_mounts",
+        Some("false"),
+        "BOOL",
+        "Read filesystems that are reached over a network too, which may hang",
+    ),
+    setting(
+        "top_processes",
+        None,
+        "NUMBER",
+        "How many processes by each of CPU, memory and I/O, 0 to 50; by profile 5, 5 or 10",
+    ),
+    setting(
+        "process_arguments",
+        Some("false"),
+        "BOOL",
+        "Tell processes' arguments too, which may hold secrets, not only their names",
+    ),
+    setting(
+        "metrics_dir",
+        None,
+        "DIR",
+        "Folder whose *.prom files (node_exporter's textfile format) become rows of host_metric",
+    ),
+    setting("max_metrics", Some("500"), "NUMBER", "Most values from there, 0 to 10000"),
+    setting(
+        "collect_deadline",
+        Some("2s"),
+        "DURATION",
+        "Longest wait for a reading of devices, 100ms to 30s; what has not answered then is skipped",
     ),
     setting(
         "spool_dir",
@@ -149,7 +215,7 @@ impl Setting {
 
     /// Whether a list may stand in the file.
     pub(super) fn takes_several(&self) -> bool {
-        matches!(self.key, "aggregator" | "enroll_server")
+        matches!(self.value_name, "URL" | "HOST:PORT" | "NAMES" | "PATTERNS")
     }
 
     /// Its variable in the environment, `ROWCALL_MIN_INTERVAL`.
