@@ -6,6 +6,7 @@
 //! retired or revoked, and restored. A name that a host had before means it too.
 
 mod changes;
+mod history;
 mod labels;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::session::facts_of;
 use crate::time::Time;
 
 pub use changes::Renamed;
+pub use history::{BootRow, HistoryRow};
 pub(crate) use labels::check_labels;
 pub use labels::{MAX_HOST_LABELS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
@@ -32,7 +34,15 @@ const ONE: &str = include_str!("../../../sql/queries/hosts/one.sql");
 
 /// Those in the folder of hosts.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] = &[LIST, ONE, changes::LABEL, changes::UNLABEL, changes::RETIRE];
+pub(crate) const QUERIES: &[&str] = &[
+    LIST,
+    ONE,
+    history::HISTORY,
+    history::BOOTS,
+    changes::LABEL,
+    changes::UNLABEL,
+    changes::RETIRE,
+];
 /// Those in the folder of access.
 #[cfg(test)]
 pub(crate) const ACCESS_QUERIES: &[&str] = changes::ACCESS_QUERIES;
@@ -127,7 +137,7 @@ impl Store {
             &limit,
             &filter.certificates,
         ];
-        self.look(LIST, &parameters).await
+        self.look(LIST, &parameters, Host::from_row).await
     }
 
     /// The host that has this name, or had it, retired or not, with its certificates.
@@ -135,20 +145,21 @@ impl Store {
     /// # Errors
     /// As the database says.
     pub async fn host(&self, name: &HostName) -> Result<Option<Host>, Error> {
-        Ok(self.look(ONE, &[&name.as_str()]).await?.pop())
+        Ok(self.look(ONE, &[&name.as_str()], Host::from_row).await?.pop())
     }
 
     /// Looks without taking a connection from ingest.
-    async fn look(
+    async fn look<T>(
         &self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Host>, Error> {
+        read: fn(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let connection = self.reports.get().await?;
         let work = async {
             let statement = connection.prepare_cached(sql).await?;
             let rows = connection.query(&statement, parameters).await?;
-            rows.iter().map(Host::from_row).collect()
+            rows.iter().map(read).collect()
         };
         let result = self.reports.wait(work).await;
         self.reports.settle(connection, &result);

@@ -15,7 +15,7 @@
 --   CPUs does not count there). NULL: no host could tell.
 -- Rows: only windows in which a host has samples. Order: window_start.
 -- Index: the primary key of host_usage, or whole partitions where the range covers them.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
     -- a zone with summer time has not always 24 hours.
@@ -78,6 +78,8 @@ SELECT window_start, hosts,
        (mem_stddev / nullif(mem_mean, 0))::real AS mem_cv,
        (mem_sum / mem_weight)::real AS mem_weighted_mean,
        CASE WHEN mem_weight > 0 THEN sqrt(greatest(
-           mem_squares / mem_weight - (mem_sum / mem_weight) ^ 2, 0)) END::real AS mem_weighted_stddev
+           mem_squares / mem_weight - (mem_sum / mem_weight) ^ 2, 0)) END::real AS mem_weighted_stddev,
+       NULL::real, NULL::real, NULL::real, NULL::real, NULL::real, NULL::real, NULL::real,
+       NULL::real, NULL::real, NULL::real, NULL::real, NULL::real, NULL::real, NULL::real
   FROM spreads
  ORDER BY window_start;

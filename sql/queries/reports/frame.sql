@@ -11,7 +11,7 @@
 --   now_ts          the time of the report; NULL: now
 -- Columns: now_ts; first_ts, end_ts: start of the first and end of the last window; hosts.
 -- Index: none, host_info is read whole; host_label by its primary key.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     SELECT e.*,
            date_bin(e.len, e.start_ts, '1970-01-01 00:00:00+00') AS first_ts,

@@ -13,7 +13,7 @@
 --   NULL: not known.
 -- Order: by cpu_number descending, total_mem descending, hostname; what is not known last.
 -- Index: none, host_info is read whole; host_label by its primary key.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
     -- a zone with summer time has not always 24 hours.

@@ -52,7 +52,7 @@
 --   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
 --   epoch_by_host, conflict_by_time, run_by_time, run_by_host and the primary key of quarantine_day; host_interval,
 --   clock_span and what rowcall.ledger shows are read whole.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
     -- a zone with summer time has not always 24 hours.

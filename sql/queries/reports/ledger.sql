@@ -15,7 +15,7 @@
 --   then those of which something is not committed or does not add up, at most 1,000.
 -- Order: those that do not add up first, then most not committed first, hostname, opened_at.
 -- Index: none; rowcall.epoch and host_latest have few rows a host, and are read whole.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
     -- a zone with summer time has not always 24 hours.

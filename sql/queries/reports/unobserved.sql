@@ -11,7 +11,7 @@
 --   ended without a word), database (it ran, and the database took no writes).
 -- Order: from_ts. At most 1,000.
 -- Index: aggregator_span_by_time in schema rowcall.
-WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),
+WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
     -- a zone with summer time has not always 24 hours.

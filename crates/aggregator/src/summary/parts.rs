@@ -204,6 +204,8 @@ fn kind(kind: IntegrityKind) -> pb::IntegrityKind {
         IntegrityKind::Restarted => pb::IntegrityKind::Restarted,
         IntegrityKind::Unbalanced => pb::IntegrityKind::Unbalanced,
         IntegrityKind::DuplicateIdentity => pb::IntegrityKind::DuplicateIdentity,
+        IntegrityKind::HardwareChanged => pb::IntegrityKind::HardwareChanged,
+        IntegrityKind::NotRead => pb::IntegrityKind::NotRead,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The five reports: files in `sql/queries/reports/` that also run as they stand in `psql`.
+//! The six reports: files in `sql/queries/reports/` that also run as they stand in `psql`.
 //!
 //! First [`Store::frame`] fixes the windows and the time of the report, then each report is asked
 //! within that frame, so that all of them show the same. Rows of the large ones come as streams.
@@ -8,6 +8,7 @@
 mod ledger;
 #[cfg(test)]
 mod plans;
+mod pressure;
 mod rows;
 mod stream;
 mod template;
@@ -21,6 +22,7 @@ use rowcall_core::id::UnixMicros;
 use tokio_postgres::RowStream;
 
 pub use ledger::{Counts, LedgerRow};
+pub use pressure::{BootedRow, PressureRow, Wait};
 pub use rows::{
     BalanceRow, HardwareRow, Integrity, IntegrityKind, IntegrityRow, MemoryRow, RollRow, Spread,
     UnobservedCause, UnobservedRow, WindowState,
@@ -35,7 +37,7 @@ use rows::FromRow;
 
 /// The files as they stand.
 #[cfg(test)]
-pub(crate) const FILES: [&str; 8] = template::ALL;
+pub(crate) const FILES: [&str; 10] = template::ALL;
 
 /// Longest window in seconds: a day.
 pub const MAX_WINDOW_S: u32 = 86_400;
@@ -69,6 +71,8 @@ pub struct Scope {
     pub labels: BTreeMap<String, String>,
     /// Pattern of a host's name, `*` for any characters, `?` for one. Empty: any name.
     pub name_glob: String,
+    /// The hardware report as of this time. Default: what hosts are now.
+    pub hardware_as_of: Option<UnixMicros>,
 }
 
 impl Default for Scope {
@@ -81,6 +85,7 @@ impl Default for Scope {
             min_samples: None,
             labels: BTreeMap::new(),
             name_glob: String::new(),
+            hardware_as_of: None,
         }
     }
 }
@@ -188,6 +193,23 @@ impl Store {
         self.rows(template::ROLL, scope, frame).await
     }
 
+    /// When hosts booted within the range: by name, then time, the first 100 of each host.
+    ///
+    /// # Errors
+    /// As the database says; so may each row.
+    pub async fn boots(&self, scope: &Scope, frame: &Frame) -> Result<Rows<BootedRow>, Error> {
+        self.rows(template::BOOTS, scope, frame).await
+    }
+
+    /// What hosts with samples in the range waited for: those that waited most first, then those
+    /// of which that is not known.
+    ///
+    /// # Errors
+    /// As the database says; so may each row.
+    pub async fn pressure(&self, scope: &Scope, frame: &Frame) -> Result<Rows<PressureRow>, Error> {
+        self.rows(template::PRESSURE, scope, frame).await
+    }
+
     /// When no aggregator could have received anything, oldest first, at most 1,000.
     ///
     /// # Errors
@@ -273,6 +295,9 @@ impl Scope {
         if [self.from, self.to].into_iter().flatten().any(|time| time < UnixMicros(0)) {
             return Err(refuse("the range starts before 1970"));
         }
+        if self.hardware_as_of.is_some_and(|time| time < UnixMicros(0) || time > LAST_DAY) {
+            return Err(refuse("the hardware can be told as of 1970 to 9999"));
+        }
         if [self.from, self.to].into_iter().flatten().any(|time| time > LAST_DAY) {
             return Err(refuse("the range ends after 9999-12-31"));
         }
@@ -319,6 +344,7 @@ struct Parameters<'a> {
     values: Vec<&'a str>,
     name_glob: &'a str,
     now: Option<Time>,
+    hardware_as_of: Option<Time>,
 }
 
 impl<'a> Parameters<'a> {
@@ -337,10 +363,11 @@ impl<'a> Parameters<'a> {
             values: scope.labels.values().map(String::as_str).collect(),
             name_glob: &scope.name_glob,
             now: now.map(Time),
+            hardware_as_of: scope.hardware_as_of.map(Time),
         }
     }
 
-    fn list(&self) -> [&(dyn ToSql + Sync); 8] {
+    fn list(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.from,
             &self.to,
@@ -350,6 +377,7 @@ impl<'a> Parameters<'a> {
             &self.values,
             &self.name_glob,
             &self.now,
+            &self.hardware_as_of,
         ]
     }
 }

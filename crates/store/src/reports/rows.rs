@@ -112,6 +112,10 @@ pub struct BalanceRow {
     pub cpu_busy_percent: Spread,
     /// Used memory, total - free, in percent.
     pub memory_used_percent: Spread,
+    /// Received and sent, in bytes per second.
+    pub net_bytes_per_s: Spread,
+    /// Time in which the busiest disk had requests in flight, in percent.
+    pub disk_busy_percent: Spread,
 }
 
 /// A distribution over hosts, each with its average over the window. `None`: no host could tell.
@@ -187,6 +191,10 @@ pub enum IntegrityKind {
     Missed,
     /// An agent was started anew.
     Restarted,
+    /// A host's hardware or system is another one.
+    HardwareChanged,
+    /// Something on a host could not be read.
+    NotRead,
 }
 
 /// A row of an answer.
@@ -306,6 +314,8 @@ impl FromRow for BalanceRow {
             hosts: count32(row, 1)?,
             cpu_busy_percent: spread(2)?,
             memory_used_percent: spread(9)?,
+            net_bytes_per_s: spread(16)?,
+            disk_busy_percent: spread(23)?,
         })
     }
 }
@@ -325,6 +335,8 @@ impl FromRow for (IntegrityRow, u64) {
                 "clock_skew" => IntegrityKind::ClockSkew,
                 "missed" => IntegrityKind::Missed,
                 "restarted" => IntegrityKind::Restarted,
+                "hardware_changed" => IntegrityKind::HardwareChanged,
+                "not_read" => IntegrityKind::NotRead,
                 other => return Err(unknown("kind", other)),
             },
             samples: whole(row, 2)?.unwrap_or(0),
@@ -336,6 +348,6 @@ impl FromRow for (IntegrityRow, u64) {
     }
 }
 
-fn unknown(what: &str, word: &str) -> Error {
+pub(super) fn unknown(what: &str, word: &str) -> Error {
     Error::new(Kind::Internal, format!("a report answers with the unknown {what} {word:?}"))
 }

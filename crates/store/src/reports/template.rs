@@ -10,21 +10,24 @@ const START: &str = "WITH params AS NOT MATERIALIZED (SELECT ";
 const TYPED: &str = "WITH params AS NOT MATERIALIZED (SELECT $1::timestamptz AS from_ts, \
      $2::timestamptz AS to_ts, make_interval(secs => $3::float8) AS window_len, \
      $4::int AS min_samples, jsonb_object($5::text[], $6::text[]) AS labels, \
-     $7::text AS name_glob, $8::timestamptz AS now_ts),";
+     $7::text AS name_glob, $8::timestamptz AS now_ts, $9::timestamptz AS hardware_as_of),";
 
 pub(super) const FRAME: &str = include_str!("../../../../sql/queries/reports/frame.sql");
 pub(super) const HARDWARE: &str = include_str!("../../../../sql/queries/reports/hardware.sql");
 pub(super) const MEMORY: &str = include_str!("../../../../sql/queries/reports/memory.sql");
 pub(super) const ROLL: &str = include_str!("../../../../sql/queries/reports/roll.sql");
+pub(super) const BOOTS: &str = include_str!("../../../../sql/queries/reports/boots.sql");
 pub(super) const UNOBSERVED: &str = include_str!("../../../../sql/queries/reports/unobserved.sql");
 pub(super) const BALANCE: &str = include_str!("../../../../sql/queries/reports/balance.sql");
 pub(super) const INTEGRITY: &str = include_str!("../../../../sql/queries/reports/integrity.sql");
 pub(super) const LEDGER: &str = include_str!("../../../../sql/queries/reports/ledger.sql");
+pub(super) const PRESSURE: &str = include_str!("../../../../sql/queries/reports/pressure.sql");
 
 /// All of them.
 #[cfg(test)]
-pub(super) const ALL: [&str; 8] =
-    [FRAME, HARDWARE, MEMORY, ROLL, UNOBSERVED, BALANCE, INTEGRITY, LEDGER];
+pub(super) const ALL: [&str; 10] = [
+    FRAME, HARDWARE, MEMORY, ROLL, BOOTS, UNOBSERVED, BALANCE, INTEGRITY, LEDGER, PRESSURE,
+];
 
 /// A report file with parameters instead of its defaults.
 pub(super) fn with_parameters(file: &str) -> String {
@@ -67,7 +70,7 @@ mod tests {
             named.map(|pair| pair[1].trim_end_matches([',', ')']).to_owned()).collect()
         };
         assert_eq!(names(defaults(ROLL)[0]), names(TYPED));
-        assert_eq!(names(TYPED).len(), 7);
+        assert_eq!(names(TYPED).len(), 8);
     }
 
     #[test]
