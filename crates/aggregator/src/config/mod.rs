@@ -121,6 +121,9 @@ pub struct Config {
     pub proxy_from: Vec<IpNet>,
     /// Samples older than this are dropped, by whole days.
     pub retention: Duration,
+    /// Readings of devices and metrics older than this are dropped, by whole days; at most
+    /// [`Config::retention`].
+    pub device_retention: Duration,
     /// Above this size of the database the oldest day of samples is dropped.
     pub max_database_bytes: Option<u64>,
     /// How long silence is excused after an agent's Bye.
@@ -278,6 +281,10 @@ impl Config {
         check(
             self.ingest_connections >= 2,
             "ingest_connections must be at least 2: one is the writer's own",
+        );
+        check(
+            self.device_retention <= self.retention,
+            "device_retention must be at most retention: devices are read beside samples",
         );
         check(self.flush_rows > 0, "flush_rows must be at least 1");
         check(

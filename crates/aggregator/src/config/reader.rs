@@ -77,6 +77,7 @@ impl Reader {
             exempt_sources: self.list("exempt_sources", network),
             proxy_from: self.list("proxy_from", network),
             retention: self.duration("retention", 7 * 86_400_000, 3_650 * 86_400_000),
+            device_retention: self.duration("device_retention", 86_400_000, 3_650 * 86_400_000),
             max_database_bytes: self.values.get("max_database_size").cloned().and_then(|value| {
                 self.checked("max_database_size", &value, |text| match parse_size(text)? {
                     bytes if SIZES.contains(&bytes) => Ok(bytes),

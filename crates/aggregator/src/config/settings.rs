@@ -48,7 +48,7 @@ const fn setting(
 }
 
 /// Every setting, in the order in which it is shown.
-pub(super) const SETTINGS: [Setting; 39] = [
+pub(super) const SETTINGS: [Setting; 40] = [
     setting(
         "listen",
         Some("0.0.0.0:7443"),
@@ -205,6 +205,12 @@ pub(super) const SETTINGS: [Setting; 39] = [
         Some("30d"),
         "DURATION",
         "Samples older than this are dropped, by whole days, 7d to 3650d",
+    ),
+    setting(
+        "device_retention",
+        Some("7d"),
+        "DURATION",
+        "Readings of devices and metrics older than this are dropped, by whole days, 1d to retention",
     ),
     setting(
         "max_database_size",

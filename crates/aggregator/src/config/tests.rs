@@ -24,6 +24,7 @@ fn defaults_can_be_read() {
     assert_eq!(config.listen.port(), 7443);
     assert_eq!(config.http_listen, Some(([127, 0, 0, 1], 7445).into()));
     assert_eq!((config.retention.as_secs(), config.max_database_bytes), (30 * 86_400, None));
+    assert_eq!(config.device_retention.as_secs(), 7 * 86_400);
     assert_eq!(config.interval, Duration::from_secs(60));
     assert_eq!((config.flush_rows, config.flush_after), (1_000, Duration::from_millis(100)));
     assert_eq!(config.database, Database::Embedded);
@@ -44,7 +45,8 @@ fn flags_win_over_environment_over_file_over_defaults() {
 fn every_problem_is_reported_at_once() {
     let file = "intervall = '1s'\ninterval = '1ms'\nlisten = 'here'\nworkers = 1.5\n\
                 drain_deadline = '50ms'\nlog_level = '=='\ntrust_domain = 'A b'\n\
-                http_listen = 'there'\nretention = '6d'\nmax_database_size = '100MiB'\n";
+                http_listen = 'there'\nretention = '6d'\nmax_database_size = '100MiB'\n\
+                device_retention = '23h'\n";
     let problems = load(file, &[], &[]).unwrap_err().to_string();
     for part in [
         "unknown setting \"intervall\"; did you mean interval?",
@@ -55,6 +57,7 @@ fn every_problem_is_reported_at_once() {
         "\"there\" is neither an address and port such as 127.0.0.1:7445 nor the word off",
         "6d is not between 7d and 3650d",
         "100MiB is not between 1GiB and 1PiB",
+        "23h is not between 1d and 3650d",
         "workers is a float",
         "log_level (file /",
         "trust_domain (file /",
@@ -74,6 +77,7 @@ fn limits_that_contradict_each_other_are_refused() {
         ("pool_wait = '31s'", "pool_wait must be at most statement_timeout"),
         ("max_handshakes = 10", "max_handshakes_per_source must be at most"),
         ("flush_after = '10s'", "drain_deadline must be longer"),
+        ("retention = '8d'\ndevice_retention = '9d'", "device_retention must be at most retention"),
         ("listen = '0.0.0.0:7445'", "http_listen and listen are the same port"),
         ("http_listen = '[::]:7443'", "http_listen and listen are the same port"),
     ] {
@@ -180,9 +184,11 @@ fn addresses_that_do_not_meet_may_share_a_port() {
 
 #[test]
 fn retention_and_size_are_read() {
-    let file = format!("{LEAST}retention = '14d'\nmax_database_size = '100GiB'\n");
+    let file = format!("{LEAST}retention = '14d'\nmax_database_size = '100GiB'\n\
+                        device_retention = '14d'\n");
     let config = from_file_text(&file).unwrap();
     assert_eq!(config.retention.as_secs(), 14 * 86_400);
+    assert_eq!(config.device_retention, config.retention);
     assert_eq!(config.max_database_bytes, Some(100 << 30));
 }
 

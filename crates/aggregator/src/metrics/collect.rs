@@ -154,6 +154,17 @@ impl Sources {
             ),
             ("gaps", "Records of samples that an agent missed or dropped", &counters.gaps),
             (
+                "device_readings_committed",
+                "Readings of devices, or parts of one, committed",
+                &counters.devices,
+            ),
+            (
+                "device_readings_expired",
+                "Readings of devices that came when they were older than device_retention, and were not stored",
+                &counters.expired,
+            ),
+            ("metrics_committed", "Rows of host_metric committed", &counters.metrics),
+            (
                 "records_given_up",
                 "Records not committed at a shutdown; agents send them again",
                 &counters.uncommitted,

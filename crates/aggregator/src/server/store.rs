@@ -56,6 +56,7 @@ pub(super) fn store_settings(config: &Config, url: String) -> Settings {
         statement_timeout: config.statement_timeout,
         pool_wait: config.pool_wait,
         retention: config.retention,
+        device_retention: config.device_retention,
         max_database_bytes: config.max_database_bytes,
         ..Settings::default()
     }

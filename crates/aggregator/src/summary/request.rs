@@ -17,6 +17,7 @@ pub(super) struct Asked {
     pub(super) roll: bool,
     pub(super) balance: bool,
     pub(super) integrity: bool,
+    pub(super) pressure: bool,
 }
 
 impl Asked {
@@ -29,6 +30,7 @@ impl Asked {
             roll: all,
             balance: all,
             integrity: all,
+            pressure: all,
             scope: Scope {
                 from: request.from.map(|t| micros("from", t)).transpose()?,
                 to: request.to.map(|t| micros("to", t)).transpose()?,
@@ -44,7 +46,8 @@ impl Asked {
                 Ok(pb::Report::Roll) => asked.roll = true,
                 Ok(pb::Report::Balance) => asked.balance = true,
                 Ok(pb::Report::Integrity) => asked.integrity = true,
-                Ok(pb::Report::Pressure | pb::Report::Unspecified) | Err(_) => {
+                Ok(pb::Report::Pressure) => asked.pressure = true,
+                Ok(pb::Report::Unspecified) | Err(_) => {
                     return Err(Status::invalid_argument(format!(
                         "reports: {report} is no report"
                     )));
@@ -82,6 +85,7 @@ mod tests {
     fn nothing_named_means_all_reports_and_five_minutes() {
         let asked = Asked::read(pb::SummaryRequest::default()).unwrap();
         assert!(asked.hardware && asked.memory && asked.roll && asked.balance && asked.integrity);
+        assert!(asked.pressure);
         assert_eq!((asked.scope.window_s, asked.scope.from, asked.scope.to), (300, None, None));
     }
 
@@ -90,6 +94,7 @@ mod tests {
         let reports = vec![pb::Report::Roll.into()];
         let asked = Asked::read(pb::SummaryRequest { reports, ..Default::default() }).unwrap();
         assert!(asked.roll && !asked.hardware && !asked.memory && !asked.balance);
+        assert!(!asked.integrity && !asked.pressure);
     }
 
     #[test]

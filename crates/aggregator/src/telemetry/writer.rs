@@ -50,6 +50,12 @@ pub(crate) struct Counters {
     pub(crate) quarantined: AtomicU64,
     /// Records of gaps.
     pub(crate) gaps: AtomicU64,
+    /// Readings of devices, or parts of one.
+    pub(crate) devices: AtomicU64,
+    /// Values of drop-in files, which came with them.
+    pub(crate) metrics: AtomicU64,
+    /// Readings of devices that were too old to store.
+    pub(crate) expired: AtomicU64,
     /// Records given up at a shutdown, because the database did not take them.
     pub(crate) uncommitted: AtomicU64,
     /// Wall clock; `i64::MIN` for never.
@@ -65,6 +71,9 @@ impl Counters {
             duplicates: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            devices: AtomicU64::new(0),
+            metrics: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             uncommitted: AtomicU64::new(0),
             last_commit: AtomicI64::new(i64::MIN),
             commits: watch::Sender::new(()),
@@ -177,6 +186,9 @@ impl Writer {
         self.counters.duplicates.fetch_add(committed.duplicates, Ordering::Relaxed);
         self.counters.quarantined.fetch_add(committed.quarantined, Ordering::Relaxed);
         self.counters.gaps.fetch_add(committed.gaps, Ordering::Relaxed);
+        self.counters.devices.fetch_add(committed.device_rows, Ordering::Relaxed);
+        self.counters.metrics.fetch_add(committed.metric_rows, Ordering::Relaxed);
+        self.counters.expired.fetch_add(committed.expired, Ordering::Relaxed);
         self.meters.replayed(replayed);
         self.counters.last_commit.store(self.clock.wall().0, Ordering::Relaxed);
         self.counters.commits.send_replace(());

@@ -255,14 +255,14 @@ impl Agent {
         }
     }
 
-    /// Reads until everything up to `through` is acknowledged.
-    pub(crate) async fn acknowledged(&mut self, through: u64) {
+    /// Reads until everything up to `through` is acknowledged: the aggregator's clock then.
+    pub(crate) async fn acknowledged(&mut self, through: u64) -> i64 {
         loop {
             match self.next().await.unwrap() {
                 Some(pb::stream_response::Frame::Ack(ack)) if ack.through_sequence < through => {}
                 Some(pb::stream_response::Frame::Ack(ack)) => {
                     assert_eq!((ack.spool_epoch, ack.through_sequence), (7, through));
-                    return;
+                    return ack.clock_unix_us;
                 }
                 other => panic!("expected an Ack of {through}, got {other:?}"),
             }

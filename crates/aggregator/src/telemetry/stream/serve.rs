@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use rowcall_core::id::UnixMicros;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{Refusal, silence_limit};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -71,9 +72,10 @@ impl Due {
         self.ack.is_none() && self.drain.is_none()
     }
 
-    /// An Ack goes before a Drain: what is committed is said first.
-    fn take(&mut self) -> Option<pb::StreamResponse> {
+    /// An Ack goes before a Drain: what is committed is said first, with the time by our clock.
+    fn take(&mut self, now: UnixMicros) -> Option<pb::StreamResponse> {
         if let Some(ack) = self.ack.take() {
+            let ack = pb::Ack { clock_unix_us: now.0, ..ack };
             return Some(response(pb::stream_response::Frame::Ack(ack)));
         }
         let (reason, within) = self.drain.take()?;
@@ -141,7 +143,7 @@ impl Opened {
                             let within = shared.registry.refill(&live.newcomer.name);
                             shared.meters.refilled();
                             drain(&mut ending, &mut due, pb::DrainReason::Refill, within);
-                            while let Some(response) = due.take() {
+                            while let Some(response) = due.take(shared.clock.wall()) {
                                 drop(timeout(LAST_WORD, outbound.send(Ok(response))).await);
                             }
                             return Ok(Ended::Drained(pb::DrainReason::Refill));
@@ -171,7 +173,7 @@ impl Opened {
                 }
                 slot = outbound.reserve(), if !due.is_empty() => {
                     let Ok(slot) = slot else { return Ok(Ended::Lost) };
-                    if let Some(response) = due.take() {
+                    if let Some(response) = due.take(shared.clock.wall()) {
                         if let Some(pb::stream_response::Frame::Ack(ack)) = &response.frame {
                             for took in self.ack_timer.acknowledged(ack.through_sequence) {
                                 shared.meters.acknowledged(took);
