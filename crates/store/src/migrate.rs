@@ -41,6 +41,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(4, "V0004__ledger", oldest_compatible: 4),
     // A program of before would let those in whose access ended.
     step!(5, "V0005__access", oldest_compatible: 5),
+    step!(6, "V0006__diagnostics", oldest_compatible: 5),
 ];
 
 const PREPARE: &str = include_str!("../../../sql/queries/migrate/prepare.sql");

@@ -45,20 +45,36 @@ BEGIN
               -- The reports read the internal tables too, and run as they stand in psql. Of tokens
               -- see below.
               SELECT 'rowcall_reader' AS role, format('rowcall.%I', c.relname) AS name, 'SELECT' AS privileges
-                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
+                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v', 'p') AND NOT c.relispartition
                  AND c.relname <> 'token'
                UNION ALL
               SELECT 'rowcall_aggregator', format('rowcall.%I', c.relname), 'SELECT'
-                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v')
+                FROM pg_class AS c WHERE c.relnamespace = 'rowcall'::regnamespace AND c.relkind IN ('r', 'v', 'p') AND NOT c.relispartition
                UNION ALL VALUES
                   ('rowcall_reader', 'public.host_info', 'SELECT'),
                   ('rowcall_reader', 'public.host_usage', 'SELECT'),
                   ('rowcall_reader', 'public.host_latest', 'SELECT'),
                   ('rowcall_reader', 'public.host_label', 'SELECT'),
+                  ('rowcall_reader', 'public.host_vitals', 'SELECT'),
+                  ('rowcall_reader', 'public.host_device', 'SELECT'),
+                  ('rowcall_reader', 'public.host_metric', 'SELECT'),
+                  ('rowcall_reader', 'public.host_filesystem', 'SELECT'),
+                  ('rowcall_reader', 'public.host_disk', 'SELECT'),
+                  ('rowcall_reader', 'public.host_interface', 'SELECT'),
+                  ('rowcall_reader', 'public.host_sensor', 'SELECT'),
+                  ('rowcall_reader', 'public.host_md_array', 'SELECT'),
+                  ('rowcall_reader', 'public.host_memory_controller', 'SELECT'),
+                  ('rowcall_reader', 'public.host_cgroup', 'SELECT'),
+                  ('rowcall_reader', 'public.host_process', 'SELECT'),
+                  ('rowcall_reader', 'public.host_skipped', 'SELECT'),
                   ('rowcall_aggregator', 'public.host_info', 'SELECT,INSERT,UPDATE'),
                   ('rowcall_aggregator', 'public.host_usage', 'SELECT,INSERT'),
                   ('rowcall_aggregator', 'public.host_latest', 'SELECT,INSERT,UPDATE'),
                   ('rowcall_aggregator', 'public.host_label', 'SELECT,INSERT,UPDATE,DELETE'),
+                  ('rowcall_aggregator', 'public.host_vitals', 'SELECT,INSERT'),
+                  ('rowcall_aggregator', 'public.host_device', 'SELECT,INSERT'),
+                  ('rowcall_aggregator', 'public.host_metric', 'SELECT,INSERT'),
+                  ('rowcall_aggregator', 'rowcall.device_sample', 'INSERT'),
                   ('rowcall_aggregator', 'rowcall.host_interval', 'INSERT,UPDATE'),
                   ('rowcall_aggregator', 'rowcall.epoch', 'INSERT,UPDATE'),
                   ('rowcall_aggregator', 'rowcall.gap', 'INSERT'),
@@ -90,6 +106,7 @@ BEGIN
                             'ephemeral_s', 'may_replace']),
                        ('rowcall_aggregator', 'rowcall.audit', 'INSERT', ARRAY['identity', 'peer', 'aggregator',
                             'action', 'target', 'result', 'detail']),
+                       ('rowcall_aggregator', 'public.host_device', 'UPDATE', ARRAY['seen_on']),
                        ('rowcall_aggregator', 'rowcall.token', 'UPDATE', ARRAY['used', 'last_used_at', 'revoked_at']),
                        ('rowcall_aggregator', 'rowcall.certificate', 'UPDATE', ARRAY['last_seen_at', 'revoked_at'])
                ) AS g (role, name, privilege, columns)
@@ -105,7 +122,9 @@ BEGIN
         FOR r IN
             SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
                 ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()'),
-                ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()')) AS f (name)
+                ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()'),
+                ('rowcall.drop_device_day(double precision, double precision)'),
+                ('rowcall.forget_devices(double precision)')) AS f (name)
         LOOP
             CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);

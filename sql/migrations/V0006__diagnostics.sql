@@ -1,0 +1,887 @@
+-- What a host does in more breadth, and what its single devices do. Everything is kept by UTC days,
+-- as host_usage is, and a day is one for all tables: made together, dropped together, but that
+-- readings of devices and metrics may be dropped sooner.
+--
+-- Columns stand widest first. What is counted within a sample's span is over host_usage.elapsed_s of
+-- the row of the same key. NULL: the kernel does not tell, or the number fits no column.
+
+-- One row beside each sample whose agent tells it. No foreign key: it is stored with its sample or not
+-- at all, and looking a host up for each row again would cost half as much as the row.
+CREATE TABLE host_vitals (
+    "timestamp"          timestamptz NOT NULL,
+    context_switches     bigint,
+    disk_read_kib        bigint,
+    disk_written_kib     bigint,
+    net_rx_bytes         bigint,
+    net_tx_bytes         bigint,
+    net_rx_packets       bigint,
+    net_tx_packets       bigint,
+    host_id              integer NOT NULL,
+    uptime_s             integer,
+    cpu_user             real,
+    cpu_nice             real,
+    cpu_system           real,
+    cpu_iowait           real,
+    cpu_irq              real,
+    cpu_softirq          real,
+    cpu_steal            real,
+    cpu_guest            real,
+    cpu_busy_max         real,
+    load_1               real,
+    load_5               real,
+    load_15              real,
+    processes_running    integer,
+    processes_blocked    integer,
+    processes            integer,
+    forks                integer,
+    memory_used_max      integer,
+    memory_buffers       integer,
+    memory_cached        integer,
+    memory_dirty         integer,
+    memory_slab          integer,
+    huge_pages           integer,
+    huge_pages_free      integer,
+    swap_used            integer,
+    swap_in_kib          integer,
+    swap_out_kib         integer,
+    major_faults         integer,
+    oom_kills            integer,
+    pressure_cpu_some    real,
+    pressure_cpu_full    real,
+    pressure_memory_some real,
+    pressure_memory_full real,
+    pressure_io_some     real,
+    pressure_io_full     real,
+    disk_busy            real,
+    disk_busy_max        real,
+    net_errors           integer,
+    net_drops            integer,
+    tcp_established      integer,
+    tcp_retransmitted    integer,
+    tcp_listen_drops     integer,
+    conntrack            integer,
+    file_handles         integer,
+    clock_offset_s       real,
+    PRIMARY KEY ("timestamp", host_id)
+) PARTITION BY RANGE ("timestamp");
+
+COMMENT ON TABLE host_vitals IS 'What each host did, in more breadth: one row beside a sample of host_usage, with the same key';
+COMMENT ON COLUMN host_vitals."timestamp" IS 'When the host read the sample, as in host_usage';
+COMMENT ON COLUMN host_vitals.context_switches IS 'Context switches within elapsed_s';
+COMMENT ON COLUMN host_vitals.disk_read_kib IS 'Read from all whole disks within elapsed_s [KiB]';
+COMMENT ON COLUMN host_vitals.disk_written_kib IS 'Written to all whole disks within elapsed_s [KiB]';
+COMMENT ON COLUMN host_vitals.net_rx_bytes IS 'Received within elapsed_s by all interfaces with a device behind them; where there are none, by all but loopback [B]';
+COMMENT ON COLUMN host_vitals.net_tx_bytes IS 'Sent by the same [B]';
+COMMENT ON COLUMN host_vitals.net_rx_packets IS 'Packets received by the same';
+COMMENT ON COLUMN host_vitals.net_tx_packets IS 'Packets sent by the same';
+COMMENT ON COLUMN host_vitals.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_vitals.uptime_s IS 'Time since boot, suspended time included [s]';
+COMMENT ON COLUMN host_vitals.cpu_user IS 'Programs'' time, guests'' included, of all CPUs within elapsed_s [%]';
+COMMENT ON COLUMN host_vitals.cpu_nice IS 'Programs'' of low priority [%]';
+COMMENT ON COLUMN host_vitals.cpu_system IS 'The kernel''s own [%]';
+COMMENT ON COLUMN host_vitals.cpu_iowait IS 'Idle while something waited for I/O [%]';
+COMMENT ON COLUMN host_vitals.cpu_irq IS 'Interrupts [%]';
+COMMENT ON COLUMN host_vitals.cpu_softirq IS 'Soft interrupts [%]';
+COMMENT ON COLUMN host_vitals.cpu_steal IS 'Taken by the hypervisor for others [%]';
+COMMENT ON COLUMN host_vitals.cpu_guest IS 'Spent in guests of this host [%]';
+COMMENT ON COLUMN host_vitals.cpu_busy_max IS 'Busiest span between two readings (10 s by default) within elapsed_s: not idle, not waiting for I/O [%]';
+COMMENT ON COLUMN host_vitals.load_1 IS 'Load average over 1 minute';
+COMMENT ON COLUMN host_vitals.load_5 IS 'Load average over 5 minutes';
+COMMENT ON COLUMN host_vitals.load_15 IS 'Load average over 15 minutes';
+COMMENT ON COLUMN host_vitals.processes_running IS 'Tasks that run or want to';
+COMMENT ON COLUMN host_vitals.processes_blocked IS 'Tasks that wait for I/O';
+COMMENT ON COLUMN host_vitals.processes IS 'Processes in all';
+COMMENT ON COLUMN host_vitals.forks IS 'Processes and threads made within elapsed_s';
+COMMENT ON COLUMN host_vitals.memory_used_max IS 'Highest MemTotal - MemAvailable of the readings within elapsed_s [MiB]';
+COMMENT ON COLUMN host_vitals.memory_buffers IS 'Buffers [MiB]';
+COMMENT ON COLUMN host_vitals.memory_cached IS 'Cached [MiB]';
+COMMENT ON COLUMN host_vitals.memory_dirty IS 'Dirty: still to be written to disks [MiB]';
+COMMENT ON COLUMN host_vitals.memory_slab IS 'Slab: the kernel''s own [MiB]';
+COMMENT ON COLUMN host_vitals.huge_pages IS 'Set aside as huge pages [MiB]';
+COMMENT ON COLUMN host_vitals.huge_pages_free IS 'How much of these is free [MiB]';
+COMMENT ON COLUMN host_vitals.swap_used IS 'Swap in use [MiB]';
+COMMENT ON COLUMN host_vitals.swap_in_kib IS 'Read from swap within elapsed_s [KiB]';
+COMMENT ON COLUMN host_vitals.swap_out_kib IS 'Written to swap within elapsed_s [KiB]';
+COMMENT ON COLUMN host_vitals.major_faults IS 'Page faults within elapsed_s that needed a disk';
+COMMENT ON COLUMN host_vitals.oom_kills IS 'Processes killed within elapsed_s for want of memory';
+COMMENT ON COLUMN host_vitals.pressure_cpu_some IS 'Time within elapsed_s in which some tasks waited for a CPU [%]';
+COMMENT ON COLUMN host_vitals.pressure_cpu_full IS 'Time in which all did [%]';
+COMMENT ON COLUMN host_vitals.pressure_memory_some IS 'Time in which some tasks waited for memory [%]';
+COMMENT ON COLUMN host_vitals.pressure_memory_full IS 'Time in which all did [%]';
+COMMENT ON COLUMN host_vitals.pressure_io_some IS 'Time in which some tasks waited for I/O [%]';
+COMMENT ON COLUMN host_vitals.pressure_io_full IS 'Time in which all did [%]';
+COMMENT ON COLUMN host_vitals.disk_busy IS 'Time within elapsed_s in which the busiest whole disk had requests in flight [%]';
+COMMENT ON COLUMN host_vitals.disk_busy_max IS 'The same in its busiest span between two readings [%]';
+COMMENT ON COLUMN host_vitals.net_errors IS 'Errors of the interfaces within elapsed_s, both directions';
+COMMENT ON COLUMN host_vitals.net_drops IS 'Packets that the interfaces dropped within elapsed_s, both directions';
+COMMENT ON COLUMN host_vitals.tcp_established IS 'TCP connections that are established';
+COMMENT ON COLUMN host_vitals.tcp_retransmitted IS 'TCP segments sent again within elapsed_s';
+COMMENT ON COLUMN host_vitals.tcp_listen_drops IS 'TCP connections that a full listen queue dropped within elapsed_s';
+COMMENT ON COLUMN host_vitals.conntrack IS 'Connections that the packet filter tracks';
+COMMENT ON COLUMN host_vitals.file_handles IS 'Files that are open in the whole system';
+COMMENT ON COLUMN host_vitals.clock_offset_s IS 'The aggregator''s clock minus the host''s, as the agent last measured [s]';
+
+-- Devices, as each host calls them. A row is one life of one device's counters with one set of
+-- attributes: another speed, or counters that began anew, make another row. So a reading needs only
+-- the id and numbers. Ids count from 1 for each host; they are given under the lock on the host's
+-- host_latest.
+CREATE TABLE host_device (
+    counted_since bigint NOT NULL,
+    id            integer NOT NULL,
+    host_id       integer NOT NULL REFERENCES host_info (id),
+    seen_on       date NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date,
+    kind          text NOT NULL,
+    name          text NOT NULL,
+    attributes    jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (host_id, id),
+    UNIQUE (host_id, kind, name, counted_since, attributes)
+) WITH (fillfactor = 80);
+
+COMMENT ON TABLE host_device IS 'Devices of each host, one row per life of its counters and set of attributes; see the views host_disk and so on';
+COMMENT ON COLUMN host_device.counted_since IS 'Changes with whatever sets the counters back to 0; 0: has none; -1: stands for many devices, beyond the 2,000 of a host and kind';
+COMMENT ON COLUMN host_device.id IS 'What readings call it, by host';
+COMMENT ON COLUMN host_device.seen_on IS 'Last day, UTC, on which a reading of it came';
+COMMENT ON COLUMN host_device.kind IS 'filesystem, disk, interface, sensor, md_array, memory_controller, cgroup, process';
+COMMENT ON COLUMN host_device.name IS 'As the host calls it: mount point, disk, interface, chip and label, control group, command; (other): many';
+COMMENT ON COLUMN host_device.attributes IS 'filesystem: source, type, read_only; interface: speed_mbit, up; sensor: critical_mc; md_array: level, state, disks; else none';
+
+-- One row per reading of a host's devices, or part of one: an array of arrays for each kind, of which
+-- the first number is host_device.id. A row for each device would take four times the space.
+CREATE TABLE rowcall.device_sample (
+    "timestamp"        timestamptz NOT NULL,
+    host_id            integer NOT NULL,
+    filesystems        bigint[],
+    disks              bigint[],
+    interfaces         bigint[],
+    sensors            integer[],
+    md_arrays          integer[],
+    memory_controllers bigint[],
+    cgroups            bigint[],
+    processes          integer[],
+    skipped            jsonb,
+    PRIMARY KEY ("timestamp", host_id)
+) PARTITION BY RANGE ("timestamp");
+
+COMMENT ON TABLE rowcall.device_sample IS 'Readings of devices, packed: read them by the views host_filesystem, host_disk, host_interface, host_sensor, host_md_array, host_memory_controller, host_cgroup, host_process, host_skipped';
+COMMENT ON COLUMN rowcall.device_sample."timestamp" IS 'When the host read them, by its own clock';
+COMMENT ON COLUMN rowcall.device_sample.host_id IS 'host_info.id';
+COMMENT ON COLUMN rowcall.device_sample.filesystems IS 'Each: id, size [KiB], available [KiB], inodes, free inodes';
+COMMENT ON COLUMN rowcall.device_sample.disks IS 'Each: id, reads, writes, bytes read, bytes written, time of reads [ms], time of writes [ms], time busy [ms], requests in flight, busiest span [0.01 %]';
+COMMENT ON COLUMN rowcall.device_sample.interfaces IS 'Each: id, bytes received, sent, packets received, sent, errors receiving, sending, drops receiving, sending, busiest span receiving, sending [B/s]';
+COMMENT ON COLUMN rowcall.device_sample.sensors IS 'Each: id, temperature [0.001 degrees Celsius]';
+COMMENT ON COLUMN rowcall.device_sample.md_arrays IS 'Each: id, members in work, failed, spare, progress [0.01 %]';
+COMMENT ON COLUMN rowcall.device_sample.memory_controllers IS 'Each: id, corrected errors, uncorrected errors';
+COMMENT ON COLUMN rowcall.device_sample.cgroups IS 'Each: id, CPU time [us], time throttled [us], memory [KiB], bytes read, bytes written, processes, kills for want of memory';
+COMMENT ON COLUMN rowcall.device_sample.processes IS 'Each: id, process number, CPU time [0.01 % of one CPU], memory [MiB], read [KiB/s], written [KiB/s]';
+COMMENT ON COLUMN rowcall.device_sample.skipped IS 'What was not read: a list of collector, item, reason, count; NULL: nothing';
+
+-- Values of the drop-in files.
+CREATE TABLE host_metric (
+    "timestamp" timestamptz NOT NULL,
+    value       double precision NOT NULL,
+    host_id     integer NOT NULL,
+    name        text NOT NULL,
+    labels      jsonb NOT NULL,
+    PRIMARY KEY ("timestamp", host_id, name, labels)
+) PARTITION BY RANGE ("timestamp");
+
+COMMENT ON TABLE host_metric IS 'Values that each host''s drop-in files (*.prom) tell';
+COMMENT ON COLUMN host_metric."timestamp" IS 'When the host read the file, by its own clock';
+COMMENT ON COLUMN host_metric.value IS 'The value; its unit is part of the name by custom';
+COMMENT ON COLUMN host_metric.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_metric.name IS 'The metric''s name';
+COMMENT ON COLUMN host_metric.labels IS 'Its labels, as an object of texts';
+
+-- A count that its column cannot hold is not known.
+CREATE FUNCTION rowcall.as_integer(number bigint) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN number BETWEEN -2147483648 AND 2147483647 THEN number::integer END
+$$;
+
+COMMENT ON FUNCTION rowcall.as_integer(bigint) IS 'A number as integer; NULL: it fits none';
+
+-- The views for people. Numbers that count are raw, as the kernel counts them; rates are made by the
+-- functions below. Bound "timestamp" in a query: that is what makes PostgreSQL open only the days it
+-- needs.
+
+CREATE VIEW host_filesystem AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS mount,
+       d.attributes ->> 'source' AS source,
+       d.attributes ->> 'type' AS type,
+       (d.attributes ->> 'read_only')::boolean AS read_only,
+       s.filesystems[g.n][2] AS size_kib,
+       s.filesystems[g.n][3] AS available_kib,
+       s.filesystems[g.n][4] AS inodes,
+       s.filesystems[g.n][5] AS inodes_free
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.filesystems, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.filesystems[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_filesystem IS 'Filesystems, by reading';
+COMMENT ON COLUMN host_filesystem."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_filesystem.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_filesystem.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_filesystem.mount IS 'Where it is mounted';
+COMMENT ON COLUMN host_filesystem.source IS 'What is mounted';
+COMMENT ON COLUMN host_filesystem.type IS 'For example ext4';
+COMMENT ON COLUMN host_filesystem.read_only IS 'The mount''s own options say so';
+COMMENT ON COLUMN host_filesystem.size_kib IS 'Size at that time [KiB]';
+COMMENT ON COLUMN host_filesystem.available_kib IS 'What an ordinary user can still fill [KiB]';
+COMMENT ON COLUMN host_filesystem.inodes IS 'Inodes in all';
+COMMENT ON COLUMN host_filesystem.inodes_free IS 'Free ones';
+
+CREATE VIEW host_disk AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       d.counted_since AS counted_since,
+       s.disks[g.n][2] AS reads,
+       s.disks[g.n][3] AS writes,
+       s.disks[g.n][4] AS read_bytes,
+       s.disks[g.n][5] AS written_bytes,
+       s.disks[g.n][6] AS read_ms,
+       s.disks[g.n][7] AS write_ms,
+       s.disks[g.n][8] AS busy_ms,
+       s.disks[g.n][9] AS in_flight,
+       (s.disks[g.n][10] / 100.0)::real AS busy_max
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.disks, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.disks[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_disk IS 'Whole disks, by reading; see host_disk_rates';
+COMMENT ON COLUMN host_disk."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_disk.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_disk.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_disk.name IS 'As in /sys/block';
+COMMENT ON COLUMN host_disk.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_disk.reads IS 'Reads completed';
+COMMENT ON COLUMN host_disk.writes IS 'Writes completed';
+COMMENT ON COLUMN host_disk.read_bytes IS 'Read [B]';
+COMMENT ON COLUMN host_disk.written_bytes IS 'Written [B]';
+COMMENT ON COLUMN host_disk.read_ms IS 'Time that reads took, summed over requests [ms]';
+COMMENT ON COLUMN host_disk.write_ms IS 'Time that writes took, summed over requests [ms]';
+COMMENT ON COLUMN host_disk.busy_ms IS 'Time in which any request was in flight [ms]';
+COMMENT ON COLUMN host_disk.in_flight IS 'Requests in flight at that moment';
+COMMENT ON COLUMN host_disk.busy_max IS 'Busiest span between two readings (10 s by default) since the reading before [%]';
+
+CREATE VIEW host_interface AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       d.counted_since AS counted_since,
+       (d.attributes ->> 'up')::boolean AS up,
+       (d.attributes ->> 'speed_mbit')::integer AS speed_mbit,
+       s.interfaces[g.n][2] AS rx_bytes,
+       s.interfaces[g.n][3] AS tx_bytes,
+       s.interfaces[g.n][4] AS rx_packets,
+       s.interfaces[g.n][5] AS tx_packets,
+       s.interfaces[g.n][6] AS rx_errors,
+       s.interfaces[g.n][7] AS tx_errors,
+       s.interfaces[g.n][8] AS rx_drops,
+       s.interfaces[g.n][9] AS tx_drops,
+       s.interfaces[g.n][10] AS rx_max_bytes_per_s,
+       s.interfaces[g.n][11] AS tx_max_bytes_per_s
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.interfaces, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.interfaces[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_interface IS 'Network interfaces, by reading; see host_interface_rates';
+COMMENT ON COLUMN host_interface."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_interface.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_interface.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_interface.name IS 'As in /sys/class/net';
+COMMENT ON COLUMN host_interface.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_interface.up IS 'Whether the link is up';
+COMMENT ON COLUMN host_interface.speed_mbit IS 'Speed [Mbit/s]; NULL: it has none';
+COMMENT ON COLUMN host_interface.rx_bytes IS 'Received [B]';
+COMMENT ON COLUMN host_interface.tx_bytes IS 'Sent [B]';
+COMMENT ON COLUMN host_interface.rx_packets IS 'Packets received';
+COMMENT ON COLUMN host_interface.tx_packets IS 'Packets sent';
+COMMENT ON COLUMN host_interface.rx_errors IS 'Errors receiving';
+COMMENT ON COLUMN host_interface.tx_errors IS 'Errors sending';
+COMMENT ON COLUMN host_interface.rx_drops IS 'Packets dropped receiving';
+COMMENT ON COLUMN host_interface.tx_drops IS 'Packets dropped sending';
+COMMENT ON COLUMN host_interface.rx_max_bytes_per_s IS 'Busiest span between two readings since the reading before, receiving [B/s]';
+COMMENT ON COLUMN host_interface.tx_max_bytes_per_s IS 'The same, sending [B/s]';
+
+CREATE VIEW host_sensor AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       (s.sensors[g.n][2] / 1000.0)::real AS temperature,
+       ((d.attributes ->> 'critical_mc')::integer / 1000.0)::real AS critical
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.sensors, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.sensors[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_sensor IS 'Temperature sensors, by reading';
+COMMENT ON COLUMN host_sensor."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_sensor.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_sensor.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_sensor.name IS 'Chip and label';
+COMMENT ON COLUMN host_sensor.temperature IS 'Temperature [degrees Celsius]';
+COMMENT ON COLUMN host_sensor.critical IS 'Where the chip says that it is too hot [degrees Celsius]; NULL: it does not';
+
+CREATE VIEW host_md_array AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       d.attributes ->> 'level' AS level,
+       d.attributes ->> 'state' AS state,
+       (d.attributes ->> 'disks')::integer AS disks,
+       s.md_arrays[g.n][2] AS disks_active,
+       s.md_arrays[g.n][3] AS disks_failed,
+       s.md_arrays[g.n][4] AS disks_spare,
+       (s.md_arrays[g.n][5] / 100.0)::real AS sync_percent
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.md_arrays, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.md_arrays[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_md_array IS 'Software RAIDs, by reading';
+COMMENT ON COLUMN host_md_array."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_md_array.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_md_array.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_md_array.name IS 'For example md0';
+COMMENT ON COLUMN host_md_array.level IS 'For example raid1';
+COMMENT ON COLUMN host_md_array.state IS 'As the kernel names it, for example clean';
+COMMENT ON COLUMN host_md_array.disks IS 'Members that it should have';
+COMMENT ON COLUMN host_md_array.disks_active IS 'Members in work';
+COMMENT ON COLUMN host_md_array.disks_failed IS 'Members that failed';
+COMMENT ON COLUMN host_md_array.disks_spare IS 'Members that wait';
+COMMENT ON COLUMN host_md_array.sync_percent IS 'How far a resync, recovery or check has come [%]; NULL: there is none';
+
+CREATE VIEW host_memory_controller AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       d.counted_since AS counted_since,
+       s.memory_controllers[g.n][2] AS corrected_errors,
+       s.memory_controllers[g.n][3] AS uncorrected_errors
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.memory_controllers, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.memory_controllers[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_memory_controller IS 'Memory controllers that count errors (EDAC), by reading';
+COMMENT ON COLUMN host_memory_controller."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_memory_controller.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_memory_controller.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_memory_controller.name IS 'For example mc0';
+COMMENT ON COLUMN host_memory_controller.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_memory_controller.corrected_errors IS 'Errors that were corrected';
+COMMENT ON COLUMN host_memory_controller.uncorrected_errors IS 'Errors that were not';
+
+CREATE VIEW host_cgroup AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS name,
+       d.counted_since AS counted_since,
+       s.cgroups[g.n][2] AS cpu_us,
+       s.cgroups[g.n][3] AS throttled_us,
+       s.cgroups[g.n][4] AS memory_kib,
+       s.cgroups[g.n][5] AS read_bytes,
+       s.cgroups[g.n][6] AS written_bytes,
+       s.cgroups[g.n][7] AS processes,
+       s.cgroups[g.n][8] AS oom_kills
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.cgroups, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.cgroups[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_cgroup IS 'Control groups of the top level, by reading; see host_cgroup_rates';
+COMMENT ON COLUMN host_cgroup."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_cgroup.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_cgroup.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_cgroup.name IS 'For example system.slice';
+COMMENT ON COLUMN host_cgroup.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_cgroup.cpu_us IS 'CPU time [us]';
+COMMENT ON COLUMN host_cgroup.throttled_us IS 'Time in which it was throttled [us]';
+COMMENT ON COLUMN host_cgroup.memory_kib IS 'Memory at that moment [KiB]';
+COMMENT ON COLUMN host_cgroup.read_bytes IS 'Read [B]';
+COMMENT ON COLUMN host_cgroup.written_bytes IS 'Written [B]';
+COMMENT ON COLUMN host_cgroup.processes IS 'Processes at that moment';
+COMMENT ON COLUMN host_cgroup.oom_kills IS 'Processes killed for want of memory';
+
+CREATE VIEW host_process AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       d.name AS command,
+       s.processes[g.n][2] AS pid,
+       (s.processes[g.n][3] / 100.0)::real AS cpu,
+       s.processes[g.n][4] AS memory,
+       s.processes[g.n][5] AS read_kib_per_s,
+       s.processes[g.n][6] AS written_kib_per_s
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL generate_series(1, array_length(s.processes, 1)) AS g (n)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.processes[g.n][1]
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_process IS 'The processes that took most of the CPU, memory or I/O since the reading before';
+COMMENT ON COLUMN host_process."timestamp" IS 'When the host read it, by its own clock';
+COMMENT ON COLUMN host_process.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_process.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_process.command IS 'Its command''s name';
+COMMENT ON COLUMN host_process.pid IS 'Its number';
+COMMENT ON COLUMN host_process.cpu IS 'CPU time, of one CPU: four busy threads are 400 [%]';
+COMMENT ON COLUMN host_process.memory IS 'Resident [MiB]';
+COMMENT ON COLUMN host_process.read_kib_per_s IS 'Read from disks [KiB/s]; NULL: the agent may not see it';
+COMMENT ON COLUMN host_process.written_kib_per_s IS 'Written to disks [KiB/s]; NULL: the agent may not see it';
+
+CREATE VIEW host_skipped AS
+SELECT s."timestamp",
+       s.host_id,
+       i.hostname,
+       k.it ->> 'collector' AS collector,
+       k.it ->> 'item' AS item,
+       k.it ->> 'reason' AS reason,
+       (k.it ->> 'count')::integer AS count
+  FROM rowcall.device_sample AS s
+ CROSS JOIN LATERAL jsonb_array_elements(s.skipped) AS k (it)
+  LEFT JOIN host_info AS i ON i.id = s.host_id;
+
+COMMENT ON VIEW host_skipped IS 'What should have been read and was not, by reading';
+COMMENT ON COLUMN host_skipped."timestamp" IS 'When the host read the rest, by its own clock';
+COMMENT ON COLUMN host_skipped.host_id IS 'host_info.id';
+COMMENT ON COLUMN host_skipped.hostname IS 'host_info.hostname';
+COMMENT ON COLUMN host_skipped.collector IS 'As in the agent''s settings, for example filesystems';
+COMMENT ON COLUMN host_skipped.item IS 'Which of its things, for example a mount point; NULL: all of them';
+COMMENT ON COLUMN host_skipped.reason IS 'hung, limit, unreadable, unknown';
+COMMENT ON COLUMN host_skipped.count IS 'How many things this stands for';
+
+-- Rates: between each reading in the range and the one before it in the range, of the same device and
+-- the same life of its counters. A counter that fell gives none; nor does what stands for many devices.
+-- Without SET, so that they become part of the query that asks, and a host is looked for by its key.
+
+CREATE FUNCTION host_disk_rates(from_ts timestamptz, to_ts timestamptz)
+RETURNS TABLE (
+    "timestamp" timestamptz, host_id integer, hostname text, name text, elapsed_s double precision,
+    reads_per_s double precision,
+    writes_per_s double precision,
+    read_bytes_per_s double precision,
+    written_bytes_per_s double precision,
+    await_ms double precision,
+    busy double precision,
+    in_flight bigint,
+    busy_max real
+)
+LANGUAGE sql STABLE AS $$
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
+           r.d_reads / r.elapsed_s,
+           r.d_writes / r.elapsed_s,
+           r.d_read_bytes / r.elapsed_s,
+           r.d_written_bytes / r.elapsed_s,
+           (r.d_read_ms + r.d_write_ms)::double precision / nullif(r.d_reads + r.d_writes, 0),
+           least(r.d_busy_ms / (10 * r.elapsed_s), 100),
+           r.in_flight,
+           r.busy_max
+      FROM (SELECT v.*, extract(epoch FROM v."timestamp" - lag(v."timestamp") OVER w)::double precision AS elapsed_s,
+                   v.reads - lag(v.reads) OVER w AS d_reads,
+                   v.writes - lag(v.writes) OVER w AS d_writes,
+                   v.read_bytes - lag(v.read_bytes) OVER w AS d_read_bytes,
+                   v.written_bytes - lag(v.written_bytes) OVER w AS d_written_bytes,
+                   v.read_ms - lag(v.read_ms) OVER w AS d_read_ms,
+                   v.write_ms - lag(v.write_ms) OVER w AS d_write_ms,
+                   v.busy_ms - lag(v.busy_ms) OVER w AS d_busy_ms
+              FROM public.host_disk AS v
+             WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+     WHERE r.elapsed_s > 0
+       AND coalesce(least(r.d_reads, r.d_writes, r.d_read_bytes, r.d_written_bytes, r.d_read_ms, r.d_write_ms, r.d_busy_ms), 0) >= 0
+$$;
+
+COMMENT ON FUNCTION host_disk_rates(timestamptz, timestamptz) IS 'What each disk did between two readings of a range: requests and bytes per second, await_ms: time a request took [ms], busy: time with requests in flight [%]; in_flight and busy_max as in host_disk';
+
+CREATE FUNCTION host_interface_rates(from_ts timestamptz, to_ts timestamptz)
+RETURNS TABLE (
+    "timestamp" timestamptz, host_id integer, hostname text, name text, elapsed_s double precision,
+    rx_bytes_per_s double precision,
+    tx_bytes_per_s double precision,
+    rx_packets_per_s double precision,
+    tx_packets_per_s double precision,
+    rx_errors bigint,
+    tx_errors bigint,
+    rx_drops bigint,
+    tx_drops bigint,
+    rx_max_bytes_per_s bigint,
+    tx_max_bytes_per_s bigint,
+    up boolean,
+    speed_mbit integer
+)
+LANGUAGE sql STABLE AS $$
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
+           r.d_rx_bytes / r.elapsed_s,
+           r.d_tx_bytes / r.elapsed_s,
+           r.d_rx_packets / r.elapsed_s,
+           r.d_tx_packets / r.elapsed_s,
+           r.d_rx_errors,
+           r.d_tx_errors,
+           r.d_rx_drops,
+           r.d_tx_drops,
+           r.rx_max_bytes_per_s,
+           r.tx_max_bytes_per_s,
+           r.up,
+           r.speed_mbit
+      FROM (SELECT v.*, extract(epoch FROM v."timestamp" - lag(v."timestamp") OVER w)::double precision AS elapsed_s,
+                   v.rx_bytes - lag(v.rx_bytes) OVER w AS d_rx_bytes,
+                   v.tx_bytes - lag(v.tx_bytes) OVER w AS d_tx_bytes,
+                   v.rx_packets - lag(v.rx_packets) OVER w AS d_rx_packets,
+                   v.tx_packets - lag(v.tx_packets) OVER w AS d_tx_packets,
+                   v.rx_errors - lag(v.rx_errors) OVER w AS d_rx_errors,
+                   v.tx_errors - lag(v.tx_errors) OVER w AS d_tx_errors,
+                   v.rx_drops - lag(v.rx_drops) OVER w AS d_rx_drops,
+                   v.tx_drops - lag(v.tx_drops) OVER w AS d_tx_drops
+              FROM public.host_interface AS v
+             WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+     WHERE r.elapsed_s > 0
+       AND coalesce(least(r.d_rx_bytes, r.d_tx_bytes, r.d_rx_packets, r.d_tx_packets, r.d_rx_errors, r.d_tx_errors, r.d_rx_drops, r.d_tx_drops), 0) >= 0
+$$;
+
+COMMENT ON FUNCTION host_interface_rates(timestamptz, timestamptz) IS 'What each interface did between two readings of a range: bytes and packets per second; errors and drops: how many within elapsed_s; up, speed_mbit and the busiest spans as in host_interface';
+
+CREATE FUNCTION host_cgroup_rates(from_ts timestamptz, to_ts timestamptz)
+RETURNS TABLE (
+    "timestamp" timestamptz, host_id integer, hostname text, name text, elapsed_s double precision,
+    cpu double precision,
+    throttled double precision,
+    read_bytes_per_s double precision,
+    written_bytes_per_s double precision,
+    oom_kills bigint,
+    memory_kib bigint,
+    processes bigint
+)
+LANGUAGE sql STABLE AS $$
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
+           r.d_cpu_us / (1e4 * r.elapsed_s),
+           r.d_throttled_us / (1e4 * r.elapsed_s),
+           r.d_read_bytes / r.elapsed_s,
+           r.d_written_bytes / r.elapsed_s,
+           r.d_oom_kills,
+           r.memory_kib,
+           r.processes
+      FROM (SELECT v.*, extract(epoch FROM v."timestamp" - lag(v."timestamp") OVER w)::double precision AS elapsed_s,
+                   v.cpu_us - lag(v.cpu_us) OVER w AS d_cpu_us,
+                   v.throttled_us - lag(v.throttled_us) OVER w AS d_throttled_us,
+                   v.read_bytes - lag(v.read_bytes) OVER w AS d_read_bytes,
+                   v.written_bytes - lag(v.written_bytes) OVER w AS d_written_bytes,
+                   v.oom_kills - lag(v.oom_kills) OVER w AS d_oom_kills
+              FROM public.host_cgroup AS v
+             WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+     WHERE r.elapsed_s > 0
+       AND coalesce(least(r.d_cpu_us, r.d_throttled_us, r.d_read_bytes, r.d_written_bytes, r.d_oom_kills), 0) >= 0
+$$;
+
+COMMENT ON FUNCTION host_cgroup_rates(timestamptz, timestamptz) IS 'What each control group did between two readings of a range: cpu [% of one CPU], throttled [% of the time], bytes per second; oom_kills: how many within elapsed_s; memory_kib and processes as in host_cgroup';
+
+-- Days.
+
+-- The tables that are kept by days, in the order in which they are locked.
+CREATE FUNCTION rowcall.day_tables()
+RETURNS TABLE (id oid, schema name, name name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.oid, n.nspname, c.relname
+      FROM unnest(ARRAY['public.host_usage', 'public.host_vitals', 'rowcall.device_sample', 'public.host_metric'])
+           WITH ORDINALITY AS t (name, place)
+      JOIN pg_class AS c ON c.oid = t.name::regclass
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     ORDER BY t.place
+$$;
+
+COMMENT ON FUNCTION rowcall.day_tables() IS 'The tables that are kept by UTC days';
+
+-- Their partitions and bounds, whatever they are called. NULL: a default partition.
+CREATE FUNCTION rowcall.partitions()
+RETURNS TABLE (parent oid, id oid, schema name, name name, kind "char", from_ts timestamptz, to_ts timestamptz)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+AS $$
+    SELECT i.inhparent, c.oid, n.nspname, c.relname, c.relkind,
+           CASE b.bound[1] WHEN 'MINVALUE' THEN '-infinity' ELSE trim(both '''' FROM b.bound[1])::timestamptz END,
+           CASE b.bound[2] WHEN 'MAXVALUE' THEN 'infinity' ELSE trim(both '''' FROM b.bound[2])::timestamptz END
+      FROM rowcall.day_tables() AS t
+      JOIN pg_inherits AS i ON i.inhparent = t.id
+      JOIN pg_class AS c ON c.oid = i.inhrelid
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid),
+          '^FOR VALUES FROM \(([^()]*)\) TO \(([^()]*)\)$') AS b (bound)
+$$;
+
+COMMENT ON FUNCTION rowcall.partitions() IS 'The partitions of all tables that are kept by UTC days, and their bounds';
+
+-- What create_days made, and nobody renamed, moved or gave other bounds.
+CREATE FUNCTION rowcall.made_days()
+RETURNS TABLE (parent oid, id oid, schema name, name name, day date, to_ts timestamptz)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+AS $$
+    SELECT p.parent, p.id, p.schema, p.name, p.from_ts::date, p.to_ts
+      FROM rowcall.partitions() AS p
+      JOIN rowcall.day_tables() AS t ON t.id = p.parent
+     WHERE p.schema = t.schema AND p.kind = 'r'
+       AND p.name ~ ('^' || t.name || '_' || to_char(p.from_ts, 'YYYYMMDD') || '(_[0-9]+)?$')
+       AND p.from_ts = date_trunc('day', p.from_ts) AND p.to_ts = p.from_ts + interval '1 day'
+$$;
+
+COMMENT ON FUNCTION rowcall.made_days() IS 'The partitions of UTC days as they were made; what a person changed is not among them';
+
+CREATE OR REPLACE FUNCTION rowcall.missing_days(days date[]) RETURNS date[]
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH present AS MATERIALIZED (SELECT parent, from_ts, to_ts FROM rowcall.partitions())
+    SELECT coalesce(array_agg(DISTINCT d ORDER BY d), '{}')
+      FROM unnest(days) AS d, rowcall.day_tables() AS t
+     WHERE d::timestamp AT TIME ZONE 'UTC' >= coalesce(rowcall.kept_from(), '-infinity')
+       AND NOT EXISTS (
+           SELECT FROM present AS p
+            WHERE p.parent = t.id
+              AND p.from_ts < (d + 1)::timestamp AT TIME ZONE 'UTC'
+              AND p.to_ts > d::timestamp AT TIME ZONE 'UTC')
+$$;
+
+COMMENT ON FUNCTION rowcall.missing_days(date[]) IS 'Those of some UTC days that any of the tables lacks and that were not dropped';
+
+-- As before, for all tables: what one of them lacks is made, and a day counts once.
+CREATE OR REPLACE FUNCTION rowcall.create_days(days date[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    today  date := (now() AT TIME ZONE 'UTC')::date;
+    wanted date;
+    parent record;
+    base   text;
+    name   text;
+    made   integer := 0;
+BEGIN
+    SELECT d INTO wanted FROM unnest(days) AS d WHERE d < today - 3660 OR d > today + 31 LIMIT 1;
+    IF FOUND THEN
+        RAISE datetime_field_overflow
+            USING MESSAGE = format('%s cannot be made a day of host_usage: from %s to %s is possible',
+                wanted, today - 3660, today + 31);
+    END IF;
+    days := rowcall.missing_days(days);
+    IF cardinality(days) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(x'526f7763616c6c02'::bigint);
+    -- Somebody else may have made, or dropped, some while we waited.
+    FOREACH wanted IN ARRAY rowcall.missing_days(days) LOOP
+        FOR parent IN
+            SELECT t.schema, t.name FROM rowcall.day_tables() AS t
+             WHERE NOT EXISTS (
+                 SELECT FROM rowcall.partitions() AS p
+                  WHERE p.parent = t.id
+                    AND p.from_ts < (wanted + 1)::timestamp AT TIME ZONE 'UTC'
+                    AND p.to_ts > wanted::timestamp AT TIME ZONE 'UTC')
+        LOOP
+            -- Somebody may have detached the day and kept the table: its name is taken, its rows are
+            -- theirs, and new rows of that day must still find a place.
+            base := parent.name || '_' || to_char(wanted, 'YYYYMMDD');
+            name := base;
+            FOR free IN 2 .. 100 LOOP
+                EXIT WHEN to_regclass(format('%I.%I', parent.schema, name)) IS NULL;
+                name := base || '_' || free;
+            END LOOP;
+            EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I)', parent.schema, name, parent.name);
+            EXECUTE format(
+                'ALTER TABLE %1$I.%3$I ATTACH PARTITION %1$I.%2$I FOR VALUES FROM (%4$L) TO (%5$L)',
+                parent.schema, name, parent.name,
+                to_char(wanted, 'YYYY-MM-DD') || ' 00:00:00+00',
+                to_char(wanted + 1, 'YYYY-MM-DD') || ' 00:00:00+00'
+            );
+        END LOOP;
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.create_days(date[]) IS 'Makes the missing ones of some UTC days of all tables that are kept by days; tells how many';
+
+-- As before, and what the other tables have of the day goes with it. Locks are taken in the order in
+-- which ingest takes them.
+CREATE OR REPLACE FUNCTION rowcall.drop_day(retention_s double precision, max_bytes bigint)
+RETURNS TABLE (dropped date, size bigint, why text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    oldest record;
+    part   record;
+BEGIN
+    IF retention_s < 86400 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'samples cannot be kept for less than a day';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(x'526f7763616c6c02'::bigint) THEN
+        RETURN;
+    END IF;
+    SELECT d.id, d.day, d.to_ts
+      INTO oldest
+      FROM rowcall.made_days() AS d
+     WHERE d.parent = 'public.host_usage'::regclass AND d.day < (now() AT TIME ZONE 'UTC')::date - 1
+     ORDER BY d.day
+     LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF oldest.to_ts <= now() - make_interval(secs => retention_s) THEN
+        why := 'age';
+    ELSIF pg_database_size(current_database()) > max_bytes THEN
+        why := 'size';
+    ELSE
+        RETURN;
+    END IF;
+    dropped := oldest.day;
+    SELECT sum(pg_total_relation_size(d.id)) INTO size FROM rowcall.made_days() AS d WHERE d.day = oldest.day;
+    INSERT INTO rowcall.dropped_day AS d (day, reason, bytes, rows_estimate)
+    SELECT oldest.day, why, size, CASE WHEN reltuples >= 0 THEN reltuples::bigint END
+      FROM pg_class WHERE oid = oldest.id
+    ON CONFLICT (day) DO UPDATE
+    SET dropped_at = now(), reason = excluded.reason, bytes = excluded.bytes, rows_estimate = excluded.rows_estimate;
+    FOR part IN
+        SELECT d.schema, d.name
+          FROM rowcall.day_tables() WITH ORDINALITY AS t (id, schema, name, place)
+          JOIN rowcall.made_days() AS d ON d.parent = t.id
+         WHERE d.day = oldest.day
+         ORDER BY t.place, d.name
+    LOOP
+        EXECUTE format('DROP TABLE %I.%I', part.schema, part.name);
+    END LOOP;
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.drop_day(double precision, bigint) IS 'Drops the oldest day of host_usage, and of the tables beside it, if it is older than so many seconds, or the database larger than so many bytes';
+
+-- Drops one day of readings of devices or of metrics, the oldest, when all of it is older than they are
+-- kept; or one of host_vitals that host_usage has not any more. Not recorded: what lies before is not
+-- refused, only not stored. Locks as drop_day does.
+CREATE FUNCTION rowcall.drop_device_day(retention_s double precision, device_retention_s double precision)
+RETURNS TABLE (dropped date, size bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    oldest record;
+BEGIN
+    IF retention_s < 86400 OR device_retention_s < 86400 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'samples cannot be kept for less than a day';
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(x'526f7763616c6c02'::bigint) THEN
+        RETURN;
+    END IF;
+    SELECT d.id, d.schema, d.name, d.day
+      INTO oldest
+      FROM rowcall.made_days() AS d
+     WHERE d.parent <> 'public.host_usage'::regclass AND d.day < (now() AT TIME ZONE 'UTC')::date - 1
+       AND d.to_ts <= now() - make_interval(secs => CASE
+               WHEN d.parent = 'public.host_vitals'::regclass THEN retention_s
+               ELSE least(retention_s, device_retention_s) END)
+     ORDER BY d.day, d.name
+     LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    dropped := oldest.day;
+    size := pg_total_relation_size(oldest.id);
+    EXECUTE format('DROP TABLE %I.%I', oldest.schema, oldest.name);
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.drop_device_day(double precision, double precision) IS 'Drops the oldest day of one of the tables beside host_usage if it is older than so many seconds: the first number for host_vitals, the second for readings of devices and metrics';
+
+-- Devices of which no reading is left for 30 days; of hosts that have more than 1,000 of a kind, as soon
+-- as none is left, so that new ones find room. Where a flush holds the host, next time: whoever gives a
+-- reading a device's id holds it, and no id is given that is deleted then.
+CREATE FUNCTION rowcall.forget_devices(device_retention_s double precision) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before    date;
+    forgotten bigint;
+BEGIN
+    IF device_retention_s < 86400 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'readings of devices cannot be kept for less than a day';
+    END IF;
+    before := ((now() - make_interval(secs => device_retention_s)) AT TIME ZONE 'UTC')::date - 1;
+    DELETE FROM public.host_device
+     WHERE ctid = ANY (ARRAY(
+         SELECT d.ctid FROM public.host_device AS d
+           JOIN public.host_latest AS l ON l.host_id = d.host_id
+          WHERE d.seen_on < before - 30
+             OR (d.seen_on < before AND (d.host_id, d.kind) IN (
+                 SELECT m.host_id, m.kind FROM public.host_device AS m
+                  GROUP BY m.host_id, m.kind HAVING count(*) > 1000))
+          LIMIT 10000 FOR NO KEY UPDATE OF l, d SKIP LOCKED));
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    RETURN forgotten;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.forget_devices(double precision) IS 'Deletes up to 10,000 devices that were not seen for so many seconds and 30 days, or, of hosts with more than 1,000 of a kind, a day; tells how many';
+
+REVOKE ALL ON FUNCTION rowcall.drop_device_day(double precision, double precision), rowcall.forget_devices(double precision) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION rowcall.partitions_of_usage()
+RETURNS TABLE (id oid, schema name, name name, kind "char", from_ts timestamptz, to_ts timestamptz)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.id, p.schema, p.name, p.kind, p.from_ts, p.to_ts
+      FROM rowcall.partitions() AS p WHERE p.parent = 'public.host_usage'::regclass
+$$;
+
+COMMENT ON TABLE rowcall.dropped_day IS 'Days of host_usage that were dropped, with what stood beside it. Samples of the last of them or before are refused; delete rows here to let them in again';
+
+-- A superuser may have run this: what is new belongs to whom the tables belong.
+DO $$
+DECLARE
+    owner text := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'public.host_usage'::regclass);
+    what  text;
+BEGIN
+    FOREACH what IN ARRAY ARRAY[
+        'TABLE public.host_vitals', 'TABLE public.host_device', 'TABLE rowcall.device_sample',
+        'TABLE public.host_metric', 'VIEW public.host_filesystem', 'VIEW public.host_disk',
+        'VIEW public.host_interface', 'VIEW public.host_sensor', 'VIEW public.host_md_array',
+        'VIEW public.host_memory_controller', 'VIEW public.host_cgroup', 'VIEW public.host_process',
+        'VIEW public.host_skipped',
+        'FUNCTION public.host_disk_rates(timestamptz, timestamptz)',
+        'FUNCTION public.host_interface_rates(timestamptz, timestamptz)',
+        'FUNCTION public.host_cgroup_rates(timestamptz, timestamptz)',
+        'FUNCTION rowcall.as_integer(bigint)', 'FUNCTION rowcall.day_tables()',
+        'FUNCTION rowcall.partitions()', 'FUNCTION rowcall.made_days()',
+        'FUNCTION rowcall.drop_device_day(double precision, double precision)',
+        'FUNCTION rowcall.forget_devices(double precision)'
+    ] LOOP
+        EXECUTE format('ALTER %s OWNER TO %I', what, owner);
+    END LOOP;
+END
+$$;
+
+-- The days that host_usage has from yesterday on. Earlier ones get theirs when a sample needs them.
+SELECT rowcall.create_days(ARRAY(
+    SELECT d.day FROM rowcall.made_days() AS d
+     WHERE d.parent = 'public.host_usage'::regclass
+       AND d.day BETWEEN (now() AT TIME ZONE 'UTC')::date - 1 AND (now() AT TIME ZONE 'UTC')::date + 31
+));
