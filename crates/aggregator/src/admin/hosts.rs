@@ -5,7 +5,7 @@ use rowcall_core::convert::facts_to_wire;
 use rowcall_core::id::HostName;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::Error as StoreError;
-use rowcall_store::hosts::{Filter, Host, HostCertificate};
+use rowcall_store::hosts::{BootRow, Filter, HistoryRow, Host, HostCertificate};
 use tonic::Status;
 
 use super::Admin;
@@ -15,8 +15,8 @@ use crate::telemetry::refusal;
 const DEFAULT_PAGE: u32 = 1_000;
 const MAX_PAGE: u32 = 10_000;
 
-/// Most bytes of hosts in a page: with the token, below what gRPC clients take by default. A page
-/// of hosts with long labels ends early.
+/// Most bytes of hosts in a page, or of a host with its history: with what else is in the answer,
+/// below what gRPC clients take by default. A page of hosts with long labels ends early.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024 - 4 * 1024;
 
 impl Admin {
@@ -56,10 +56,19 @@ impl Admin {
         Ok(paged(found, page))
     }
 
-    pub(super) async fn get(&self, request: &pb::GetHostRequest) -> Result<pb::Host, Status> {
+    pub(super) async fn get(
+        &self,
+        request: &pb::GetHostRequest,
+    ) -> Result<pb::GetHostResponse, Status> {
         let name = parse("host_name", &request.host_name)?;
-        let found = self.database.store()?.host(&name).await.map_err(failed)?;
-        found.map(host).ok_or_else(|| unknown(&name))
+        let store = self.database.store()?;
+        let found = store.host(&name).await.map_err(failed)?.ok_or_else(|| unknown(&name))?;
+        let answer = pb::GetHostResponse { host: Some(host(found)), ..Default::default() };
+        if !request.include_history {
+            return Ok(answer);
+        }
+        let (history, boots) = store.history(&name).await.map_err(failed)?;
+        Ok(with_history(answer, history, boots))
     }
 }
 
@@ -82,6 +91,34 @@ fn paged(found: Vec<Host>, page: u32) -> pb::ListHostsResponse {
     }
     let last = hosts.last().map(|host| host.host_name.clone()).filter(|_| more);
     pb::ListHostsResponse { hosts, next_page_token: last.unwrap_or_default() }
+}
+
+/// Adds what fits into one answer: the boots, which are small, then the newest history.
+fn with_history(
+    mut answer: pb::GetHostResponse,
+    history: Vec<HistoryRow>,
+    boots: Vec<BootRow>,
+) -> pb::GetHostResponse {
+    let boot = |boot: BootRow| pb::Boot {
+        booted_at: boot.booted_at.map(crate::timestamp),
+        seen_at: Some(crate::timestamp(boot.seen_at)),
+        boot_id: boot.boot_id,
+    };
+    answer.boots = boots.into_iter().map(boot).collect();
+    let mut bytes = answer.encoded_len();
+    for row in history {
+        let row = pb::HostHistory {
+            valid_from: row.from.map(crate::timestamp),
+            valid_to: row.to.map(crate::timestamp),
+            host_info: Some(facts_to_wire(&row.facts)),
+        };
+        bytes += row.encoded_len() + 8;
+        if bytes > MAX_PAGE_BYTES {
+            break;
+        }
+        answer.history.push(row);
+    }
+    answer
 }
 
 pub(super) fn host(host: Host) -> pb::Host {
@@ -165,6 +202,26 @@ mod tests {
         let page = paged(hosts(), 3);
         assert_eq!((page.hosts.len(), page.next_page_token.as_str()), (3, ""));
         assert_eq!(paged(Vec::new(), 3).next_page_token, "");
+    }
+
+    #[test]
+    fn a_history_that_fits_no_answer_ends_early_and_the_newest_stays() {
+        let row = |n: i64| HistoryRow {
+            from: Some(UnixMicros(n)),
+            to: None,
+            facts: HostFacts { os: Some("x".repeat(10_000)), ..HostFacts::default() },
+        };
+        let boot =
+            |_| BootRow { boot_id: "x".repeat(256), booted_at: None, seen_at: UnixMicros(1) };
+        let answer = with_history(
+            pb::GetHostResponse::default(),
+            (0..1_000).map(row).collect(),
+            (0..1_000).map(boot).collect(),
+        );
+        assert!(answer.encoded_len() < 4 * 1024 * 1024);
+        assert_eq!(answer.boots.len(), 1_000);
+        assert!((380..400).contains(&answer.history.len()), "{}", answer.history.len());
+        assert_eq!(answer.history[0].valid_from, Some(crate::timestamp(UnixMicros(0))));
     }
 
     #[test]

@@ -111,8 +111,7 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::GetHostRequest>,
     ) -> Result<Response<pb::GetHostResponse>, Status> {
-        let host = Some(self.get(&request.into_inner()).await?);
-        Ok(Response::new(pb::GetHostResponse { host, ..Default::default() }))
+        self.get(&request.into_inner()).await.map(Response::new)
     }
 
     async fn label_host(

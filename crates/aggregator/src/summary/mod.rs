@@ -7,6 +7,7 @@
 //! for [`STALL`] loses the rest of it, so that its connection goes to somebody else.
 
 mod parts;
+mod pressure;
 mod request;
 mod roll;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use rowcall_core::proto::MAX_SUMMARY_BYTES;
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::proto::v1::summary_service_server::SummaryService;
 use rowcall_store::Store;
-use rowcall_store::reports::Frame;
+use rowcall_store::reports::{Frame, Scope};
 use rowcall_tls::accept::PeerInfo;
 use rowcall_tls::identity::{Identity, Role};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -38,8 +39,9 @@ use crate::refusals::{Reason, Refusals};
 use crate::tasks::Tasks;
 use crate::telemetry::refusal;
 use parts::{Hardware, Memory};
+use pressure::Pressure;
 use request::Asked;
-use roll::Roll;
+use roll::{Boots, Roll};
 pub(crate) use turns::Turns;
 
 /// Most cells (hosts x windows) of a Summary.
@@ -48,6 +50,9 @@ pub const MAX_CELLS: u64 = 250_000;
 /// Most cells of a StreamSummary: 100,000 hosts over a day of 5-minute windows. The roll holds
 /// two bytes of each cell of an incomplete host.
 pub const MAX_STREAM_CELLS: u64 = 30_000_000;
+
+/// Most boots that a roll holds, over all hosts; a fleet of 10,000 boots that often in weeks.
+const MAX_BOOTS: usize = 250_000;
 
 /// Parts that wait for a reader.
 const PARTS_WAITING: usize = 2;
@@ -185,7 +190,7 @@ impl Sink {
             roll: asked.roll.then(Default::default),
             balance: asked.balance.then(Default::default),
             integrity: asked.integrity.then(Default::default),
-            pressure: None,
+            pressure: asked.pressure.then(Default::default),
         };
         match self {
             Self::Whole { response, .. } => {
@@ -257,7 +262,8 @@ async fn report(store: &Store, asked: &Asked, sink: &mut Sink) -> Result<(), Sta
     }
     if asked.roll {
         let unobserved = store.unobserved(scope, &frame).await.map_err(failed)?;
-        let mut roll = Roll::new(&frame, unobserved);
+        let boots = boots(store, scope, &frame).await.map_err(failed)?;
+        let mut roll = Roll::new(&frame, unobserved, boots);
         {
             let mut rows = store.roll(scope, &frame).await.map_err(failed)?;
             while let Some(row) = rows.next().await {
@@ -273,8 +279,29 @@ async fn report(store: &Store, asked: &Asked, sink: &mut Sink) -> Result<(), Sta
             sink.put(part).await?;
         }
     }
+    if asked.pressure {
+        let mut rows = store.pressure(scope, &frame).await.map_err(failed)?;
+        let mut pressure = Pressure::default();
+        while let Some(row) = rows.next().await {
+            if let Some(part) = pressure.push(row.map_err(failed)?) {
+                sink.put(part).await?;
+            }
+        }
+        sink.put(pressure.finish()).await?;
+    }
     if asked.integrity {
         sink.put(parts::integrity(store.integrity(scope, &frame).await.map_err(failed)?)).await?;
     }
     Ok(())
+}
+
+/// When hosts booted within the range.
+async fn boots(store: &Store, scope: &Scope, frame: &Frame) -> Result<Boots, rowcall_store::Error> {
+    let mut rows = store.boots(scope, frame).await?.take(MAX_BOOTS);
+    let mut boots = Boots::default();
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        boots.entry(row.host_name).or_default().push(row.booted_at);
+    }
+    Ok(boots)
 }

@@ -124,8 +124,8 @@ pub(super) fn balance(rows: Vec<BalanceRow>) -> impl Iterator<Item = pb::Summary
         hosts: row.hosts,
         cpu_busy_percent: Some(spread(row.cpu_busy_percent)),
         memory_used_percent: Some(spread(row.memory_used_percent)),
-        net_bytes_per_s: None,
-        disk_busy_percent: None,
+        net_bytes_per_s: known(row.net_bytes_per_s),
+        disk_busy_percent: known(row.disk_busy_percent),
     });
     std::iter::from_fn(move || {
         let windows: Vec<_> = rows.by_ref().take(PART_WINDOWS).collect();
@@ -134,6 +134,11 @@ pub(super) fn balance(rows: Vec<BalanceRow>) -> impl Iterator<Item = pb::Summary
             ..Default::default()
         })
     })
+}
+
+/// Absent where no host tells.
+fn known(values: Spread) -> Option<pb::Spread> {
+    values.mean.is_some().then(|| spread(values))
 }
 
 fn spread(spread: Spread) -> pb::Spread {
@@ -235,6 +240,11 @@ pub(super) fn merge(whole: &mut pb::SummaryResponse, part: pb::SummaryResponse) 
     }
     if let Some(balance) = part.balance {
         whole.balance.get_or_insert_default().windows.extend(balance.windows);
+    }
+    if let Some(pressure) = part.pressure {
+        let into = whole.pressure.get_or_insert_default();
+        into.hosts.extend(pressure.hosts);
+        into.unknown_hosts = into.unknown_hosts.max(pressure.unknown_hosts);
     }
     if let Some(integrity) = part.integrity {
         let into = whole.integrity.get_or_insert_default();

@@ -36,6 +36,10 @@ impl Asked {
                 to: request.to.map(|t| micros("to", t)).transpose()?,
                 window_s: request.window_s.unwrap_or(WINDOW_S),
                 min_samples: request.min_samples,
+                hardware_as_of: request
+                    .hardware_as_of
+                    .map(|t| micros("hardware_as_of", t))
+                    .transpose()?,
                 ..Scope::default()
             },
         };
@@ -103,6 +107,8 @@ mod tests {
         for time in [time(i64::MAX, 0), time(0, -1), time(0, 1_000_000_000), time(i64::MIN, 0)] {
             let request = pb::SummaryRequest { from: time, ..Default::default() };
             assert!(refused(request).starts_with("from: "));
+            let request = pb::SummaryRequest { hardware_as_of: time, ..Default::default() };
+            assert!(refused(request).starts_with("hardware_as_of: "));
         }
         let request = pb::SummaryRequest { reports: vec![99], ..Default::default() };
         assert_eq!(refused(request), "reports: 99 is no report");

@@ -1,11 +1,17 @@
 //! The parts of a roll. Its order needs all incomplete hosts: those wait encoded, two bytes a cell.
 
+use std::collections::HashMap;
+
 use prost::Message as _;
+use rowcall_core::id::UnixMicros;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::reports::{Frame, RollRow, UnobservedRow, WindowState};
 
 use super::parts::{hosts_in_part, size};
 use super::unobserved::Unobserved;
+
+/// When each host booted within the range, oldest first.
+pub(super) type Boots = HashMap<String, Vec<UnixMicros>>;
 
 /// Roll rows come ordered by name, then window.
 #[derive(Debug)]
@@ -14,6 +20,7 @@ pub(super) struct Roll {
     current: Option<pb::RollHost>,
     incomplete: Vec<Incomplete>,
     unobserved: Unobserved,
+    boots: Boots,
     totals: pb::RollTotals,
     complete_hosts: u32,
     hosts: u32,
@@ -30,13 +37,14 @@ struct Incomplete {
 }
 
 impl Roll {
-    /// For the windows of a frame, with the times that nobody observed.
-    pub(super) fn new(frame: &Frame, unobserved: Vec<UnobservedRow>) -> Self {
+    /// For the windows of a frame, with the times that nobody observed and the boots of hosts.
+    pub(super) fn new(frame: &Frame, unobserved: Vec<UnobservedRow>, boots: Boots) -> Self {
         Self {
             windows: size(frame.windows),
             current: None,
             incomplete: Vec::new(),
             unobserved: Unobserved::new(frame, unobserved),
+            boots,
             totals: pb::RollTotals::default(),
             complete_hosts: 0,
             hosts: 0,
@@ -46,12 +54,13 @@ impl Roll {
     pub(super) fn push(&mut self, row: RollRow) {
         if self.current.as_ref().is_none_or(|host| host.host_name != row.host_name) {
             self.finish_host();
+            let booted_at = self.boots.remove(&row.host_name).unwrap_or_default();
             self.current = Some(pb::RollHost {
                 host_name: row.host_name,
                 states: vec![pb::WindowState::NotJudged.into(); self.windows],
                 samples: vec![0; self.windows],
                 last_sample_at: row.last_sample_at.map(crate::timestamp),
-                booted_at: Vec::new(),
+                booted_at: booted_at.into_iter().map(crate::timestamp).collect(),
             });
         }
         let (at, state) = (size(row.window), state(row.state));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use prost::Message as _;
 use rowcall_core::proto::v1 as pb;
 use rowcall_store::reports::{
-    Frame, HardwareRow, MemoryRow, RollRow, UnobservedCause, UnobservedRow, WindowState,
+    Frame, HardwareRow, MemoryRow, PressureRow, RollRow, UnobservedCause, UnobservedRow, Wait,
+    WindowState,
 };
 
 use super::{PARTS_WAITING, STALL, STALLED, Sink};
@@ -15,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::parts::{Hardware, Memory, PART_HOSTS, hosts_in_part, merge};
-use super::roll::Roll;
+use super::pressure::Pressure;
+use super::roll::{Boots, Roll};
 
 fn hardware(name: &str, cpus: Option<u32>) -> HardwareRow {
     HardwareRow {
@@ -50,7 +52,12 @@ fn rolled_without(
     unobserved: Vec<UnobservedRow>,
     rows: &[(&str, &[WindowState])],
 ) -> Vec<pb::SummaryResponse> {
-    let mut roll = Roll::new(&frame(), unobserved);
+    let boots: Boots = [
+        ("d-silent".to_owned(), vec![UnixMicros(301_000_000), UnixMicros(302_000_000)]),
+        ("b-complete".to_owned(), vec![UnixMicros(1)]),
+    ]
+    .into();
+    let mut roll = Roll::new(&frame(), unobserved, boots);
     for (name, states) in rows {
         for (window, state) in states.iter().enumerate() {
             roll.push(RollRow {
@@ -124,6 +131,10 @@ fn the_roll_puts_the_worst_first_and_leaves_complete_hosts_out() {
     let names: Vec<_> = roll.incomplete.iter().map(|host| host.host_name.as_str()).collect();
     assert_eq!(names, ["e-silent-partial", "d-silent", "f-silent", "c-partial", "a-late"]);
     assert_eq!((roll.hosts, roll.complete_hosts, roll.finished_windows), (7, 1, 2));
+    let booted = |at: usize| -> Vec<_> {
+        roll.incomplete[at].booted_at.iter().map(|time| time.seconds).collect()
+    };
+    assert_eq!((booted(0), booted(1)), (vec![], vec![301, 302]));
     let totals = roll.totals.unwrap();
     assert_eq!((totals.complete, totals.silent, totals.partial, totals.late), (5, 3, 2, 2));
     assert_eq!(totals.not_judged, 9);
@@ -193,6 +204,50 @@ fn merged_parts_of_a_roll_keep_order_and_totals() {
     let roll = ours.roll.unwrap();
     assert_eq!((roll.hosts, roll.incomplete.len()), (1_100, 1_100));
     assert!(roll.incomplete.is_sorted_by(|a, b| a.host_name < b.host_name));
+}
+
+fn pressure(name: &str, waits_for: Option<Wait>) -> PressureRow {
+    PressureRow {
+        host_name: name.into(),
+        waits_for,
+        wait_percent: Some(4.5),
+        cpu_some_percent: None,
+        memory_some_percent: None,
+        memory_full_percent: None,
+        io_some_percent: Some(4.5),
+        io_full_percent: None,
+        iowait_percent: None,
+        steal_percent: None,
+        load_per_cpu: None,
+        cpu_busy_max_percent: None,
+        swapped_kib: None,
+        oom_kills: Some(1),
+        samples: 60,
+    }
+}
+
+#[test]
+fn hosts_under_pressure_keep_their_order_and_those_unknown_are_a_number() {
+    let mut builder = Pressure::default();
+    let mut ours = pb::SummaryResponse::default();
+    let mut protobufs = pb::SummaryResponse::default();
+    let mut parts = Vec::new();
+    for n in 0..1_100 {
+        let wait = if n < 900 { Some(Wait::Io) } else { None };
+        parts.extend(builder.push(pressure(&format!("n{n:04}"), wait)));
+    }
+    parts.push(builder.finish());
+    assert_eq!(parts.len(), 2);
+    for part in parts {
+        protobufs.merge(part.encode_to_vec().as_slice()).unwrap();
+        merge(&mut ours, part);
+    }
+    assert_eq!(ours, protobufs);
+    let report = ours.pressure.unwrap();
+    assert_eq!((report.hosts.len(), report.unknown_hosts), (900, 200));
+    assert!(report.hosts.is_sorted_by(|a, b| a.host_name < b.host_name));
+    assert_eq!(report.hosts[0].waits_for(), pb::Wait::Io);
+    assert_eq!((report.hosts[0].io_some_percent, report.hosts[0].oom_kills), (Some(4.5), Some(1)));
 }
 
 #[test]

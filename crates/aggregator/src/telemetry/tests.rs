@@ -6,8 +6,8 @@ mod log;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcall_core::clock::SystemClock;
-use rowcall_core::id::{Epoch, HostId, HostName, RunId};
+use rowcall_core::clock::{SharedClock, SystemClock, TestClock};
+use rowcall_core::id::{Epoch, HostId, HostName, RunId, UnixMicros};
 use rowcall_core::proto::v1 as pb;
 use rowcall_core::session::aggregator::{HELLO_DEADLINE, Session, silence_limit};
 use rowcall_store::EpochId;
@@ -38,9 +38,12 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Records of a batch that needs room in the common queue.
 const BACKLOG: u64 = 10 + SMALL_RECORDS as u64;
 
+/// What the aggregator's clock says.
+const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
+
 fn shared() -> (Arc<Shared>, Intake) {
     rowcall_testkit::log::install();
-    let clock = SystemClock::shared();
+    let clock: SharedClock = Arc::new(TestClock::at(NOW));
     let (queue, work) = Queue::new();
     let database = Database::new();
     let registry = Registry::new(Arc::clone(&clock), INTERVAL, silence_limit(INTERVAL));
@@ -125,7 +128,10 @@ impl Rig {
 
     async fn ack(&mut self) -> u64 {
         match self.response().await {
-            pb::stream_response::Frame::Ack(ack) => ack.through_sequence,
+            pb::stream_response::Frame::Ack(ack) => {
+                assert_eq!(ack.clock_unix_us, NOW.0, "each tells the time");
+                ack.through_sequence
+            }
             other => panic!("expected an Ack, got {other:?}"),
         }
     }

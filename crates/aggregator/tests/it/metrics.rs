@@ -9,7 +9,7 @@ use rowcall_testkit::poll::wait_for;
 use crate::rig::{Agent, PATIENCE, Rig, count, now};
 
 /// Every family, with its type. The table in the documentation has the same.
-const FAMILIES: [(&str, &str); 52] = [
+const FAMILIES: [(&str, &str); 55] = [
     ("rowcall_accept_errors", "counter"),
     ("rowcall_access_checked_timestamp_seconds", "gauge"),
     ("rowcall_acknowledgement_duration_seconds", "histogram"),
