@@ -10,5 +10,6 @@ pub mod dice;
 pub mod faults;
 pub mod host;
 pub mod oracle;
+pub mod room;
 pub mod scene;
 pub mod stack;
