@@ -42,6 +42,7 @@ pub(crate) const STEPS: &[Step] = &[
     // A program of before would let those in whose access ended.
     step!(5, "V0005__access", oldest_compatible: 5),
     step!(6, "V0006__diagnostics", oldest_compatible: 5),
+    step!(7, "V0007__history", oldest_compatible: 5),
 ];
 
 const PREPARE: &str = include_str!("../../../sql/queries/migrate/prepare.sql");

@@ -5,6 +5,7 @@
 //! read a file any more does not make the database forget. Locks are taken in one order, see
 //! [`crate::access`]; the host's `host_info` row comes before its `host_latest` row.
 
+mod facts;
 mod known;
 mod lease;
 mod lock;
@@ -21,7 +22,7 @@ use crate::access::Presented;
 use crate::error::Error;
 use crate::time::Time;
 
-pub(crate) use known::facts_of;
+pub(crate) use facts::{facts_of, told};
 use known::{About, Known};
 use lease::Taking;
 pub use lease::{Lease, Party, SessionHolder, SessionRefusal, StreamHolder};
@@ -41,6 +42,7 @@ query!(LOOK, "look");
 query!(LOCK, "lock");
 query!(INSERT, "insert");
 query!(UPDATE, "update");
+query!(TELL, "tell");
 query!(LATEST_INSERT, "latest_insert");
 query!(LATEST_LOCK, "latest_lock");
 query!(REJOIN, "rejoin");
@@ -64,6 +66,7 @@ pub(crate) const QUERIES: &[&str] = &[
     LOCK,
     INSERT,
     UPDATE,
+    TELL,
     LATEST_INSERT,
     LATEST_LOCK,
     REJOIN,
@@ -242,10 +245,10 @@ async fn change(
         join_roll(transaction, host_id).await?;
     }
 
-    let told = known.about.updated_by(hello);
-    let facts_changed = !told.same_facts(&known.about);
-    if told != known.about || known.retired {
-        update(transaction, host_id, &told, facts_changed).await?;
+    let about = known.about.updated_by(hello);
+    let mut facts_changed = false;
+    if about != known.about || known.retired {
+        facts_changed = update(transaction, host_id, &about).await?;
     }
     if known.retired {
         execute(transaction, REJOIN, &[&host_id]).await?;
@@ -257,8 +260,12 @@ async fn change(
     if started.is_some() || known.run_ended {
         let how = started.as_ref().map_or("restart", Started::as_str);
         let run = hello.run.as_i64();
-        execute(transaction, RUN, &[&host_id, &run, &how, &told.boot_id, &told.agent_version])
-            .await?;
+        execute(
+            transaction,
+            RUN,
+            &[&host_id, &run, &how, &about.facts.boot_id, &about.agent_version],
+        )
+        .await?;
     }
 
     let current = known.epoch.filter(|_| known.epoch_number == Some(hello.epoch.as_i64()));
@@ -279,35 +286,15 @@ async fn change(
     }))
 }
 
-async fn update(
-    transaction: &Transaction<'_>,
-    host_id: i32,
-    about: &About,
-    facts_changed: bool,
-) -> Result<(), Error> {
-    let facts = &about.facts;
-    execute(
-        transaction,
-        UPDATE,
-        &[
-            &host_id,
-            &facts.cpu_number,
-            &facts.cpu_architecture,
-            &facts.cpu_model,
-            &facts.cpu_mhz,
-            &facts.l2_cache_kib,
-            &facts.total_mem_kib,
-            &facts.os,
-            &facts.kernel,
-            &facts.kernel_host_name,
-            &about.machine_id,
-            &about.boot_id,
-            &facts.booted.map(Time),
-            &about.agent_version,
-            &facts_changed,
-        ],
-    )
-    .await
+/// Writes what is told of a host that is not as it was; whether its facts are others.
+async fn update(transaction: &Transaction<'_>, host_id: i32, about: &About) -> Result<bool, Error> {
+    let (facts, booted) = (&about.facts, about.facts.booted.map(Time));
+    execute(transaction, UPDATE, &[&host_id, &facts.boot_id, &booted, &about.agent_version])
+        .await?;
+    let told = told(facts, about.machine_id.as_deref())?;
+    let tell = transaction.prepare_cached(TELL).await?;
+    let row = transaction.query_one(&tell, &[&host_id, &told, &facts.boot_id, &booted]).await?;
+    Ok(row.try_get(0)?)
 }
 
 /// Makes an epoch the host's current one.

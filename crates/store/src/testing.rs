@@ -56,6 +56,8 @@ impl Bench {
             "host_info",
             "host_usage",
             "host_latest",
+            "host_info_history",
+            "host_boot",
             "rowcall.host_interval",
             "rowcall.epoch",
             "rowcall.gap",

@@ -1,7 +1,8 @@
 -- The host that has the name $1, or had it, in the columns of list.sql, with its certificates.
 SELECT
     h.id, h.hostname, h.cpu_number, h.cpu_architecture, h.cpu_model, h.cpu_mhz, h.l2_cache, h.total_mem,
-    h.os, h.kernel, h.kernel_host_name, h.booted_at, h."timestamp" AS facts_changed_at, h.retired_at,
+    h.os, h.kernel, h.kernel_host_name, h.virtualization, h.board, h.firmware, h.memory_mhz, h.cpu_sockets,
+    h.cpu_cores, h.disks::text AS disks, h.interfaces::text AS interfaces, h.boot_id, h.booted_at, h."timestamp" AS facts_changed_at, h.retired_at,
     h.agent_version, l.joined_at, l."timestamp" AS last_sample_at,
     ARRAY(SELECT key FROM host_label WHERE host_id = h.id ORDER BY key COLLATE "C") AS keys,
     ARRAY(SELECT value FROM host_label WHERE host_id = h.id ORDER BY key COLLATE "C") AS values,

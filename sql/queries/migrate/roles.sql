@@ -55,6 +55,8 @@ BEGIN
                   ('rowcall_reader', 'public.host_usage', 'SELECT'),
                   ('rowcall_reader', 'public.host_latest', 'SELECT'),
                   ('rowcall_reader', 'public.host_label', 'SELECT'),
+                  ('rowcall_reader', 'public.host_info_history', 'SELECT'),
+                  ('rowcall_reader', 'public.host_boot', 'SELECT'),
                   ('rowcall_reader', 'public.host_vitals', 'SELECT'),
                   ('rowcall_reader', 'public.host_device', 'SELECT'),
                   ('rowcall_reader', 'public.host_metric', 'SELECT'),
@@ -71,6 +73,8 @@ BEGIN
                   ('rowcall_aggregator', 'public.host_usage', 'SELECT,INSERT'),
                   ('rowcall_aggregator', 'public.host_latest', 'SELECT,INSERT,UPDATE'),
                   ('rowcall_aggregator', 'public.host_label', 'SELECT,INSERT,UPDATE,DELETE'),
+                  ('rowcall_aggregator', 'public.host_info_history', 'SELECT'),
+                  ('rowcall_aggregator', 'public.host_boot', 'SELECT'),
                   ('rowcall_aggregator', 'public.host_vitals', 'SELECT,INSERT'),
                   ('rowcall_aggregator', 'public.host_device', 'SELECT,INSERT'),
                   ('rowcall_aggregator', 'public.host_metric', 'SELECT,INSERT'),
@@ -117,14 +121,15 @@ BEGIN
         EXECUTE format('GRANT %s (%I) ON %s TO %I', r.privilege, r.column, r.name, r.role);
     END LOOP;
 
-    -- Days are made and dropped, and old rows deleted, by these alone.
+    -- Days are made and dropped, old rows deleted, and history kept in order, by these alone.
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowcall_aggregator') THEN
         FOR r IN
             SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
                 ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()'),
                 ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()'),
                 ('rowcall.drop_device_day(double precision, double precision)'),
-                ('rowcall.forget_devices(double precision)')) AS f (name)
+                ('rowcall.forget_devices(double precision)'),
+                ('rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz)')) AS f (name)
         LOOP
             CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);

@@ -5,6 +5,8 @@
 SELECT
     h.id, h.hostname, h.cpu_number, h.cpu_architecture, h.cpu_model, h.cpu_mhz, h.l2_cache, h.total_mem, h.os,
     h.kernel, h.kernel_host_name, h.machine_id, h.boot_id, h.booted_at, h.agent_version,
+    h.virtualization, h.board, h.firmware, h.memory_mhz, h.cpu_sockets, h.cpu_cores, h.disks::text AS disks,
+    h.interfaces::text AS interfaces,
     h.retired_at IS NOT NULL AS retired,
     l.host_id IS NOT NULL AS has_latest,
     l.mark, l.mark_time, l.due, l.epoch_id,

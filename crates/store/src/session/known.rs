@@ -5,41 +5,37 @@ use rowcall_core::id::{HostName, RunId};
 use rowcall_core::record::HostFacts;
 use tokio_postgres::Row;
 
-use super::{EpochId, Mark, Started, StreamHolder};
+use super::{EpochId, Mark, Started, StreamHolder, facts_of};
 use crate::access::AccessRefusal;
 use crate::error::Error;
 use crate::hosts::stored_name;
-use crate::time::Time;
 
 /// What `host_info` says of a host.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct About {
+    /// With its boot.
     pub(super) facts: HostFacts,
     pub(super) machine_id: Option<String>,
-    pub(super) boot_id: Option<String>,
     pub(super) agent_version: Option<String>,
 }
 
 impl About {
     /// With what a Hello tells.
     pub(super) fn updated_by(&self, hello: &Hello) -> Self {
-        let boot_id = hello.boot_id.as_ref().or(self.boot_id.as_ref()).cloned();
         let mut facts = self.facts.with_told(&hello.facts);
+        if let Some(boot_id) = &hello.boot_id {
+            facts.boot_id = Some(boot_id.clone());
+        }
         // Computed from clocks, the boot's time wavers by a second each time it is asked for.
-        if boot_id.is_some() && boot_id == self.boot_id && self.facts.booted.is_some() {
+        let is_same_boot = facts.boot_id.is_some() && facts.boot_id == self.facts.boot_id;
+        if is_same_boot && self.facts.booted.is_some() {
             facts.booted = self.facts.booted;
         }
         Self {
             facts,
             machine_id: hello.machine_id.as_ref().or(self.machine_id.as_ref()).cloned(),
-            boot_id,
             agent_version: hello.agent_version.as_ref().or(self.agent_version.as_ref()).cloned(),
         }
-    }
-
-    /// Whether what `"timestamp"` speaks of is the same: everything up to the machine id.
-    pub(super) fn same_facts(&self, other: &Self) -> bool {
-        self.machine_id == other.machine_id && !self.facts.differ_from(&other.facts)
     }
 }
 
@@ -67,24 +63,6 @@ pub(super) struct Known {
     pub(super) seen_lately: bool,
 }
 
-/// The facts in a row that has all their columns of `host_info`.
-pub(crate) fn facts_of(row: &Row) -> Result<HostFacts, Error> {
-    let booted: Option<Time> = row.try_get("booted_at")?;
-    Ok(HostFacts {
-        cpu_number: row.try_get("cpu_number")?,
-        cpu_architecture: row.try_get("cpu_architecture")?,
-        cpu_model: row.try_get("cpu_model")?,
-        cpu_mhz: row.try_get("cpu_mhz")?,
-        l2_cache_kib: row.try_get("l2_cache")?,
-        total_mem_kib: row.try_get("total_mem")?,
-        os: row.try_get("os")?,
-        kernel: row.try_get("kernel")?,
-        kernel_host_name: row.try_get("kernel_host_name")?,
-        booted: booted.map(|time| time.0),
-        ..HostFacts::default()
-    })
-}
-
 impl Known {
     pub(super) fn from_row(row: &Row) -> Result<Self, Error> {
         Ok(Self {
@@ -93,7 +71,6 @@ impl Known {
             about: About {
                 facts: facts_of(row)?,
                 machine_id: row.try_get("machine_id")?,
-                boot_id: row.try_get("boot_id")?,
                 agent_version: row.try_get("agent_version")?,
             },
             retired: row.try_get("retired")?,
@@ -134,11 +111,12 @@ impl Known {
             told.is_some_and(|told| known.is_some_and(|known| known != told))
         }
         let known = &self.about;
+        let boot_id = hello.boot_id.as_ref().or(hello.facts.boot_id.as_ref());
         if self.has_run {
             None
         } else if !self.has_runs {
             Some(Started::First)
-        } else if differ(hello.boot_id.as_ref(), known.boot_id.as_ref()) {
+        } else if differ(boot_id, known.facts.boot_id.as_ref()) {
             Some(Started::Reboot)
         } else if differ(hello.agent_version.as_ref(), known.agent_version.as_ref()) {
             Some(Started::Upgrade { from: known.agent_version.clone() })

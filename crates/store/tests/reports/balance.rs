@@ -51,6 +51,8 @@ async fn each_host_counts_once_or_as_often_as_it_has_cpus() {
                 weighted_mean: Some(62.5),
                 weighted_standard_deviation: Some(21.650_635),
             },
+            net_bytes_per_s: Spread::default(),
+            disk_busy_percent: Spread::default(),
         }]
     );
 }

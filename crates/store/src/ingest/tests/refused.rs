@@ -273,7 +273,7 @@ async fn text_with_a_zero_byte_that_slipped_through_is_put_aside_and_its_neighbo
     let committed = bench.store.ingest(&records).await.unwrap();
     assert_eq!(committed, Committed { samples: 2, quarantined: 1, ..Committed::default() });
     let row = bench.sql.query_one("SELECT reason FROM rowcall.quarantine", &[]).await.unwrap();
-    assert!(row.get::<_, &str>(0).contains("invalid byte sequence"), "{row:?}");
+    assert!(row.get::<_, &str>(0).contains("unsupported Unicode escape sequence"), "{row:?}");
 }
 
 #[tokio::test]
