@@ -1,4 +1,4 @@
-//! Days of `host_usage`: one partition each, by UTC, made ahead of need.
+//! Days of `host_usage`, and of the tables beside it: one partition each, by UTC, made ahead of need.
 //!
 //! Which days exist is decided in the database, by its clock and in UTC, under an advisory lock;
 //! several aggregators may ask at once.
@@ -30,12 +30,12 @@ impl Store {
         let result = self.ingest.wait(count(&connection, AHEAD, &[&DAYS_AHEAD])).await;
         self.ingest.settle(connection, &result);
         if let Ok(made @ 1..) = result {
-            tracing::info!(made, "days added to host_usage");
+            tracing::info!(made, "days added");
         }
         result
     }
 
-    /// Makes the days on which some samples lie, as far as their time is acceptable.
+    /// Makes the days on which some records lie, as far as their time is acceptable.
     pub(crate) async fn ensure_days_of(&self, times: &[UnixMicros]) -> Result<u32, Error> {
         let times: Vec<Time> = times.iter().copied().map(Time).collect();
         let retention = self.settings.retention.as_secs_f64();

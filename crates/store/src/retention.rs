@@ -1,5 +1,5 @@
-//! What is kept, and what is dropped: whole days of `host_usage`, old refused records, and what
-//! explained samples that are gone.
+//! What is kept, and what is dropped: whole days of `host_usage` with what stands beside it, days of
+//! readings of devices sooner, old refused records, and what explained samples that are gone.
 //!
 //! Which day goes is decided in the database, by its clock and in UTC, under the lock that days are
 //! made under. Today and yesterday always stay, and so does what a person made of a partition. Each
@@ -17,6 +17,8 @@ use crate::Store;
 use crate::error::{Error, Kind};
 
 const DROP_DAY: &str = include_str!("../../../sql/queries/retention/drop_day.sql");
+const DROP_DEVICE_DAY: &str = include_str!("../../../sql/queries/retention/drop_device_day.sql");
+const FORGET_DEVICES: &str = include_str!("../../../sql/queries/retention/forget_devices.sql");
 const TOO_LARGE: &str = include_str!("../../../sql/queries/retention/too_large.sql");
 const FORGET_OLD: &str = include_str!("../../../sql/queries/retention/forget_old.sql");
 const FORGET_ACCESS: &str = include_str!("../../../sql/queries/retention/forget_access.sql");
@@ -24,8 +26,15 @@ const FORGET_REFUSED: &str = include_str!("../../../sql/queries/retention/forget
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] =
-    &[DROP_DAY, TOO_LARGE, FORGET_OLD, FORGET_ACCESS, FORGET_REFUSED];
+pub(crate) const QUERIES: &[&str] = &[
+    DROP_DAY,
+    DROP_DEVICE_DAY,
+    TOO_LARGE,
+    FORGET_OLD,
+    FORGET_ACCESS,
+    FORGET_REFUSED,
+    FORGET_DEVICES,
+];
 
 /// Tries to drop days while others hold the table, in one call.
 const TRIES: u32 = 5;
@@ -36,16 +45,31 @@ const MOST_DAYS: usize = 100;
 /// Most deletions of 10,000 rows of a kind in one call.
 const MOST_DELETIONS: u32 = 100;
 
+/// Tables that have days beside those of `host_usage`.
+const BESIDE_USAGE: usize = 3;
+
+/// What became of a try to drop a day.
+enum Freed<T> {
+    Dropped(T),
+    /// Others hold the table.
+    Held,
+    /// There is none to drop.
+    Nothing,
+}
+
 /// What [`Store::retain`] removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
     /// Days of `host_usage`, oldest first.
     pub days: Vec<DroppedDay>,
+    /// Days of readings of devices, of metrics, or of vitals without samples, each table by itself;
+    /// those that went with a day of `host_usage` are not among them.
+    pub device_days: u64,
     /// Rows of `rowcall.quarantine` that were older than 30 days.
     pub quarantine_rows: u64,
     /// Gaps, closed epochs and intervals that ended 30 days before the oldest sample kept; tokens and
     /// conflicts that were over a year ago, certificates that expired 90 days ago, sessions of
-    /// aggregators that are gone.
+    /// aggregators that are gone; devices of which no reading is left.
     pub old_rows: u64,
 }
 
@@ -88,7 +112,7 @@ impl fmt::Display for DropReason {
 
 impl Store {
     /// Drops the days of `host_usage` that are past the retention or, oldest first, above the
-    /// database's size, refused records older than 30 days, and what explained samples that are
+    /// database's size, those of devices past theirs, refused records older than 30 days, and what explained samples that are
     /// gone, or let in who does not come any more; to be called every hour. Several processes may
     /// call it at once: one of them works, the others find nothing to do.
     ///
@@ -100,6 +124,15 @@ impl Store {
     pub async fn retain(&self) -> Result<Retained, Error> {
         let mut retained = Retained::default();
         let result = self.drop_days(&mut retained.days).await;
+        let result = match result {
+            Ok(()) => self.drop_device_days(&mut retained.device_days).await,
+            error => error,
+        };
+        let devices = self.settings.device_retention.as_secs_f64();
+        let result = match result {
+            Ok(()) => self.forget(FORGET_DEVICES, &[&devices], &mut retained.old_rows).await,
+            error => error,
+        };
         let result = match result {
             Ok(()) => self.forget(FORGET_REFUSED, &[], &mut retained.quarantine_rows).await,
             error => error,
@@ -124,34 +157,58 @@ impl Store {
     }
 
     async fn drop_days(&self, days: &mut Vec<DroppedDay>) -> Result<(), Error> {
-        let mut blocked = 0;
         while days.len() < MOST_DAYS {
-            match self.drop_day().await {
-                Ok(Some(day)) => days.push(day),
-                Ok(None) => return self.warn_if_too_large().await,
+            match self.unless_held("host_usage", || self.drop_day()).await? {
+                Freed::Dropped(day) => days.push(day),
+                Freed::Held => return Ok(()),
+                Freed::Nothing => return self.warn_if_too_large().await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_device_days(&self, days: &mut u64) -> Result<(), Error> {
+        for _ in 0..MOST_DAYS * BESIDE_USAGE {
+            match self.unless_held("devices", || self.drop_device_day()).await? {
+                Freed::Dropped(()) => *days += 1,
+                Freed::Held | Freed::Nothing => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops one, with a few tries where others hold the table.
+    async fn unless_held<T, F>(&self, whose: &str, drop_one: F) -> Result<Freed<T>, Error>
+    where
+        F: AsyncFn() -> Result<Option<T>, Error>,
+    {
+        let mut blocked = 0;
+        loop {
+            match drop_one().await {
+                Ok(Some(day)) => return Ok(Freed::Dropped(day)),
+                Ok(None) => return Ok(Freed::Nothing),
                 // Somebody has the table.
                 Err(error) if error.sqlstate() == Some("55P03") => {
                     blocked += 1;
                     if blocked == TRIES {
                         tracing::warn!(
                             tries = blocked,
-                            "a day of host_usage was not dropped: reports hold the table; tried \
-                             again next time"
+                            "a day of {whose} was not dropped: reports hold the table; tried again \
+                             next time"
                         );
-                        return Ok(());
+                        return Ok(Freed::Held);
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
                 // A person's view, or the like, stands on it.
                 Err(error) if error.sqlstate() == Some("2BP01") => {
-                    return Err(error.with_context(
-                        "the oldest day of host_usage stays, and with it all later ones",
-                    ));
+                    return Err(error.with_context(&format!(
+                        "the oldest day of {whose} stays, and with it all later ones"
+                    )));
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     async fn drop_day(&self) -> Result<Option<DroppedDay>, Error> {
@@ -171,6 +228,22 @@ impl Store {
             };
             let bytes: i64 = row.try_get("bytes")?;
             Ok(Some(DroppedDay { day: row.try_get("day")?, bytes: bytes.unsigned_abs(), reason }))
+        };
+        let result = self.ingest.wait(work).await;
+        self.ingest.settle(connection, &result);
+        result
+    }
+
+    async fn drop_device_day(&self) -> Result<Option<()>, Error> {
+        let retention = self.settings.retention.as_secs_f64();
+        let devices = self.settings.device_retention.as_secs_f64();
+        let connection = self.ingest.get().await?;
+        let work = async {
+            let row = connection.query_opt(DROP_DEVICE_DAY, &[&retention, &devices]).await?;
+            let Some(row) = row else { return Ok(None) };
+            let (day, bytes): (String, i64) = (row.try_get("day")?, row.try_get("bytes")?);
+            tracing::info!(day, bytes, "day of devices dropped");
+            Ok(Some(()))
         };
         let result = self.ingest.wait(work).await;
         self.ingest.settle(connection, &result);

@@ -20,7 +20,7 @@ pub(crate) fn verdict(error: &DbError) -> Verdict {
     let code = error.code().code();
     let kind = match code {
         // No partition takes the row: a check violation that names the table and no constraint.
-        "23514" if error.constraint().is_none() && error.table() == Some("host_usage") => {
+        "23514" if error.constraint().is_none() && error.table().is_some_and(is_kept_by_days) => {
             Kind::MissingPartition
         }
         // A table was changed under a prepared statement: a new connection prepares it anew.
@@ -33,6 +33,11 @@ pub(crate) fn verdict(error: &DbError) -> Verdict {
         || matches!(code, "25P02" | "25P03" | "25P04")
         || matches!(class(code), "08" | "57") && code != "57014";
     Verdict { kind, discard }
+}
+
+/// Tables with a partition for each day.
+fn is_kept_by_days(table: &str) -> bool {
+    matches!(table, "host_usage" | "host_vitals" | "device_sample" | "host_metric")
 }
 
 fn kind_of(code: &str) -> Kind {

@@ -1,5 +1,5 @@
--- Makes the days of host_usage, in UTC, on which the times $1 lie, as far as they are accepted:
--- from $2 seconds ago to 10 minutes ahead. Tells how many were made.
+-- Makes the days of host_usage, and of what stands beside it, in UTC, on which the times $1 lie, as far as
+-- they are accepted: from $2 seconds ago to 10 minutes ahead. Tells how many were made.
 SELECT rowcall.create_days(ARRAY(
     SELECT DISTINCT (t AT TIME ZONE 'UTC')::date
     FROM unnest($1::timestamptz[]) AS t

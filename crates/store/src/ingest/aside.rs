@@ -9,23 +9,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rowcall_core::clock::SharedClock;
 use rowcall_core::throttle::Throttle;
 
-use super::{Incoming, Item, is_sample};
+use super::{Incoming, Item, has_own_time, is_sample};
 
 /// Why a sample is put aside that would be lost without a word: rows have a host's and a time.
 const EQUAL_TIMES: &str = "another sample of this host has the same time";
+/// The same of a reading of devices.
+const EQUAL_TIMES_OF_DEVICES: &str = "another reading of this host's devices has the same time";
 
-/// Refuses the samples of an epoch whose time an earlier sequence has. The same sequence twice is a
-/// sample that came again.
+/// Refuses the samples, and the readings of devices, of an epoch whose time an earlier sequence has.
+/// The same sequence twice is one that came again.
 pub(super) fn of_equal_times(items: &mut [Item<'_>]) {
     let mut first = HashMap::with_capacity(items.len());
-    for item in items.iter_mut().filter(|item| is_sample(item)) {
+    for item in items.iter_mut().filter(|item| has_own_time(item)) {
         let record = &item.incoming.record;
-        match first.entry((item.key(), record.time)) {
+        let of_sample = is_sample(item);
+        match first.entry((item.key(), record.time, of_sample)) {
             Entry::Vacant(entry) => {
                 entry.insert(record.sequence);
             }
             Entry::Occupied(entry) if *entry.get() != record.sequence => {
-                item.refused = Some(EQUAL_TIMES);
+                item.refused = Some(if of_sample { EQUAL_TIMES } else { EQUAL_TIMES_OF_DEVICES });
             }
             Entry::Occupied(_) => {}
         }

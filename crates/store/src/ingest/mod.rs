@@ -10,12 +10,16 @@
 //! - What a call stored already changes nothing when it comes again, but the count of what did.
 //! - A host's ledger moves with its mark: each tick is counted when the mark passes it.
 //! - Samples are rows by host and time: of those of one call and epoch with the same time, the
-//!   first is one, and the others are put aside.
+//!   first is one, and the others are put aside. So are readings of devices.
+//! - Vitals are stored with their sample or not at all.
 //! - Records of one epoch stand in order of their sequences; the session machine sees to that.
 
 mod aside;
 mod columns;
+mod devices;
+mod facts;
 mod ledger;
+mod vitals;
 mod write;
 
 use rowcall_core::id::{HostId, UnixMicros};
@@ -26,8 +30,10 @@ use crate::session::CONFLICT_TRIES;
 use crate::{EpochId, Store};
 
 pub(crate) use aside::PutAside;
+use devices::Kept;
+/// All of them.
 #[cfg(test)]
-pub(crate) use write::QUERIES;
+pub(crate) const QUERIES: &[&[&str]] = &[write::QUERIES, devices::QUERIES];
 
 /// A day can go missing again while we make it, by retention in another process; once is chance.
 const PARTITION_TRIES: u32 = 3;
@@ -169,8 +175,7 @@ impl Store {
         let (mut conflicts, mut days) = (0, 0);
         loop {
             let mut connection = self.ingest.get().await?;
-            let retention = self.settings.retention.as_secs_f64();
-            let result = self.ingest.wait(write::write(&mut connection, items, retention)).await;
+            let result = self.ingest.wait(write::write(&mut connection, items, self.kept())).await;
             self.ingest.settle(connection, &result);
             match result {
                 Err(error) if error.is_conflict() && conflicts + 1 < CONFLICT_TRIES => {
@@ -178,11 +183,18 @@ impl Store {
                 }
                 Err(error) if error.kind() == Kind::MissingPartition && days < PARTITION_TRIES => {
                     days += 1;
-                    let made = self.ensure_days_of(&sample_times(items)).await?;
-                    tracing::info!(made, "days of samples were missing in host_usage");
+                    let made = self.ensure_days_of(&times_of_rows(items)).await?;
+                    tracing::info!(made, "days of samples were missing");
                 }
                 other => return other,
             }
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept {
+            samples_s: self.settings.retention.as_secs_f64(),
+            devices_s: self.settings.device_retention.as_secs_f64(),
         }
     }
 
@@ -197,8 +209,17 @@ fn is_sample(item: &Item<'_>) -> bool {
     matches!(item.incoming.record.body, Body::Sample(_))
 }
 
-fn sample_times(items: &[Item<'_>]) -> Vec<UnixMicros> {
-    items.iter().filter(|item| is_sample(item)).map(|item| item.incoming.record.time).collect()
+/// Whether it becomes a row by host and time.
+fn has_own_time(item: &Item<'_>) -> bool {
+    matches!(item.incoming.record.body, Body::Sample(_) | Body::Devices(_))
+}
+
+fn times_of_rows(items: &[Item<'_>]) -> Vec<UnixMicros> {
+    items.iter().filter(|item| has_own_time(item)).map(|item| item.incoming.record.time).collect()
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

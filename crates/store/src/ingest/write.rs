@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use postgres_types::ToSql;
-use rowcall_core::id::{HostId, UnixMicros};
-use rowcall_core::record::{Body, HostFacts};
+use rowcall_core::id::HostId;
+use rowcall_core::record::Body;
+use tokio_postgres::Row;
 
 use super::columns::{Gaps, Refused, Samples, as_sample, covered, needed_marks};
+use super::devices::{self, Kept, Verdict};
+use super::facts::ToldFacts;
 use super::ledger::{Marks, Standing};
-use super::{Committed, Fallen, Item};
+use super::vitals::Vitals;
+use super::{Committed, Fallen, Item, count};
 use crate::EpochId;
 use crate::error::Error;
 use crate::time::Time;
@@ -21,18 +25,27 @@ macro_rules! query {
 }
 
 query!(SAMPLES, "samples");
+query!(VITALS, "vitals");
 query!(REFUSED_HOSTS, "refused_hosts");
 query!(LOCK_INFO, "lock_info");
 query!(LOCK, "lock");
 query!(GAPS, "gaps");
-query!(FACTS, "facts");
 query!(QUARANTINE, "quarantine");
 query!(MARKS, "marks");
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const QUERIES: &[&str] =
-    &[SAMPLES, REFUSED_HOSTS, LOCK_INFO, LOCK, GAPS, FACTS, QUARANTINE, MARKS];
+pub(super) const QUERIES: &[&str] = &[
+    SAMPLES,
+    VITALS,
+    REFUSED_HOSTS,
+    LOCK_INFO,
+    LOCK,
+    GAPS,
+    super::facts::FACTS,
+    QUARANTINE,
+    MARKS,
+];
 
 /// Refused records that are kept with their reason, of one host and UTC day; the others are only
 /// counted. The integrity report names this number.
@@ -42,19 +55,32 @@ const KEPT_PER_DAY: i64 = 1_000;
 pub(super) async fn write(
     connection: &mut Object,
     items: &[Item<'_>],
-    retention_s: f64,
+    kept: Kept,
 ) -> Result<Committed, Error> {
-    let mut samples = Samples::default();
+    let (mut samples, mut vitals) = (Samples::default(), Vitals::default());
     let mut others = 0_usize;
     let (needed, covered) = (needed_marks(items), covered(items));
     for ((item, needed), again) in items.iter().zip(&needed).zip(covered) {
         match as_sample(item) {
-            Some(sample) => samples.push(item, sample, *needed, again),
+            Some(sample) => {
+                samples.push(item, sample, *needed, again);
+                vitals.push(item, sample);
+            }
             None => others += 1,
         }
     }
     if others == 0 {
-        let (mut committed, taken) = store_samples(&*connection, &samples, retention_s).await?;
+        let (mut committed, taken) = if vitals.is_empty() {
+            store_samples(&*connection, &samples, kept).await?
+        } else {
+            let transaction = connection.transaction().await?;
+            // Sent one behind the other: the second need not wait for the first one's answer.
+            let samples = store_samples(&transaction, &samples, kept);
+            let vitals = store_vitals(&transaction, &vitals);
+            let (stored, ()) = futures_util::future::try_join(samples, vitals).await?;
+            transaction.commit().await?;
+            stored
+        };
         let sent: BTreeMap<_, _> = items.iter().map(Item::key).zip(needed).collect();
         let refused: Vec<_> = sent.into_iter().filter(|(key, _)| !taken.contains(&key.1)).collect();
         if !refused.is_empty() {
@@ -63,7 +89,7 @@ pub(super) async fn write(
         return Ok(committed);
     }
     let transaction = connection.transaction().await?;
-    let committed = store_mixed(&transaction, items, &needed, retention_s).await?;
+    let committed = store_mixed(&transaction, items, &needed, kept).await?;
     transaction.commit().await?;
     Ok(committed)
 }
@@ -72,11 +98,11 @@ pub(super) async fn write(
 async fn store_samples(
     client: &impl GenericClient,
     samples: &Samples,
-    retention_s: f64,
+    kept: Kept,
 ) -> Result<(Committed, BTreeSet<EpochId>), Error> {
     let statement = client.prepare_cached(SAMPLES).await?;
     let mut parameters: Vec<&(dyn ToSql + Sync)> = samples.parameters().into();
-    parameters.push(&retention_s);
+    parameters.push(&kept.samples_s);
     parameters.push(&KEPT_PER_DAY);
     parameters.extend(samples.more_parameters());
     let row = client.query_one(&statement, &parameters).await?;
@@ -90,6 +116,11 @@ async fn store_samples(
         ..Committed::default()
     };
     Ok((committed, epochs.into_iter().map(EpochId).collect()))
+}
+
+/// What belongs to samples that this transaction stored.
+async fn store_vitals(transaction: &Transaction<'_>, vitals: &Vitals) -> Result<(), Error> {
+    prepared(transaction, VITALS, &vitals.parameters()).await.map(drop)
 }
 
 /// Why nothing was stored of these epochs, with what each one's mark must have got to.
@@ -114,7 +145,7 @@ async fn store_mixed(
     transaction: &Transaction<'_>,
     items: &[Item<'_>],
     needed: &[i64],
-    retention_s: f64,
+    kept: Kept,
 ) -> Result<Committed, Error> {
     let tells_facts = |item: &&Item<'_>| matches!(item.incoming.record.body, Body::HostFacts(_));
     let with_facts: BTreeSet<_> =
@@ -143,11 +174,14 @@ async fn store_mixed(
     }
     let items = taken;
 
-    let mut samples = Samples::default();
+    let verdicts = judge_devices(transaction, &items, kept).await?;
+    let mut verdicts_left = verdicts.iter();
+    let (mut samples, mut vitals) = (Samples::default(), Vitals::default());
     let mut gaps = Gaps::default();
     let mut refused = Refused::default();
-    // Of a host's facts in one call, the last ones count.
-    let mut facts: BTreeMap<HostId, (UnixMicros, &HostFacts)> = BTreeMap::new();
+    let mut readings = Vec::new();
+    let mut expired = 0;
+    let mut facts = ToldFacts::default();
     let mut facts_told = 0;
     let mut refused_before = 0;
     for (item, again) in items.iter().zip(covered(&items)) {
@@ -155,22 +189,42 @@ async fn store_mixed(
         match (item.refused, &record.body) {
             (Some(_), _) | (None, Body::Invalid(_)) if !is_new(item) => refused_before += 1,
             (Some(reason), _) => refused.push(item, reason),
-            (None, Body::Sample(sample)) => samples.push(item, sample, 0, again),
+            (None, Body::Sample(sample)) => {
+                samples.push(item, sample, 0, again);
+                vitals.push(item, sample);
+            }
+            (None, Body::Devices(devices)) => match verdicts_left.next() {
+                Some(Verdict::Take) => readings.push((item, &**devices)),
+                _ if !is_new(item) => refused_before += 1,
+                Some(Verdict::Refuse(reason)) => refused.push(item, reason),
+                Some(Verdict::Expired) | None => expired += 1,
+            },
             (None, Body::Gap(gap)) => gaps.push(item, gap),
             (None, Body::Invalid(reason)) => refused.push(item, reason),
-            (None, Body::Devices(_)) => {}
             (None, Body::HostFacts(told)) => {
                 facts_told += 1;
-                facts.insert(item.incoming.host_id, (record.time, told));
+                if is_new(item) {
+                    facts.push(item.incoming.host_id, record.time, told);
+                }
             }
         }
     }
 
-    let mut committed =
-        Committed { facts: facts_told, duplicates: refused_before, ..Committed::default() };
+    let mut committed = Committed {
+        facts: facts_told,
+        duplicates: refused_before,
+        expired,
+        ..Committed::default()
+    };
     if !samples.is_empty() {
-        let (stored, _) = store_samples(transaction, &samples, retention_s).await?;
+        let (stored, _) = store_samples(transaction, &samples, kept).await?;
         committed.add(stored);
+    }
+    if !vitals.is_empty() {
+        store_vitals(transaction, &vitals).await?;
+    }
+    if !readings.is_empty() {
+        committed.add(devices::store(transaction, &readings).await?);
     }
     if gaps.len() > 0 {
         let new = query(transaction, GAPS, &gaps.parameters()).await?;
@@ -183,9 +237,7 @@ async fn store_mixed(
         query(transaction, QUARANTINE, &parameters).await?;
         committed.quarantined += count(refused.len());
     }
-    for (host_id, (time, facts)) in facts {
-        change_facts(transaction, host_id, time, facts).await?;
-    }
+    facts.tell(transaction).await?;
     query(transaction, MARKS, &Marks::of(&items, &current).parameters()).await?;
 
     committed.add(not_taken);
@@ -212,44 +264,38 @@ async fn current(
     Ok(current)
 }
 
-async fn change_facts(
+/// What becomes of each reading of devices that is not refused already.
+async fn judge_devices(
     transaction: &Transaction<'_>,
-    host_id: HostId,
-    time: UnixMicros,
-    facts: &HostFacts,
-) -> Result<(), Error> {
-    query(
-        transaction,
-        FACTS,
-        &[
-            &host_id.0,
-            &Time(time),
-            &facts.cpu_number,
-            &facts.cpu_architecture,
-            &facts.cpu_model,
-            &facts.cpu_mhz,
-            &facts.l2_cache_kib,
-            &facts.total_mem_kib,
-            &facts.os,
-            &facts.kernel,
-            &facts.kernel_host_name,
-            &facts.booted.map(Time),
-        ],
-    )
-    .await?;
-    Ok(())
+    items: &[Item<'_>],
+    kept: Kept,
+) -> Result<Vec<Verdict>, Error> {
+    let of_devices = |item: &&Item<'_>| {
+        item.refused.is_none() && matches!(item.incoming.record.body, Body::Devices(_))
+    };
+    let times: Vec<_> =
+        items.iter().filter(of_devices).map(|item| Time(item.incoming.record.time)).collect();
+    if times.is_empty() {
+        return Ok(Vec::new());
+    }
+    devices::judge(transaction, &times, kept).await
+}
+
+/// The rows that a statement returned.
+pub(super) async fn prepared(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let statement = transaction.prepare_cached(sql).await?;
+    Ok(transaction.query(&statement, parameters).await?)
 }
 
 /// How many rows a statement returned.
-async fn query(
+pub(super) async fn query(
     transaction: &Transaction<'_>,
     sql: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<usize, Error> {
-    let statement = transaction.prepare_cached(sql).await?;
-    Ok(transaction.query(&statement, parameters).await?.len())
-}
-
-fn count(rows: usize) -> u64 {
-    u64::try_from(rows).unwrap_or(u64::MAX)
+    Ok(prepared(transaction, sql, parameters).await?.len())
 }

@@ -10,6 +10,19 @@ use crate::Store;
 use crate::reports::Scope;
 use crate::testing::{Bench, actor, certificate, facts, hello, minutes_before, record, sample};
 
+/// What people read devices by.
+const VIEWS: &[&str] = &[
+    "host_filesystem",
+    "host_disk",
+    "host_interface",
+    "host_sensor",
+    "host_md_array",
+    "host_memory_controller",
+    "host_cgroup",
+    "host_process",
+    "host_skipped",
+];
+
 /// Settings under which another role works. The private server lets only its own role in; that
 /// becomes the other one right at the start.
 pub(super) fn as_role(url: &str, role: &str) -> Settings {
@@ -208,6 +221,14 @@ async fn a_service_role_can_do_nothing_else() {
         "TRUNCATE host_usage",
         "DELETE FROM host_usage",
         "UPDATE host_usage SET cpu_idle = 0",
+        "UPDATE host_vitals SET load_1 = 0",
+        "DELETE FROM host_vitals",
+        "DELETE FROM host_metric",
+        "UPDATE rowcall.device_sample SET disks = NULL",
+        "DELETE FROM rowcall.device_sample",
+        "DELETE FROM host_device",
+        "UPDATE host_device SET name = ''",
+        "ALTER TABLE rowcall.device_sample ADD extra int",
         "DELETE FROM host_info",
         "DELETE FROM host_latest",
         "DELETE FROM rowcall.quarantine",
@@ -267,6 +288,7 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
     let planted = "CREATE TEMP TABLE host_usage (n int); CREATE TEMP TABLE pg_inherits (n int);
         CREATE TEMP TABLE dropped_day (n int); CREATE TEMP TABLE pg_class (n int);
         CREATE TEMP TABLE gap (n int); CREATE TEMP TABLE epoch (n int);
+        CREATE TEMP TABLE host_device (n int); CREATE TEMP TABLE device_sample (n int);
         SET search_path = pg_temp, pg_catalog, public; SET datestyle = 'German'; SET timezone = 'Pacific/Kiritimati'";
     bench.sql.batch_execute(planted).await.unwrap();
 
@@ -281,6 +303,13 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
         "SELECT * FROM rowcall.drop_day('-infinity', NULL)",
         "SELECT * FROM rowcall.drop_day('infinity', NULL)",
         "SELECT * FROM rowcall.drop_day('nan', NULL)",
+        "SELECT * FROM rowcall.drop_device_day(0, 86400)",
+        "SELECT * FROM rowcall.drop_device_day(86400, 0)",
+        "SELECT * FROM rowcall.drop_device_day('infinity', 'nan')",
+        "SELECT rowcall.forget_devices(0)",
+        "SELECT rowcall.forget_devices('-infinity')",
+        "SELECT rowcall.forget_devices('infinity')",
+        "SELECT rowcall.forget_devices('nan')",
         "SELECT rowcall.forget_old(0)",
         "SELECT rowcall.forget_old('-infinity')",
         "SELECT rowcall.forget_old('infinity')",
@@ -294,6 +323,8 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
         "SELECT rowcall.create_days('{}')",
         "SELECT rowcall.create_days(ARRAY[NULL::date])",
         "SELECT * FROM rowcall.drop_day(NULL, NULL)",
+        "SELECT * FROM rowcall.drop_device_day(NULL, NULL)",
+        "SELECT rowcall.forget_devices(NULL)",
         "SELECT rowcall.forget_old(NULL)",
         "SELECT rowcall.forget_old(86400)",
         "SELECT * FROM rowcall.drop_day(2592000, NULL)",
@@ -322,15 +353,20 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
 #[tokio::test]
 async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
     let bench = Bench::new().await;
-    let tables = "SELECT format('rowcall.%I', relname) FROM pg_class WHERE relkind = 'r'
-        AND relnamespace = 'rowcall'::regnamespace";
+    // Days are read through their tables.
+    let tables = "SELECT c.oid::regclass::text FROM pg_class AS c WHERE relkind IN ('r', 'v', 'p')
+        AND relnamespace IN ('rowcall'::regnamespace, 'public'::regnamespace)
+        AND NOT relispartition";
     let rows = bench.sql.query(tables, &[]).await.unwrap();
-    let mut tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    tables.extend(["host_info", "host_usage", "host_latest", "host_label"].map(str::to_owned));
-    assert!(tables.len() >= 12, "{tables:?}");
+    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert!(tables.len() >= 34, "{tables:?}");
     for role in ["rowcall_reader", "rowcall_aggregator"] {
         bench.sql.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
         for table in &tables {
+            // The views for people are theirs.
+            if role == "rowcall_aggregator" && VIEWS.contains(&table.as_str()) {
+                continue;
+            }
             let columns =
                 if role == "rowcall_reader" && table == "rowcall.token" { "id" } else { "*" };
             bench.sql.query(&format!("SELECT {columns} FROM {table}"), &[]).await.unwrap();
@@ -350,9 +386,16 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
     for report in crate::reports::FILES {
         bench.sql.batch_execute(report).await.unwrap();
     }
+    for rates in ["host_disk_rates", "host_interface_rates", "host_cgroup_rates"] {
+        let sql = format!("SELECT * FROM {rates}(now() - interval '1 hour', now())");
+        bench.sql.batch_execute(&sql).await.unwrap();
+    }
     for sql in [
         "SELECT rowcall.create_days('{}')",
         "SELECT rowcall.drop_day(2592000, NULL)",
+        "SELECT rowcall.drop_device_day(2592000, 604800)",
+        "SELECT rowcall.forget_devices(604800)",
+        "INSERT INTO host_metric SELECT * FROM host_metric",
         "SELECT rowcall.forget_refused()",
         "SELECT rowcall.forget_old(2592000)",
         "SELECT rowcall.forget_access()",
@@ -442,7 +485,10 @@ async fn what_a_superuser_migrates_belongs_to_the_tables_owner() {
     let foreign = format!(
         "SELECT (SELECT count(*) FROM pg_proc WHERE pronamespace = 'rowcall'::regnamespace
                     AND proowner <> '{owner}'::regrole)
-              + (SELECT count(*) FROM pg_class WHERE relnamespace = 'rowcall'::regnamespace
+              + (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                    AND proowner <> '{owner}'::regrole)
+              + (SELECT count(*) FROM pg_class
+                  WHERE relnamespace IN ('rowcall'::regnamespace, 'public'::regnamespace)
                     AND relowner <> '{owner}'::regrole)"
     );
     assert_eq!(bench.number(&foreign).await, 0);

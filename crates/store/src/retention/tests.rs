@@ -215,7 +215,7 @@ async fn a_report_is_not_waited_for_and_ingest_goes_on() {
 }
 
 #[tokio::test]
-async fn dropping_a_day_locks_no_table_but_its_own() {
+async fn dropping_a_day_locks_no_table_but_those_that_have_days() {
     let mut bench = Bench::new().await;
     make_days(&bench, 33, 33).await;
     let transaction = bench.sql.transaction().await.unwrap();
@@ -227,7 +227,7 @@ async fn dropping_a_day_locks_no_table_but_its_own() {
               WHERE relnamespace IN ('public'::regnamespace, 'rowcall'::regnamespace))";
     let locked: Vec<String> =
         transaction.query(locked, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!(locked, ["host_usage"]);
+    assert_eq!(locked, ["host_metric", "host_usage", "host_vitals", "rowcall.device_sample"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
