@@ -13,6 +13,7 @@ pub mod config;
 pub mod devices;
 mod enroll;
 mod error;
+mod facts;
 mod identity;
 mod link;
 mod metrics;
@@ -36,7 +37,6 @@ use std::{io, thread};
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::SharedClock;
 use rowcall_core::id::{HostName, RunId};
-use rowcall_core::record::HostFacts;
 use rowcall_spool::Settings;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -44,14 +44,16 @@ use tokio_util::sync::CancellationToken;
 pub use cli::command;
 use collect::Collect;
 use config::{Config, DEFAULT_INTERVAL, Source};
+use devices::{DeviceReader, Peaks};
 pub use error::Error;
+use facts::Facts;
 use identity::Notes;
 use link::{Course, Dialer, Link, Renewals, Turns};
 use metrics::Metrics;
 use queue::Queue;
 use sample::host_facts::{FactsReader, MachineIds};
-use sample::{Reader, Reading, Sampler};
-use sampler::{Facts, Sampling};
+use sample::{Reader, Sampler};
+use sampler::{Readings, Sampling};
 use service::{Health, Notifier, Service};
 
 /// Where the running system's /proc, /sys and /etc are.
@@ -115,7 +117,9 @@ async fn run_as_service(
         unacknowledged_records = opened.unacknowledged_records,
         "agent starts"
     );
-    let first_facts = Facts::start(reader.clone(), Arc::clone(&queue), Arc::clone(&clock));
+    let facts_clock = Arc::clone(&clock);
+    let first_facts =
+        Facts::start(reader.clone(), Arc::clone(&queue), facts_clock, opened.boot_is_new);
     let Some(facts) = shutdown.run_until_cancelled(first_facts).await else { return Ok(()) };
     let facts = Arc::new(facts);
     let interval = opened.last.and_then(|last| last.interval).unwrap_or(DEFAULT_INTERVAL);
@@ -138,8 +142,12 @@ async fn run_as_service(
         let metrics = Metrics::new(sources);
         metrics::serve(address, metrics)
     });
+    let devices = DeviceReader::with_clock(ROOT, config.collect.clone(), Arc::clone(&clock));
+    let readings =
+        Readings::new(devices, reader.clone(), &config.collect, &name, config.align);
     let sampling = Sampling {
         reader,
+        readings,
         queue: Arc::clone(&queue),
         facts: Arc::clone(&facts),
         clock: Arc::clone(&clock),
@@ -274,12 +282,21 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// One sample over at least a second, and what the host is. Blocks the thread while it reads, and
-/// sleeps in between.
-pub async fn sample_once(clock: SharedClock) -> (Reading, HostFacts) {
-    let mut sampler = Sampler::new(ROOT, &Collect::default());
+/// One sample over at least a second, devices with it, and what the host is. Blocks the thread while
+/// it reads, and sleeps in between.
+async fn sample_once(collect: &Collect, clock: SharedClock) -> cli::Shown {
+    let mut sampler = Sampler::new(ROOT, collect);
+    let mut devices = DeviceReader::with_clock(ROOT, collect.clone(), Arc::clone(&clock));
+    let has_devices = collect.devices_every.is_some();
+    if has_devices {
+        // What a process takes is known from the second reading on.
+        devices.read(Peaks::default()).await;
+    }
     sampler.prime(clock.as_ref());
     let facts = FactsReader::new(ROOT).read();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    (sampler.sample(clock.as_ref()), facts)
+    let reading = sampler.sample(clock.as_ref());
+    let devices =
+        if has_devices { Some(devices.read(sampler.take_peaks()).await) } else { None };
+    cli::Shown { reading, devices, facts, machine: MachineIds::read(Path::new(ROOT)) }
 }

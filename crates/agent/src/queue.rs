@@ -17,6 +17,8 @@ pub(crate) struct Queue {
     sendable: Arc<Notify>,
     /// A wall clock that is set, at a time since boot.
     clock: Mutex<Option<(UnixMicros, Duration)>>,
+    /// An aggregator's wall clock, at a time since boot.
+    theirs: Mutex<Option<(UnixMicros, Duration)>>,
 }
 
 impl Queue {
@@ -25,7 +27,7 @@ impl Queue {
         let sendable = Arc::new(Notify::new());
         let waker = Arc::clone(&sendable);
         spool.on_sendable(Box::new(move || waker.notify_one()));
-        Self { spool, sendable, clock: Mutex::new(None) }
+        Self { spool, sendable, clock: Mutex::new(None), theirs: Mutex::new(None) }
     }
 
     /// Waits until there is more to send, or returns at once if there was since the last wait. For
@@ -43,10 +45,33 @@ impl Queue {
         }
     }
 
+    /// An aggregator's wall clock, as it came with an acknowledgement at this time since boot. 0 says
+    /// nothing.
+    pub(crate) fn their_clock_is(&self, theirs: UnixMicros, since_boot: Duration) {
+        if theirs.0 != 0 {
+            *self.theirs.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((theirs, since_boot));
+        }
+    }
+
+    /// The aggregator's clock less ours, which reads `ours` at a time since boot; none until an
+    /// acknowledgement told it to this process. What its frame took to come here, as a rule a few
+    /// milliseconds, makes it too low by as much; a clock of ours that is set shows at once, and
+    /// theirs is taken to go as ours does since it was told.
+    pub(crate) fn clock_offset_us(&self, ours: UnixMicros, since_boot: Duration) -> Option<i64> {
+        let (theirs, then) = (*self.theirs.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(at(theirs, then, since_boot).since(ours))
+    }
+
     /// What a clock that is set read, or would have read, at a time since boot.
     pub(crate) fn wall_at(&self, since_boot: Duration) -> Option<UnixMicros> {
         let (wall, then) = (*self.clock.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        Some(wall.plus_micros(micros(since_boot).saturating_sub(micros(then))))
+        Some(at(wall, then, since_boot))
     }
+}
+
+/// What a clock that read `wall` at the time since boot `then` reads at another.
+fn at(wall: UnixMicros, then: Duration, since_boot: Duration) -> UnixMicros {
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    wall.plus_micros(micros(since_boot).saturating_sub(micros(then)))
 }

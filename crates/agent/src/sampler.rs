@@ -1,73 +1,36 @@
 //! The task that takes a sample at each tick and puts it into the spool.
 
+mod devices;
+mod skipped;
+
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rowcall_core::clock::SharedClock;
+use rowcall_core::devices::Devices;
 use rowcall_core::id::HostName;
-use rowcall_core::record::{Body, HostFacts};
+use rowcall_core::record::Body;
 use rowcall_spool::Last;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
+use crate::devices::parts;
+use crate::facts::{FACTS_DEADLINE, FACTS_EVERY, Facts};
 use crate::queue::Queue;
 use crate::sample::{Reader, Reading, Unread};
 use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
-
-/// Facts of the host are read again on every connect, and this often.
-const FACTS_EVERY: Duration = Duration::from_secs(3600);
-
-/// A Hello waits no longer than this for fresh facts; then it tells the last ones known.
-const FACTS_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What the host is, as last read.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    reader: Reader,
-    queue: Arc<Queue>,
-    clock: SharedClock,
-    last: Mutex<HostFacts>,
-}
-
-impl Facts {
-    /// Reads them for the first time.
-    pub(crate) async fn start(reader: Reader, queue: Arc<Queue>, clock: SharedClock) -> Self {
-        let first = read(&reader).await.unwrap_or_default();
-        Self { reader, queue, clock, last: Mutex::new(first) }
-    }
-
-    /// Reads them again. A change becomes a record, which keeps its place in time.
-    pub(crate) async fn refresh(&self) -> HostFacts {
-        let now = read(&self.reader).await;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(now) = now {
-            if now.differ_from(&last) {
-                tracing::info!("the host's hardware or system changed");
-                let (wall, since_boot) = (self.clock.wall(), self.clock.since_boot());
-                self.queue.spool.append(wall, since_boot, Body::HostFacts(Box::new(now.clone())));
-            }
-            *last = now;
-        }
-        last.clone()
-    }
-}
-
-async fn read(reader: &Reader) -> Option<HostFacts> {
-    match timeout(FACTS_DEADLINE, reader.facts()).await {
-        Ok(Ok(facts)) => Some(facts),
-        Ok(Err(_)) | Err(_) => {
-            tracing::warn!("the host's facts could not be read in time");
-            None
-        }
-    }
-}
+pub(crate) use devices::Readings;
+use skipped::Watch;
+pub(crate) use skipped::in_words;
 
 /// Takes samples until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Sampling {
     pub(crate) reader: Reader,
+    /// None where devices are not read.
+    pub(crate) readings: Option<Readings>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) clock: SharedClock,
@@ -92,7 +55,9 @@ impl Sampling {
             ticks: Ticks::new(interval, self.name.clone(), self.align, primed, self.earlier),
             queue: Arc::clone(&self.queue),
             health: Arc::clone(&self.health),
+            watch: Watch::new(Arc::clone(&self.health)),
         };
+        let mut readings = self.readings.take();
         self.queue.spool.set_interval(interval);
         let start = tokio::time::Instant::now() + FACTS_EVERY;
         let mut facts_due = interval_at(start, FACTS_EVERY);
@@ -102,7 +67,13 @@ impl Sampling {
             self.health.sampling.back_within(wait.max(FACTS_DEADLINE));
             tokio::select! {
                 biased;
-                () = sleep(wait) => self.take(&mut taker).await?,
+                () = sleep(wait) => {
+                    let is_taken = self.take(&mut taker).await?;
+                    if let Some(readings) = readings.as_mut().filter(|_| is_taken) {
+                        let interval = *self.interval.borrow();
+                        readings.sampled(Instant::now(self.clock.as_ref()), interval);
+                    }
+                }
                 Ok(()) = self.interval.changed() => {
                     let interval = *self.interval.borrow_and_update();
                     taker.ticks.set_interval(interval, Instant::now(self.clock.as_ref()));
@@ -110,6 +81,9 @@ impl Sampling {
                 }
                 _ = facts_due.tick() => {
                     self.facts.refresh().await;
+                }
+                (began, devices) = Readings::finished(&mut readings) => {
+                    taker.read_devices(began, devices);
                 }
             }
         }
@@ -130,17 +104,18 @@ impl Sampling {
         }
     }
 
-    async fn take(&self, taker: &mut Taker) -> Result<(), Unread> {
+    /// Whether there is a sample.
+    async fn take(&self, taker: &mut Taker) -> Result<bool, Unread> {
         self.health.sampling.waits_for_others();
         match self.reader.sample().await {
             Ok(reading) => {
                 taker.took(reading);
-                Ok(())
+                Ok(true)
             }
             // The next sample tells this tick as missed.
             Err(error @ Unread::Busy) => {
                 tracing::warn!(%error, "no sample");
-                Ok(())
+                Ok(false)
             }
             Err(Unread::Gone) => Err(Unread::Gone),
         }
@@ -153,11 +128,15 @@ struct Taker {
     ticks: Ticks,
     queue: Arc<Queue>,
     health: Arc<Health>,
+    watch: Watch,
 }
 
 impl Taker {
     fn took(&mut self, reading: Reading) {
-        let Reading { time, since_boot, monotonic, sample } = reading;
+        let Reading { time, since_boot, monotonic, mut sample } = reading;
+        if let Some(vitals) = &mut sample.vitals {
+            vitals.clock_offset_us = self.queue.clock_offset_us(time, since_boot);
+        }
         self.queue.clock_is(time, since_boot);
         let missed = self.ticks.taken(Instant { wall: time, since_boot, monotonic });
         let off = self.ticks.off(|since_boot| self.queue.wall_at(since_boot));
@@ -171,6 +150,19 @@ impl Taker {
         }
         self.queue.spool.append(time, since_boot, Body::Sample(sample));
         self.health.sampled();
+    }
+
+    /// A reading of devices, as records of the time when it began: the parts of one that is too large
+    /// for one record each have their own, and the spool moves what has another record's.
+    fn read_devices(&mut self, began: Instant, devices: Devices) {
+        self.watch.skipped(devices.skipped.clone());
+        for (micros, part) in (0_u32..).zip(parts(devices)) {
+            if part != Devices::default() {
+                let time = began.wall.plus_micros(micros.into());
+                let since_boot = began.since_boot + Duration::from_micros(micros.into());
+                self.queue.spool.append(time, since_boot, Body::Devices(Box::new(part)));
+            }
+        }
     }
 }
 

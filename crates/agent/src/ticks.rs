@@ -179,7 +179,8 @@ fn missed(
     Some(Gap { through, ticks, state: GapState::Missed, cause, from, to })
 }
 
-fn schedule(interval: Duration, name: &HostName, align: bool) -> Schedule {
+/// The grid of an interval.
+pub(crate) fn schedule(interval: Duration, name: &HostName, align: bool) -> Schedule {
     if align { Schedule::aligned(interval) } else { Schedule::spread(interval, name) }
 }
 

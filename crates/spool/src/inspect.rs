@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rowcall_core::clock::SystemClock;
-use rowcall_core::id::Epoch;
+use rowcall_core::id::{Epoch, Sequence};
+use rowcall_core::record::Record;
 use rustix::fs::{Access, access};
 
 use crate::disk::{Disk as _, RealDisk, check_owner, holder};
@@ -12,6 +14,7 @@ use crate::format::VERSION;
 use crate::open::begin;
 use crate::read::Reader;
 use crate::recover::Newer;
+use crate::state::State;
 use crate::{Fault, InspectError, OpenError, Status};
 
 /// What a folder holds.
@@ -31,6 +34,27 @@ pub struct Inspection {
 /// # Errors
 /// [`InspectError`]: there is none, it cannot be read, or a newer version wrote it.
 pub fn inspect(dir: &Path) -> Result<Inspection, InspectError> {
+    let (state, reader) = look(dir)?;
+    let age = reader.oldest_age(&state, &SystemClock);
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let owner = state.positions.owner.clone();
+    Ok(Inspection { status: state.status(age), held_by: holder(dir), owner })
+}
+
+/// The newest records of an idle or running spool, at most `count`, in order, without changing or
+/// locking it.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn newest(dir: &Path, count: u64) -> Result<Vec<Record>, InspectError> {
+    let (state, reader) = look(dir)?;
+    let status = state.lock().unwrap_or_else(PoisonError::into_inner).status(None);
+    let from = status.next.as_u64().saturating_sub(count).max(status.oldest.as_u64());
+    let from = Sequence::new(from).unwrap_or(Sequence::FIRST);
+    Ok(reader.read(&state, from, usize::MAX))
+}
+
+fn look(dir: &Path) -> Result<(Mutex<State>, Reader), InspectError> {
     let dir_owned = || dir.to_owned();
     if let Err(source) = std::fs::read_dir(dir) {
         return Err(match source.kind() {
@@ -40,19 +64,14 @@ pub fn inspect(dir: &Path) -> Result<Inspection, InspectError> {
             _ => InspectError::Unreadable { dir: dir_owned(), source },
         });
     }
-    let disk = std::sync::Arc::new(RealDisk::look(dir));
+    let disk = Arc::new(RealDisk::look(dir));
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let clock = SystemClock;
-    let begin = begin(disk.as_ref(), &clock, boot_id.trim(), Epoch::from_random(0))
+    let begin = begin(disk.as_ref(), &SystemClock, boot_id.trim(), Epoch::from_random(0))
         .map_err(|Newer(found)| InspectError::Newer { dir: dir_owned(), found, known: VERSION })?;
     if !begin.is_there {
         return Err(InspectError::Missing { dir: dir_owned() });
     }
-    let state = std::sync::Mutex::new(begin.state);
-    let age = Reader::new(disk).oldest_age(&state, &clock);
-    let state = state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let owner = state.positions.owner.clone();
-    Ok(Inspection { status: state.status(age), held_by: holder(dir), owner })
+    Ok((Mutex::new(begin.state), Reader::new(disk)))
 }
 
 /// What [`crate::Spool::open`] would say of a folder, which need not be there yet, to the host

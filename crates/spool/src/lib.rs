@@ -39,7 +39,7 @@ use rowcall_core::record::EpochOrigin;
 
 pub use error::{InspectError, OpenError};
 pub use image::{Image, read_image};
-pub use inspect::{Inspection, check, inspect};
+pub use inspect::{Inspection, check, inspect, newest};
 pub use record::wire_bytes;
 pub use spool::Spool;
 
@@ -81,6 +81,8 @@ pub struct Opened {
     pub damaged_records: u64,
     /// The epoch was begun just now.
     pub epoch_is_new: bool,
+    /// The host was booted since it was last open; false for a new one.
+    pub boot_is_new: bool,
 }
 
 /// What keeps it from being durable.

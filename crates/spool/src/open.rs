@@ -42,6 +42,7 @@ pub(crate) fn begin(
     let this_boot = known.as_ref().filter(same_boot).map(|known| known.boot);
     let found = recover::segments(disk, &firsts, known.as_ref(), this_boot)?;
     let epoch_is_new = known.is_none();
+    let boot_is_new = !boot_id.is_empty() && this_boot.is_none() && !epoch_is_new;
     let mut positions = known.unwrap_or_else(|| {
         let origin = if is_there { EpochOrigin::Damaged } else { EpochOrigin::New };
         let front = found.segments.front();
@@ -93,6 +94,7 @@ pub(crate) fn begin(
         unacknowledged_records: state.unacknowledged(),
         damaged_records: state.damaged(),
         epoch_is_new,
+        boot_is_new,
     };
     Ok(Begin { state, opened, slots, wipe: found.wipe, is_there })
 }

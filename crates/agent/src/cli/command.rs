@@ -51,6 +51,11 @@ Goes the way of an agent that starts: identity, then for each aggregator name, T
 whether it lets this host in, then the spool. Sends no samples and changes nothing; goes on after
 what fails, where that makes sense.";
 
+const SAMPLE_HELP: &str = "\
+Reads what the settings say, as an agent that starts would, and sends nothing. Peaks need an agent that
+runs; counters of devices are since the kernel counts them. As root it reads more than the service
+does: see README.md of the units.";
+
 const STATUS_HELP: &str = "\
 Reads the settings, the certificate and the spool, as the agent's user or root; asks no process and
 changes nothing. Times are UTC.";
@@ -107,8 +112,16 @@ pub fn command() -> Command {
                         .help("Print it as JSON"),
                 ),
         ))
-        .subcommand(Command::new("sample").about(
-            "Print one sample, taken over a second, and the host's facts as JSON; null is unknown",
+        .subcommand(with_settings(
+            Command::new("sample")
+                .about("Print one sample, taken over a second, devices and the host's facts")
+                .after_help(SAMPLE_HELP)
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print everything as JSON; null is unknown"),
+                ),
         ))
 }
 

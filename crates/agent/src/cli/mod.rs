@@ -1,16 +1,15 @@
 //! The program: its commands, logs, signals, and what it ends with.
 
 mod command;
-mod json;
+mod sample;
 mod signals;
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 use rowcall_core::clock::{Clock as _, SystemClock};
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
@@ -18,12 +17,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, Log, LogFormat, Problems};
-use crate::sample::host_facts::MachineIds;
 use crate::service::Notifier;
 use crate::status::{self, Report};
 use crate::{Error, check, enroll};
 
 pub use command::command;
+pub(crate) use sample::{Shown, skipped};
 
 /// Exit code for a wrong command line, configuration or certificate; clap's own too.
 const WRONG_CONFIGURATION: u8 = 2;
@@ -38,15 +37,23 @@ pub fn main(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("status", matches)) => status(matches),
         Some(("enroll", matches)) => enroll(matches),
         Some(("check", matches)) => check(matches),
-        _ => sample(),
+        Some(("sample", matches)) => sample(matches),
+        _ => Ok(ExitCode::from(WRONG_CONFIGURATION)),
     }
 }
 
-fn sample() -> anyhow::Result<ExitCode> {
-    let (reading, facts) = crate::runtime()?.block_on(crate::sample_once(SystemClock::shared()));
-    let machine = MachineIds::read(Path::new("/"));
-    let shown = json!({ "sample": json::sample(&reading), "host": json::host(&facts, &machine) });
-    print(&serde_json::to_string_pretty(&shown)?)
+fn sample(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let config = match load(matches) {
+        Ok((config, _)) => config,
+        Err(problems) => return wrong(&problems),
+    };
+    let reading = crate::sample_once(&config.collect, SystemClock::shared());
+    let shown = crate::block_on(reading)?;
+    if matches.get_flag("json") {
+        print(&serde_json::to_string_pretty(&sample::json(&shown))?)
+    } else {
+        print(sample::text(&shown).trim_end())
+    }
 }
 
 /// The settings in force, and how they are shown.

@@ -42,11 +42,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::config::{Config, Endpoint};
+use crate::facts::Facts;
 use crate::identity::{Note, Notes};
 use crate::queue::Queue;
 use crate::random;
 use crate::sample::host_facts::MachineIds;
-use crate::sampler::Facts;
 use crate::service::{Health, LinkState};
 
 pub(crate) use dial::{Dialer, endpoint as channel_endpoint, remedy};

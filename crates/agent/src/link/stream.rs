@@ -229,6 +229,8 @@ impl Stream {
     fn response(&mut self, link: &mut Link, response: pb::StreamResponse) -> Result<(), End> {
         match response.frame {
             Some(pb::stream_response::Frame::Ack(ack)) => {
+                let theirs = UnixMicros(ack.clock_unix_us);
+                link.queue.their_clock_is(theirs, link.clock.since_boot());
                 let released = self
                     .session
                     .acknowledged(&ack)

@@ -63,6 +63,7 @@ impl Collector for Sources {
         let mut to = Families(encoder);
         self.spool(&mut to)?;
         self.link(&mut to)?;
+        self.skipped(&mut to)?;
         self.identity(&mut to)
     }
 }
@@ -133,6 +134,20 @@ impl Sources {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         to.0.encode_descriptor("build", "Version of rowcall-agent", None, MetricType::Info)?
             .encode_info(&version)
+    }
+
+    fn skipped(&self, to: &mut Families<'_>) -> fmt::Result {
+        let mut family = to.0.encode_descriptor(
+            "skipped",
+            "Things that the last reading of devices skipped; absent where there are none",
+            None,
+            MetricType::Gauge,
+        )?;
+        for ((collector, reason), count) in self.health.skipped() {
+            let labels = [("collector", collector.as_str()), ("reason", reason.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&count)?;
+        }
+        Ok(())
     }
 
     fn identity(&self, to: &mut Families<'_>) -> fmt::Result {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rowcall_core::convert::clean_text;
-use rowcall_core::record::HostFacts;
+use rowcall_core::id::UnixMicros;
+use rowcall_core::record::{DiskFacts, HostFacts, InterfaceFacts};
 use sysinfo::System;
 
 #[cfg(target_os = "linux")]
@@ -66,7 +67,15 @@ impl FactsReader {
             kernel: platform.kernel,
             kernel_host_name: platform.kernel_host_name,
             booted: platform.booted,
-            ..HostFacts::default()
+            boot_id: platform.boot_id,
+            virtualization: platform.virtualization,
+            board: platform.board,
+            firmware: platform.firmware,
+            memory_mhz: platform.memory_mhz,
+            cpu_sockets: platform.cpu_sockets,
+            cpu_cores: platform.cpu_cores,
+            disks: platform.disks,
+            interfaces: platform.interfaces,
         }
     }
 }
@@ -82,7 +91,16 @@ pub(super) struct Platform {
     pub(super) os: Option<String>,
     pub(super) kernel: Option<String>,
     pub(super) kernel_host_name: Option<String>,
-    pub(super) booted: Option<rowcall_core::id::UnixMicros>,
+    pub(super) booted: Option<UnixMicros>,
+    pub(super) boot_id: Option<String>,
+    pub(super) virtualization: Option<String>,
+    pub(super) board: Option<String>,
+    pub(super) firmware: Option<String>,
+    pub(super) memory_mhz: Option<f64>,
+    pub(super) cpu_sockets: Option<i32>,
+    pub(super) cpu_cores: Option<i32>,
+    pub(super) disks: Option<Vec<DiskFacts>>,
+    pub(super) interfaces: Option<Vec<InterfaceFacts>>,
 }
 
 /// Everywhere but on Linux: what sysinfo knows, the rest unknown.

@@ -27,7 +27,9 @@ impl Host {
         let primed = Instant::now(clock.as_ref());
         let name = HostName::parse("node1").unwrap();
         let ticks = Ticks::new(MINUTE, name, true, primed, None);
-        let taker = Taker { ticks, queue, health: Arc::default() };
+        let health = Arc::<Health>::default();
+        let watch = Watch::new(Arc::clone(&health));
+        let taker = Taker { ticks, queue, health, watch };
         Self { clock, taker, _folder: folder }
     }
 

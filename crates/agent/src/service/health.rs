@@ -1,9 +1,11 @@
 //! What the tasks tell about themselves, for the service manager and for metrics.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rowcall_core::devices::SkipReason;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -65,6 +67,9 @@ pub(crate) struct Counts {
     pub(crate) renewal_failures: u64,
 }
 
+/// Things that the last reading of devices skipped, by collector and reason.
+pub(crate) type Skips = BTreeMap<(String, SkipReason), i64>;
+
 /// Shared by the tasks of one agent.
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -74,6 +79,7 @@ pub(crate) struct Health {
     pub(crate) link: Pulse,
     started: watch::Sender<bool>,
     state: watch::Sender<LinkState>,
+    skipped: Mutex<Skips>,
     acknowledged: AtomicBool,
     samples: AtomicU64,
     missed_ticks: AtomicU64,
@@ -90,6 +96,7 @@ impl Default for Health {
             link: Pulse::default(),
             started: watch::Sender::new(false),
             state: watch::Sender::new(LinkState::Connecting),
+            skipped: Mutex::default(),
             acknowledged: AtomicBool::new(false),
             samples: AtomicU64::new(0),
             missed_ticks: AtomicU64::new(0),
@@ -137,6 +144,16 @@ impl Health {
     /// A stream was opened.
     pub(crate) fn streaming(&self) {
         self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last reading of devices skipped these.
+    pub(crate) fn skips(&self, skips: Skips) {
+        *lock(&self.skipped) = skips;
+    }
+
+    /// What it skipped.
+    pub(crate) fn skipped(&self) -> Skips {
+        lock(&self.skipped).clone()
     }
 
     /// An aggregator lost what it had acknowledged.

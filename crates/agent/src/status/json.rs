@@ -63,5 +63,11 @@ pub(crate) fn json(report: &Report) -> Value {
                 .and_then(|spool| spool.status.acknowledged)
                 .map(|(_, at)| at.0),
         },
+        "devices": {
+            "read_unix_us": report.devices.as_ref().map(|devices| devices.at.0),
+            "skipped": report.devices.as_ref().map(|devices| {
+                devices.skipped.iter().map(crate::cli::skipped).collect::<Vec<_>>()
+            }),
+        },
     })
 }

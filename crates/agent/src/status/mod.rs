@@ -5,9 +5,11 @@
 mod json;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rowcall_core::devices::{Devices, Skipped};
 use rowcall_core::id::UnixMicros;
+use rowcall_core::record::{Body, Record};
 use rowcall_spool::Fault;
 use rowcall_tls::load::Material;
 
@@ -15,7 +17,10 @@ use crate::config::{Config, Source};
 use crate::identity::{self, Told};
 
 pub(crate) use json::json;
-pub(crate) use text::text;
+pub(crate) use text::{bytes, span, text};
+
+/// Records among which the last reading of devices is looked for.
+const LOOKED_AT: u64 = 1000;
 
 /// All that can be told.
 #[derive(Debug)]
@@ -30,6 +35,16 @@ pub(crate) struct Report {
     pub(crate) spool_max_bytes: u64,
     /// Or why it cannot be read; nothing where there is none yet.
     pub(crate) spool: Result<Option<Spool>, String>,
+    /// The last reading of devices, where the spool still holds one.
+    pub(crate) devices: Option<LastReading>,
+}
+
+/// A reading of devices.
+#[derive(Debug)]
+pub(crate) struct LastReading {
+    pub(crate) at: UnixMicros,
+    /// What it did not read.
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 /// Who this agent is.
@@ -110,6 +125,7 @@ impl Report {
             certificate: certificate(config),
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
+            devices: last_reading(&config.spool.dir),
             spool: match rowcall_spool::inspect(&config.spool.dir) {
                 Ok(found) => {
                     Ok(Some(Spool { pid: found.held_by, owner: found.owner, status: found.status }))
@@ -145,6 +161,27 @@ impl Report {
         } else {
             Verdict::Runs
         }
+    }
+}
+
+/// Of the newest records. A large reading is several records in a row.
+fn last_reading(spool_dir: &Path) -> Option<LastReading> {
+    let records = rowcall_spool::newest(spool_dir, LOOKED_AT).ok()?;
+    let newest_first = records.iter().rev().skip_while(|record| devices(record).is_none());
+    let mut last = None;
+    for record in newest_first {
+        let Some(part) = devices(record) else { break };
+        let last = last.get_or_insert(LastReading { at: record.time, skipped: Vec::new() });
+        last.at = record.time;
+        last.skipped.extend(part.skipped.iter().cloned());
+    }
+    last
+}
+
+fn devices(record: &Record) -> Option<&Devices> {
+    match &record.body {
+        Body::Devices(devices) => Some(devices),
+        _ => None,
     }
 }
 

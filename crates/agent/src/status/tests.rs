@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use rowcall_core::devices::SkipReason;
 use rowcall_core::id::{Epoch, Sequence};
 use rowcall_core::record::EpochOrigin;
 
@@ -39,6 +40,15 @@ fn report() -> Report {
         spool_dir: "/var/lib/rowcall-agent/spool".into(),
         spool_max_bytes: 64 << 20,
         spool: Ok(Some(Spool { pid: Some(123), owner: "node1.example.com".into(), status })),
+        devices: Some(LastReading {
+            at: NOW.plus_micros(-61_000_000),
+            skipped: vec![Skipped {
+                collector: "filesystems".into(),
+                item: Some("/mnt/nfs".into()),
+                reason: SkipReason::Hung,
+                count: 1,
+            }],
+        }),
     }
 }
 
@@ -63,6 +73,8 @@ acknowledged  up to 1477, 2 min 10 s ago (2026-11-22T16:31:22Z)
 dropped       0
 damaged       0
 fault         none
+devices       read 1 min 1 s ago
+skipped       filesystems /mnt/nfs not answered in time
 ";
     assert_eq!(text(&report()), expected);
     assert_eq!(report().verdict(), Verdict::Runs);
@@ -131,13 +143,49 @@ fn json_has_every_key_whatever_is_known() {
     assert_eq!(all["pid"], 123);
     assert_eq!(all["spool"]["unacknowledged_records"], 3);
     assert_eq!(all["spool"]["epoch_origin"], "new");
-    let nothing = Report { certificate: Err("x".into()), spool: Err("y".into()), ..report() };
+    let nothing =
+        Report { certificate: Err("x".into()), spool: Err("y".into()), devices: None, ..report() };
     let nothing = json(&nothing);
     assert_eq!(nothing["running"], serde_json::Value::Null);
     assert_eq!(all["certificate"]["days_left"], 40);
     assert_eq!(all["identity"]["source"], "files");
-    for part in ["identity", "certificate", "spool"] {
+    assert_eq!(all["devices"]["skipped"][0]["item"], "/mnt/nfs");
+    for part in ["identity", "certificate", "spool", "devices"] {
         assert_eq!(keys(&all[part]), keys(&nothing[part]));
     }
     assert_eq!(keys(&all), keys(&nothing));
+}
+
+#[test]
+fn the_last_reading_of_devices_is_found_among_the_newest_records_with_all_its_parts() {
+    use rowcall_core::clock::{Clock as _, TestClock};
+    use rowcall_core::record::Sample;
+    let clock = std::sync::Arc::new(TestClock::at(crate::testing::START));
+    let shared: rowcall_core::clock::SharedClock = std::sync::Arc::<TestClock>::clone(&clock);
+    let (queue, folder) = crate::testing::queue(shared, 8 << 20);
+    let dir = folder.path().join("spool");
+    assert!(last_reading(&dir).is_none());
+    let skipped = |collector: &str| Skipped {
+        collector: collector.into(),
+        item: None,
+        reason: SkipReason::Limit,
+        count: 2,
+    };
+    let append = |body| queue.spool.append(clock.wall(), clock.since_boot(), body);
+    let devices = |collector| {
+        let skipped = vec![skipped(collector)];
+        Body::Devices(Box::new(Devices { skipped, ..Devices::default() }))
+    };
+    append(devices("sensors"));
+    append(Body::Sample(Sample::default()));
+    clock.advance(Duration::from_secs(1));
+    append(devices("disks"));
+    append(devices("interfaces"));
+    append(Body::Sample(Sample::default()));
+    assert!(queue.spool.flush(Duration::from_secs(60)));
+    let last = last_reading(&dir).unwrap();
+    let mut names: Vec<_> = last.skipped.iter().map(|s| s.collector.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["disks", "interfaces"]);
+    assert_eq!(last.at, crate::testing::at(1_000_000));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rowcall_core::id::UnixMicros;
 
 use super::{Certificate, Enrolled, Report, Spool};
+use crate::sampler::in_words as skipped_in_words;
 use crate::spool::in_words;
 use crate::utc::Utc;
 
@@ -87,6 +88,16 @@ pub(crate) fn text(report: &Report) -> String {
         Ok(None) => line("", "empty: no agent has run on it yet"),
         Err(error) => line("", error),
     }
+    if let Some(devices) = &report.devices {
+        let when = match between(devices.at, report.now) {
+            Some(past) => format!("{past} ago"),
+            None => format!("at {} by a clock that was set since", Utc(devices.at)),
+        };
+        line("devices", &format!("read {when}"));
+        if !devices.skipped.is_empty() {
+            line("skipped", &skipped_in_words(&devices.skipped));
+        }
+    }
     text
 }
 
@@ -151,7 +162,7 @@ fn between(earlier: UnixMicros, later: UnixMicros) -> Option<String> {
 }
 
 /// A time in its two largest units.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60)];
     let all = units.into_iter().chain([("s", seconds % 60)]);
@@ -164,7 +175,7 @@ fn span(time: Duration) -> String {
 }
 
 /// A size with one decimal, rounded down.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let mut unit = 1;
     for name in ["B", "KiB", "MiB", "GiB"] {
         if bytes / unit < 1024 || name == "GiB" {

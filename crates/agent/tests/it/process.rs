@@ -6,9 +6,17 @@ use rowcall_testkit::process::Process;
 
 use super::{agent, configured, output, slammed_port};
 
+/// With settings of this test's own.
+fn sample(settings: &str, flags: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, settings).unwrap();
+    output(agent().arg("sample").arg("--config").arg(&file).args(flags))
+}
+
 #[test]
 fn a_sample_is_printed_as_json() {
-    let (code, stdout, stderr) = output(agent().arg("sample"));
+    let (code, stdout, stderr) = sample("", &["--json"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let shown: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(shown["sample"]["elapsed_us"].as_u64().unwrap() >= 1_000_000);
@@ -18,6 +26,29 @@ fn a_sample_is_printed_as_json() {
     assert!(shown["sample"]["disk_io"].is_u64());
     assert!(shown["host"]["cpu_number"].as_u64().unwrap() > 0);
     assert!(shown["host"].get("cpu_mhz").is_some(), "present even where unknown");
+    assert!(shown["vitals"]["load_1"].as_f64().is_some(), "{stdout}");
+    let processes = shown["devices"]["processes"].as_array().unwrap();
+    assert!(!processes.is_empty(), "{stdout}");
+}
+
+#[test]
+fn a_sample_for_people_shows_what_the_settings_let_it_read() {
+    let (code, all, stderr) = sample("", &[]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let families = ["host", "sample", "cpu", "memory", "pressure", "network", "processes"];
+    let has = |text: &str, title: &str| text.lines().any(|line| line == title);
+    for title in families {
+        assert!(has(&all, title), "{title} is missing in:\n{all}");
+    }
+    let (_, classic, _) = sample("profile = 'classic'", &[]);
+    assert!(has(&classic, "sample") && has(&classic, "host"), "{classic}");
+    for title in &families[2..] {
+        assert!(!has(&classic, title), "{title} is not classic:\n{classic}");
+    }
+    let (_, some, _) = sample("", &["--collectors-off", "vitals,processes", "--json"]);
+    let some: serde_json::Value = serde_json::from_str(&some).unwrap();
+    assert_eq!(some["vitals"], serde_json::Value::Null);
+    assert_eq!(some["devices"]["processes"], serde_json::json!([]));
 }
 
 #[test]

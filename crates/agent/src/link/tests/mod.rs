@@ -215,7 +215,7 @@ async fn link(config: Config) -> (Link, tempfile::TempDir) {
     let (queue, folder) = queue(Arc::clone(&clock), MAX_BYTES);
     let reader =
         Reader::start("/", &crate::collect::Collect::default(), Arc::clone(&clock)).unwrap();
-    let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock)).await;
+    let facts = Facts::start(reader, Arc::clone(&queue), Arc::clone(&clock), false).await;
     let link = Link {
         turns: Turns::new(config.aggregators.len()),
         aggregators: config.aggregators.clone(),
