@@ -5,20 +5,41 @@
 //!
 //! What cannot be read is `None`, never 0 and never a guess. Counters come from the kernel and are
 //! differences over the time since the previous sample; the first sample needs a
-//! [`Sampler::prime`] before it. Linux-only collectors read below a root path that tests replace.
+//! [`Sampler::prime`] before it. Everything is read below a root path that tests replace, and files
+//! of the kernel stay open.
 
 #[cfg(target_os = "linux")]
 mod cpu;
 #[cfg(target_os = "linux")]
 mod disk_io;
 mod disk_space;
+#[cfg(any(not(target_os = "linux"), test))]
+mod elsewhere;
 pub mod host_facts;
 #[cfg(target_os = "linux")]
+mod interfaces;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
 mod linux_facts;
+#[cfg(target_os = "linux")]
+mod load;
 mod memory;
+#[cfg(target_os = "linux")]
+mod pressure;
+#[cfg(target_os = "linux")]
+mod proc_file;
+#[cfg(target_os = "linux")]
+mod processes;
 mod reader;
+#[cfg(target_os = "linux")]
+mod tcp;
+#[cfg(target_os = "linux")]
+mod text;
+#[cfg(target_os = "linux")]
+mod vmstat;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rowcall_core::clock::Clock;
@@ -27,8 +48,23 @@ use rowcall_core::record::Sample;
 
 use crate::collect::Collect;
 use crate::devices::Peaks;
+#[cfg(not(target_os = "linux"))]
+use elsewhere as platform;
+#[cfg(target_os = "linux")]
+use linux as platform;
 
 pub use reader::{Reader, Unread};
+
+/// Readings for peaks never come more often.
+const MIN_PEAKS_EVERY: Duration = Duration::from_millis(100);
+
+/// A span between two readings counts as a peak when it is at least this part of the usual one:
+/// the busy moment of a sample's own reading is no peak of the host.
+const SHORTEST_SPAN_PART: u32 = 4;
+
+/// What a device or /proc itself is like is looked up again this often.
+#[cfg(target_os = "linux")]
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3600);
 
 /// A sample and the wall clock at which it was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,109 +83,74 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Sampler {
     root: PathBuf,
-    memory: memory::Reader,
-    previous: Option<Counters>,
-}
-
-/// Counters since boot, and when they were read.
-#[derive(Debug)]
-struct Counters {
-    since_boot: Duration,
-    #[cfg(target_os = "linux")]
-    cpu: Option<cpu::Times>,
-    #[cfg(target_os = "linux")]
-    disks: Option<disk_io::Counts>,
-}
-
-/// What two readings of the counters give.
-#[derive(Debug, Default)]
-struct Differences {
-    cpu_idle_percent: Option<f64>,
-    cpu_kernel_percent: Option<f64>,
-    disk_io: Option<i64>,
+    machine: platform::Machine,
+    /// Time since boot at the previous sample.
+    previous: Option<Duration>,
+    /// Where something asks for peaks.
+    peaks_every: Option<Duration>,
+    /// When the next reading for peaks is due, by the monotonic clock.
+    peak_due: Option<Duration>,
 }
 
 impl Sampler {
-    /// Reads below `root`: "/" in service, a recorded tree in tests. Memory is always this
-    /// machine's.
+    /// Reads below `root`: "/" in service, a recorded tree in tests.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>, _collect: &Collect) -> Self {
+    pub fn new(root: impl Into<PathBuf>, collect: &Collect) -> Self {
         let root = root.into();
-        let memory = memory::Reader::new(&root);
-        Self { root, memory, previous: None }
+        let devices = collect.devices_every.is_some();
+        let every = collect.peaks_every.max(MIN_PEAKS_EVERY);
+        let shortest_span = every / SHORTEST_SPAN_PART;
+        Self {
+            machine: platform::Machine::new(&root, collect.vitals, devices, shortest_span),
+            root,
+            previous: None,
+            peaks_every: (collect.vitals || devices).then_some(every),
+            peak_due: None,
+        }
     }
 
     /// Reads the counters that the next sample's differences start from.
     pub fn prime(&mut self, clock: &dyn Clock) {
-        self.previous = Some(Counters::read(&self.root, clock.since_boot()));
-    }
-
-    /// Reads what peaks are kept of, between two samples.
-    pub fn peak(&mut self, _clock: &dyn Clock) {}
-
-    /// The busiest moments of devices since they were last taken.
-    pub fn take_peaks(&mut self) -> Peaks {
-        Peaks::default()
+        let _from_boot_on = self.read(clock);
     }
 
     /// Takes a sample. Without a sample or [`Sampler::prime`] before it, its differences are
     /// `None`.
     pub fn sample(&mut self, clock: &dyn Clock) -> Reading {
+        let mut reading = self.read(clock);
+        reading.sample.disk_available_kib = disk_space::available_kib(&self.root);
+        reading
+    }
+
+    fn read(&mut self, clock: &dyn Clock) -> Reading {
         let (time, since_boot, monotonic) = (clock.wall(), clock.since_boot(), clock.monotonic());
-        let counters = Counters::read(&self.root, since_boot);
-        let elapsed =
-            self.previous.as_ref().and_then(|previous| since_boot.checked_sub(previous.since_boot));
-        let differences =
-            self.previous.as_ref().map(|previous| counters.since(previous)).unwrap_or_default();
-        self.previous = Some(counters);
-        let memory = self.memory.read();
-        let sample = Sample {
+        let elapsed = self.previous.replace(since_boot).and_then(|at| since_boot.checked_sub(at));
+        let mut sample = Sample {
             elapsed_us: elapsed.and_then(micros),
             uptime_us: micros(since_boot),
-            memory_free_kib: memory.free_kib,
-            memory_available_kib: memory.available_kib,
-            cpu_idle_percent: differences.cpu_idle_percent,
-            cpu_kernel_percent: differences.cpu_kernel_percent,
-            disk_io: differences.disk_io,
-            disk_available_kib: disk_space::available_kib(&self.root),
-            clock_shift_us: None,
-            vitals: None,
+            ..Sample::default()
         };
+        self.machine.sample(since_boot, elapsed, &mut sample);
+        self.peak_due = self.peaks_every.map(|every| monotonic.saturating_add(every));
         Reading { time, since_boot, monotonic, sample }
     }
-}
 
-#[cfg(target_os = "linux")]
-impl Counters {
-    fn read(root: &Path, since_boot: Duration) -> Self {
-        Self { since_boot, cpu: cpu::Times::read(root), disks: disk_io::Counts::read(root) }
+    /// When [`Sampler::peak`] is due, by the monotonic clock: some time after every other reading.
+    /// `None` before the first one, and where nothing asks for peaks.
+    #[must_use]
+    pub fn peak_due(&self) -> Option<Duration> {
+        self.peak_due
     }
 
-    fn since(&self, earlier: &Self) -> Differences {
-        let shares = match (&self.cpu, &earlier.cpu) {
-            (Some(now), Some(before)) => now.shares_since(before),
-            _ => None,
-        };
-        let completed = match (&self.disks, &earlier.disks) {
-            (Some(now), Some(before)) => Some(now.completed_since(before)),
-            _ => None,
-        };
-        Differences {
-            cpu_idle_percent: shares.map(|shares| shares.idle),
-            cpu_kernel_percent: shares.map(|shares| shares.kernel),
-            disk_io: completed.and_then(|n| i64::try_from(n).ok()),
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Counters {
-    fn read(_root: &Path, since_boot: Duration) -> Self {
-        Self { since_boot }
+    /// Reads what peaks are kept of, between two samples.
+    pub fn peak(&mut self, clock: &dyn Clock) {
+        self.machine.peak(clock.since_boot());
+        self.peak_due = self.peaks_every.map(|every| clock.monotonic().saturating_add(every));
     }
 
-    fn since(&self, _earlier: &Self) -> Differences {
-        Differences::default()
+    /// The busiest moments of devices since they were last taken.
+    pub fn take_peaks(&mut self) -> Peaks {
+        self.machine.take_peaks()
     }
 }
 
@@ -161,82 +162,43 @@ fn kib(bytes: u64) -> Option<i64> {
     i64::try_from(bytes / 1024).ok()
 }
 
-#[cfg(test)]
+/// As the columns hold it.
+#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough for a measurement")]
+fn real(value: f64) -> f32 {
+    value as f32
+}
+
+/// As the columns hold it.
 #[cfg(target_os = "linux")]
-mod tests {
-    use super::*;
-    use rowcall_core::clock::{SystemClock, TestClock};
-    use std::fs;
+fn count(value: u64) -> Option<i64> {
+    i64::try_from(value).ok()
+}
 
-    fn write_tree(root: &Path, cpu: &str, reads: u64) {
-        fs::create_dir_all(root.join("proc")).unwrap();
-        fs::create_dir_all(root.join("sys/block/sda/device")).unwrap();
-        let stat = format!("cpu  {cpu}\nctxt 1\nbtime 1\nprocesses 1\n");
-        fs::write(root.join("proc/stat"), stat).unwrap();
-        let disk = format!("8 0 sda {reads} 0 0 0 5 0 0 0 0 0 0\n");
-        fs::write(root.join("proc/diskstats"), disk).unwrap();
-    }
+/// Never above 100: what two files tell was not read in the same instant.
+#[cfg(target_os = "linux")]
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    // Differences stay far below 2^53, where a float is exact.
+    (whole > 0).then(|| (part as f64 * 100.0 / whole as f64).min(100.0))
+}
 
-    #[test]
-    fn differences_span_the_time_since_the_previous_reading() {
-        let root = tempfile::tempdir().unwrap();
-        let clock = TestClock::at(UnixMicros(1_000_000));
-        let mut sampler = Sampler::new(root.path(), &Collect::default());
-        write_tree(root.path(), "0 0 0 100 0 0 0 0", 7);
-        sampler.prime(&clock);
-        clock.advance(Duration::from_secs(2));
-        write_tree(root.path(), "25 0 25 250 0 0 0 0", 10);
-        let reading = sampler.sample(&clock);
-        assert_eq!(reading.time, UnixMicros(3_000_000));
-        assert_eq!(reading.sample.elapsed_us, Some(2_000_000));
-        assert_eq!(reading.sample.uptime_us, Some(3_602_000_000));
-        assert_eq!(reading.sample.cpu_idle_percent, Some(75.0));
-        assert_eq!(reading.sample.cpu_kernel_percent, Some(12.5));
-        assert_eq!(reading.sample.disk_io, Some(3));
-    }
-
-    #[test]
-    fn without_a_reading_before_it_a_sample_has_no_differences() {
-        let root = tempfile::tempdir().unwrap();
-        write_tree(root.path(), "1 1 1 1", 1);
-        let sample = Sampler::new(root.path(), &Collect::default())
-            .sample(&TestClock::at(UnixMicros(0)))
-            .sample;
-        assert_eq!(
-            (sample.elapsed_us, sample.cpu_idle_percent, sample.disk_io),
-            (None, None, None)
-        );
-        assert!(sample.memory_free_kib.is_some());
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_unknown_and_the_rest_still_comes() {
-        let root = tempfile::tempdir().unwrap();
-        let clock = TestClock::at(UnixMicros(0));
-        let mut sampler = Sampler::new(root.path(), &Collect::default());
-        sampler.prime(&clock);
-        clock.advance(Duration::from_secs(1));
-        let sample = sampler.sample(&clock).sample;
-        assert_eq!((sample.cpu_idle_percent, sample.disk_io), (None, None));
-        assert_eq!(sample.elapsed_us, Some(1_000_000));
-        assert!(sample.memory_available_kib.is_some());
-    }
-
-    #[test]
-    fn this_machine_gives_sane_values() {
-        let mut sampler = Sampler::new("/", &Collect::default());
-        sampler.prime(&SystemClock);
-        // Enough work that the kernel's clock ticks.
-        let until = SystemClock.monotonic() + Duration::from_millis(50);
-        while SystemClock.monotonic() < until {}
-        let reading = sampler.sample(&SystemClock);
-        let sample = reading.sample;
-        let (idle, kernel) = (sample.cpu_idle_percent.unwrap(), sample.cpu_kernel_percent.unwrap());
-        assert!((0.0..=100.0).contains(&idle) && (0.0..=100.0).contains(&kernel));
-        assert!(idle + kernel <= 100.0 + 1e-9, "{idle} + {kernel}");
-        assert!(sample.elapsed_us.unwrap() >= 50_000);
-        assert!(sample.disk_io.unwrap() >= 0);
-        assert!(sample.disk_available_kib.unwrap() >= 0);
-        assert!(reading.time.0 > 1_600_000_000_000_000);
+fn highest<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one < other { other } else { one }),
+        (one, other) => one.or(other),
     }
 }
+
+/// Whether to look again, and when that was last done.
+#[cfg(target_os = "linux")]
+fn is_due(last: &mut Option<Duration>, now: Duration, every: Duration) -> bool {
+    let age = last.and_then(|last| now.checked_sub(last));
+    let is_due = age.is_none_or(|age| age >= every);
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;

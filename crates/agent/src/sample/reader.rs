@@ -116,16 +116,25 @@ fn serve(
     clock: &SharedClock,
     inbox: &mpsc::Receiver<Request>,
 ) {
-    while let Ok(request) = inbox.recv() {
+    loop {
+        let next = match sampler.peak_due() {
+            None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            Some(due) => inbox.recv_timeout(due.saturating_sub(clock.monotonic())),
+        };
         // An asker that gave up is no concern of this thread.
-        let _unheard = match request {
-            Request::Prime(reply) => {
+        let _unheard = match next {
+            Ok(Request::Prime(reply)) => {
                 sampler.prime(clock.as_ref());
                 reply.send(()).is_err()
             }
-            Request::Sample(reply) => reply.send(sampler.sample(clock.as_ref())).is_err(),
-            Request::Peaks(reply) => reply.send(sampler.take_peaks()).is_err(),
-            Request::Facts(reply) => reply.send(facts.read()).is_err(),
+            Ok(Request::Sample(reply)) => reply.send(sampler.sample(clock.as_ref())).is_err(),
+            Ok(Request::Peaks(reply)) => reply.send(sampler.take_peaks()).is_err(),
+            Ok(Request::Facts(reply)) => reply.send(facts.read()).is_err(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                sampler.peak(clock.as_ref());
+                false
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
         };
     }
 }
