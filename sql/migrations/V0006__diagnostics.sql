@@ -793,9 +793,10 @@ BEGIN
       INTO oldest
       FROM rowcall.made_days() AS d
      WHERE d.parent <> 'public.host_usage'::regclass AND d.day < (now() AT TIME ZONE 'UTC')::date - 1
-       AND d.to_ts <= now() - make_interval(secs => CASE
-               WHEN d.parent = 'public.host_vitals'::regclass THEN retention_s
-               ELSE least(retention_s, device_retention_s) END)
+       AND CASE WHEN d.parent = 'public.host_vitals'::regclass
+               THEN d.to_ts <= now() - make_interval(secs => retention_s)
+                   AND d.day NOT IN (SELECT u.day FROM rowcall.made_days() AS u WHERE u.parent = 'public.host_usage'::regclass)
+               ELSE d.to_ts <= now() - make_interval(secs => least(retention_s, device_retention_s)) END
      ORDER BY d.day, d.name
      LIMIT 1;
     IF NOT FOUND THEN

@@ -12,15 +12,15 @@ use crate::testing::{Bench, actor, certificate, facts, hello, minutes_before, re
 
 /// What people read devices by.
 const VIEWS: &[&str] = &[
-    "host_filesystem",
-    "host_disk",
-    "host_interface",
-    "host_sensor",
-    "host_md_array",
-    "host_memory_controller",
-    "host_cgroup",
-    "host_process",
-    "host_skipped",
+    "public.host_filesystem",
+    "public.host_disk",
+    "public.host_interface",
+    "public.host_sensor",
+    "public.host_md_array",
+    "public.host_memory_controller",
+    "public.host_cgroup",
+    "public.host_process",
+    "public.host_skipped",
 ];
 
 /// Settings under which another role works. The private server lets only its own role in; that
@@ -354,7 +354,7 @@ async fn the_owners_functions_do_no_more_than_they_are_for_whatever_they_are_giv
 async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
     let bench = Bench::new().await;
     // Days are read through their tables.
-    let tables = "SELECT c.oid::regclass::text FROM pg_class AS c WHERE relkind IN ('r', 'v', 'p')
+    let tables = "SELECT format('%s.%I', relnamespace::regnamespace, relname) FROM pg_class WHERE relkind IN ('r', 'v', 'p')
         AND relnamespace IN ('rowcall'::regnamespace, 'public'::regnamespace)
         AND NOT relispartition";
     let rows = bench.sql.query(tables, &[]).await.unwrap();
