@@ -86,10 +86,22 @@ cargo-test: build ## The tests alone; PG_BIN=DIR takes another PostgreSQL
 
 # The programs by themselves, as they are released: the bench's own features are not theirs.
 .PHONY: bench
-bench: postgres ## Measure speed, memory and bytes per row on this machine, about 25 minutes; ARGS='--only PART,..'
+bench: bench-deps ## Measure speed, memory and bytes per row on this machine, about 25 minutes; ARGS='--only PART,..'
 	@cargo build --release --locked -p rowcall-aggregator -p rowcall-agent
 	@cargo build --release --locked -p rowcall-bench
 	@exec "$(TARGET_DIR)/release/rowcall-bench" $(ARGS)
+
+.PHONY: bench-deps
+bench-deps:
+	@.ci/deps bench
+
+.PHONY: coverage
+coverage: bench-deps ## Which metrics of node_exporter's default collectors Rowcall has, as a table
+	@.ci/coverage
+
+.PHONY: soak
+soak: bench-deps ## Ten samples a second for SOAK_MINUTES=30: the agent must not grow, nothing be lost
+	@.ci/soak
 
 # The programs as the tests run them: with overflow and debug checks.
 .PHONY: chaos

@@ -7,11 +7,15 @@
 //! The table goes to standard output, progress to standard error. Exit codes: 0 all was measured,
 //! whether aims are met or not; 1 something could not be measured; 2 the command line is wrong.
 
+mod coverage;
+mod exporter;
 mod fleet;
 mod machine;
 mod measure;
+mod reference;
 mod report;
 mod resources;
+mod soak;
 mod stage;
 mod stats;
 
@@ -21,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use measure::Sizes;
 use report::{Found, Report};
@@ -32,8 +36,10 @@ use stage::Stage;
 /// The database is put into the system's folder for temporary files; TMPDIR names another one, on
 /// the disk that is to be measured.
 #[derive(Debug, Parser)]
-#[command(name = "rowcall-bench", version)]
+#[command(name = "rowcall-bench", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Only these, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "PART")]
     only: Vec<Part>,
@@ -57,6 +63,19 @@ struct Cli {
     programs: Option<PathBuf>,
 }
 
+/// What gives no figures.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Which metrics of node_exporter Rowcall has
+    Coverage,
+    /// Ten samples a second for a long time: the agent must not grow, and nothing be lost
+    Soak {
+        /// How long, 3 or more
+        #[arg(long, default_value_t = 30)]
+        minutes: usize,
+    },
+}
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -68,12 +87,14 @@ enum Part {
     Memory,
     /// A fleet that comes back after a week, beside one that samples on
     Replay,
-    /// CPU time and memory of the agent
-    Agent,
+    /// The agent with each profile beside node_exporter and a script: CPU, memory, bytes
+    Node,
     /// The agent with a full spool
     Spool,
     /// Bytes per row
     Storage,
+    /// Rows and bytes of a host in a day, by profile
+    Profiles,
     /// Time that Summary takes
     Summary,
     /// What a new connection costs
@@ -97,6 +118,14 @@ fn main() -> Result<()> {
 }
 
 async fn run(cli: Cli) -> Result<()> {
+    match cli.other {
+        Some(Other::Coverage) => return coverage::run().await,
+        Some(Other::Soak { minutes }) => {
+            let stage = Stage::new(cli.programs.as_deref()).await?;
+            return Box::pin(soak::run(&stage, minutes)).await;
+        }
+        None => {}
+    }
     let mut sizes = if cli.quick { Sizes::QUICK } else { Sizes::FULL };
     sizes.return_hosts = cli.hosts.unwrap_or(sizes.return_hosts);
     sizes.attack_time = cli.attack_seconds.map_or(sizes.attack_time, Duration::from_secs);
@@ -113,9 +142,12 @@ async fn run(cli: Cli) -> Result<()> {
             Part::Latency => Box::pin(measure::latency::run(&stage, &sizes)).await.map(Found::from),
             Part::Memory => Box::pin(measure::memory::run(&stage, &sizes)).await.map(Found::from),
             Part::Replay => Box::pin(measure::replay::run(&stage, &sizes)).await.map(Found::from),
-            Part::Agent => Box::pin(measure::agent::run(&stage, &sizes)).await.map(Found::from),
+            Part::Node => Box::pin(measure::node::run(&stage, &sizes)).await,
             Part::Spool => Box::pin(measure::spool::run(&stage, &sizes)).await.map(Found::from),
             Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await.map(Found::from),
+            Part::Profiles => {
+                Box::pin(measure::profiles::run(&stage, &sizes)).await.map(Found::from)
+            }
             Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await.map(Found::from),
             Part::Handshakes => {
                 Box::pin(measure::handshakes::run(&stage, &sizes)).await.map(Found::from)

@@ -71,6 +71,16 @@ impl Stage {
         self.server.url(database)
     }
 
+    /// The server's Unix socket.
+    pub(crate) fn postgres_socket(&self) -> PathBuf {
+        self.server.socket_dir().join(format!(".s.PGSQL.{}", self.server.port()))
+    }
+
+    /// The server's first process, the parent of the others.
+    pub(crate) fn postgres_pid(&self) -> Result<u32> {
+        self.server.pid().context("PostgreSQL has ended")
+    }
+
     pub(crate) async fn connect(&self, database: &str) -> Result<Client> {
         connect(&self.url(database)).await
     }
@@ -138,16 +148,27 @@ impl Stage {
 
     /// The real agent, with a certificate for `name`.
     pub(crate) fn agent(&self, name: &str, aggregator: &Aggregator) -> Result<Process> {
+        self.agent_with(name, aggregator.address.port(), &[])
+    }
+
+    /// The same to a port of this machine, with settings, each as the variable that it has.
+    pub(crate) fn agent_with(
+        &self,
+        name: &str,
+        port: u16,
+        settings: &[(&str, &str)],
+    ) -> Result<Process> {
         let files = self.client("agent", name)?;
         let mut command = self.command("rowcall-agent");
-        let address = format!("https://localhost:{}", aggregator.address.port());
+        let address = format!("https://localhost:{port}");
         command
             .arg("run")
             .env("ROWCALL_AGGREGATOR", address)
             .env("ROWCALL_SPOOL_DIR", self.spool_dir(name))
             .env("ROWCALL_CERTIFICATE", &files.certificate)
             .env("ROWCALL_KEY", &files.key)
-            .env("ROWCALL_CA", &files.authorities);
+            .env("ROWCALL_CA", &files.authorities)
+            .envs(settings.iter().copied());
         Process::start("rowcall-agent", &mut command)
     }
 

@@ -1,12 +1,13 @@
 //! The parts of a run. Each takes a stage and sizes, and gives figures.
 
-pub(crate) mod agent;
 pub(crate) mod attacks;
 pub(crate) mod comeback;
 pub(crate) mod handshakes;
 pub(crate) mod ingest;
 pub(crate) mod latency;
 pub(crate) mod memory;
+pub(crate) mod node;
+pub(crate) mod profiles;
 pub(crate) mod replay;
 pub(crate) mod revoke;
 pub(crate) mod spool;
@@ -34,7 +35,11 @@ pub(crate) struct Sizes {
     /// Hosts that come back after a long time, and samples that each has kept.
     pub(crate) replay_hosts: usize,
     pub(crate) replay_samples: u64,
-    pub(crate) agent_samples: u64,
+    /// Samples of each agent, scrapes of node_exporter, and runs of the script, at each number of
+    /// processes; these numbers, beside the machine's own.
+    pub(crate) node_samples: u64,
+    pub(crate) node_runs: usize,
+    pub(crate) node_processes: [usize; 2],
     /// Samples in a spool that is as good as full, a second apart.
     pub(crate) spool_samples: u32,
     pub(crate) report_hosts: u32,
@@ -44,6 +49,9 @@ pub(crate) struct Sizes {
     pub(crate) storage_hosts: usize,
     /// Samples of each of these hosts that are measured.
     pub(crate) storage_minutes: u64,
+    /// Reference hosts of each profile, and minutes of their day.
+    pub(crate) profile_hosts: usize,
+    pub(crate) profile_minutes: u64,
     pub(crate) handshakes: usize,
     /// Agents whose aggregator is killed.
     pub(crate) return_hosts: usize,
@@ -66,13 +74,17 @@ impl Sizes {
         streams: 1_000,
         replay_hosts: 1_000,
         replay_samples: 10_080,
-        agent_samples: 60,
+        node_samples: 30,
+        node_runs: 20,
+        node_processes: [300, 5_000],
         spool_samples: 500_000,
         report_hosts: 1_000,
         report_hours: 24,
         report_repeats: 5,
         storage_hosts: 1_000,
         storage_minutes: 100,
+        profile_hosts: 20,
+        profile_minutes: 1_440,
         handshakes: 10_000,
         return_hosts: 1_000,
         revoked_hosts: 20,
@@ -91,13 +103,17 @@ impl Sizes {
         streams: 10,
         replay_hosts: 3,
         replay_samples: 5_000,
-        agent_samples: 2,
+        node_samples: 2,
+        node_runs: 2,
+        node_processes: [0, 300],
         spool_samples: 5_000,
         report_hosts: 20,
         report_hours: 2,
         report_repeats: 1,
         storage_hosts: 20,
         storage_minutes: 10,
+        profile_hosts: 2,
+        profile_minutes: 60,
         handshakes: 20,
         return_hosts: 5,
         revoked_hosts: 2,
