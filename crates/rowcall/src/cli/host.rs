@@ -92,6 +92,9 @@ pub(crate) struct ShowArgs {
     /// The host's name
     #[arg(value_name = "NAME", value_parser = args::host_name)]
     pub(crate) host: HostName,
+    /// Also what it was before, from what to what it changed, and its boots
+    #[arg(long)]
+    pub(crate) history: bool,
     /// Time zone to show times in, such as Europe/Berlin
     #[arg(long, value_name = "AREA/CITY", default_value = "UTC", value_parser = args::zone)]
     pub(crate) tz: TimeZone,

@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Run everything on this machine: PostgreSQL, aggregator and agent
     #[command(after_help = UP_NOTES)]
     Up(Box<UpArgs>),
-    /// Show the reports: hardware, memory, roll, balance, integrity
+    /// Show the reports: hardware, memory, roll, balance, pressure, integrity
     #[command(after_help = SUMMARY_NOTES)]
     Summary(Box<SummaryArgs>),
     /// Show who is connected and when the last commit was
@@ -170,6 +170,9 @@ pub(crate) struct SummaryArgs {
     /// Fewest samples of a complete window, at one sample a minute [default: 3 of 5 due]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) min_samples: Option<u32>,
+    /// What the hardware report tells of, as --from has it [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = args::when, allow_hyphen_values = true)]
+    pub(crate) as_of: Option<When>,
     /// Only hosts with all of these labels
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = args::selector)]
     pub(crate) select: Vec<Selector>,
@@ -177,7 +180,8 @@ pub(crate) struct SummaryArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) name: Option<String>,
     /// Every window of the balance report, not only the least even ones; every host of the roll, also
-    /// those that were late only because nobody observed
+    /// those that were late only because nobody observed; every host of the pressure report, also
+    /// those that waited for nothing
     #[arg(long)]
     pub(crate) all: bool,
     /// Time zone to show times in, such as Europe/Berlin
@@ -187,7 +191,7 @@ pub(crate) struct SummaryArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// One line and an exit code for Nagios-compatible monitors, from the roll; see Monitoring
-    #[arg(long, conflicts_with_all = ["report", "json", "all"])]
+    #[arg(long, conflicts_with_all = ["report", "json", "all", "as_of"])]
     pub(crate) check: bool,
     /// With --check: longest time until the answer
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = args::span)]
@@ -208,6 +212,8 @@ pub(crate) enum ReportName {
     Roll,
     /// How evenly load spreads
     Balance,
+    /// What hosts wait for: CPU, memory, I/O
+    Pressure,
     /// What does not add up
     Integrity,
 }
@@ -328,9 +334,12 @@ mod tests {
         assert_eq!(summary(&["--check"]).unwrap().timeout, Duration::from_secs(10));
         let args = summary(&["--check", "--timeout", "1m", "--from", "15m", "--name", "n*"]);
         assert_eq!(args.unwrap().timeout, Duration::from_secs(60));
-        for wrong in
-            [&["--check", "--json"][..], &["--check", "--report", "roll"], &["--timeout", "5s"]]
-        {
+        for wrong in [
+            &["--check", "--json"][..],
+            &["--check", "--report", "roll"],
+            &["--timeout", "5s"],
+            &["--check", "--as-of", "2h"],
+        ] {
             assert!(summary(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -12,6 +12,9 @@ use crate::client::Client;
 /// A fleet of `hosts` in pages of two. A viewer's connection may only read.
 pub(super) struct Fake {
     pub(super) hosts: Vec<v1::Host>,
+    /// Of each of them.
+    pub(super) history: Vec<v1::HostHistory>,
+    pub(super) boots: Vec<v1::Boot>,
     pub(super) endless: bool,
     pub(super) viewer: bool,
     pub(super) issues: bool,
@@ -74,8 +77,13 @@ impl AdminService for Fake {
         &self,
         request: Request<v1::GetHostRequest>,
     ) -> Result<Response<v1::GetHostResponse>, Status> {
-        let host = self.find(&request.into_inner().host_name)?;
-        Ok(Response::new(v1::GetHostResponse { host: Some(host), ..Default::default() }))
+        let request = request.into_inner();
+        let host = Some(self.find(&request.host_name)?);
+        if !request.include_history {
+            return Ok(Response::new(v1::GetHostResponse { host, ..Default::default() }));
+        }
+        let (history, boots) = (self.history.clone(), self.boots.clone());
+        Ok(Response::new(v1::GetHostResponse { host, history, boots }))
     }
 
     async fn revoke_host(

@@ -13,9 +13,27 @@ pub(super) fn list(hosts: &[v1::Host]) -> anyhow::Result<String> {
     line(&Hosts { hosts: hosts.iter().map(Host::from).collect() })
 }
 
-/// One JSON document on one line: `{"host": {...}}`.
-pub(super) fn show(host: &v1::Host) -> anyhow::Result<String> {
-    line(&One { host: Host::from(host) })
+/// One JSON document on one line: `{"host": {...}}`, with history also `history` and `boots`.
+pub(super) fn show(answer: &v1::GetHostResponse, with_history: bool) -> anyhow::Result<String> {
+    let nobody = v1::Host::default();
+    let span = |row: &'_ v1::HostHistory| {
+        (json_time(row.valid_from.as_ref()), json_time(row.valid_to.as_ref()))
+    };
+    let history = answer.history.iter().map(|row| {
+        let (valid_from, valid_to) = span(row);
+        let host_info = row.host_info.as_ref().map(Info::from).unwrap_or_default();
+        History { valid_from, valid_to, host_info }
+    });
+    let boots = answer.boots.iter().map(|boot| Boot {
+        booted_at: json_time(boot.booted_at.as_ref()),
+        seen_at: json_time(boot.seen_at.as_ref()),
+        boot_id: &boot.boot_id,
+    });
+    line(&One {
+        host: Host::from(answer.host.as_ref().unwrap_or(&nobody)),
+        history: with_history.then(|| history.collect()),
+        boots: with_history.then(|| boots.collect()),
+    })
 }
 
 fn line(document: &impl Serialize) -> anyhow::Result<String> {
@@ -32,6 +50,24 @@ struct Hosts<'a> {
 #[derive(Serialize)]
 struct One<'a> {
     host: Host<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<History<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boots: Option<Vec<Boot<'a>>>,
+}
+
+#[derive(Serialize)]
+struct History<'a> {
+    valid_from: Option<String>,
+    valid_to: Option<String>,
+    host_info: Info<'a>,
+}
+
+#[derive(Serialize)]
+struct Boot<'a> {
+    booted_at: Option<String>,
+    seen_at: Option<String>,
+    boot_id: &'a str,
 }
 
 #[derive(Serialize)]
@@ -74,6 +110,51 @@ struct Info<'a> {
     kernel: Option<&'a str>,
     kernel_host_name: Option<&'a str>,
     booted_at: Option<String>,
+    boot_id: Option<&'a str>,
+    virtualization: Option<&'a str>,
+    board: Option<&'a str>,
+    firmware: Option<&'a str>,
+    memory_mhz: Option<f64>,
+    cpu_sockets: Option<u32>,
+    cpu_cores: Option<u32>,
+    disks: Option<Vec<Disk<'a>>>,
+    interfaces: Option<Vec<Interface<'a>>>,
+}
+
+#[derive(Serialize)]
+struct Disk<'a> {
+    name: &'a str,
+    model: Option<&'a str>,
+    size_kib: Option<u64>,
+    rotational: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Interface<'a> {
+    name: &'a str,
+    mac: Option<&'a str>,
+    driver: Option<&'a str>,
+}
+
+impl<'a> From<&'a v1::DiskFacts> for Disk<'a> {
+    fn from(disk: &'a v1::DiskFacts) -> Self {
+        Self {
+            name: &disk.name,
+            model: disk.model.as_deref(),
+            size_kib: disk.size_kib,
+            rotational: disk.rotational,
+        }
+    }
+}
+
+impl<'a> From<&'a v1::InterfaceFacts> for Interface<'a> {
+    fn from(interface: &'a v1::InterfaceFacts) -> Self {
+        Self {
+            name: &interface.name,
+            mac: interface.mac.as_deref(),
+            driver: interface.driver.as_deref(),
+        }
+    }
 }
 
 impl<'a> From<&'a v1::Host> for Host<'a> {
@@ -127,6 +208,18 @@ impl<'a> From<&'a v1::HostInfo> for Info<'a> {
             kernel: info.kernel.as_deref(),
             kernel_host_name: info.kernel_host_name.as_deref(),
             booted_at: json_time(booted.as_ref()),
+            boot_id: info.boot_id.as_deref(),
+            virtualization: info.virtualization.as_deref(),
+            board: info.board.as_deref(),
+            firmware: info.firmware.as_deref(),
+            memory_mhz: info.memory_mhz,
+            cpu_sockets: info.cpu_sockets,
+            cpu_cores: info.cpu_cores,
+            disks: info.disks.as_ref().map(|list| list.disks.iter().map(Disk::from).collect()),
+            interfaces: info
+                .interfaces
+                .as_ref()
+                .map(|list| list.interfaces.iter().map(Interface::from).collect()),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod certs;
 mod change;
+mod facts;
 #[cfg(test)]
 mod fake;
+mod history;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -61,12 +63,16 @@ async fn list(args: &ListArgs, client: &Client) -> anyhow::Result<String> {
 }
 
 async fn show(args: &ShowArgs, client: &Client) -> anyhow::Result<String> {
-    let host = get(client, args.host.as_str()).await?;
+    let answer = answer(client, args.host.as_str(), args.history).await?;
     if args.json {
-        json::show(&host)
-    } else {
-        Ok(view::show(&host, Timestamp::now(), &screen(&args.tz)))
+        return json::show(&answer, args.history);
     }
+    let (host, screen) = (answer.host.clone().unwrap_or_default(), screen(&args.tz));
+    let mut text = view::show(&host, Timestamp::now(), &screen);
+    if args.history {
+        history::write(&mut text, &answer, &screen);
+    }
+    Ok(text)
 }
 
 async fn label(args: &LabelArgs, client: &Client) -> anyhow::Result<String> {
@@ -96,10 +102,17 @@ fn changes(args: &LabelArgs) -> Result<v1::LabelHostRequest, ClientError> {
 }
 
 async fn get(client: &Client, name: &str) -> anyhow::Result<v1::Host> {
-    let request = v1::GetHostRequest { host_name: name.to_owned(), include_history: false };
+    Ok(answer(client, name, false).await?.host.unwrap_or_default())
+}
+
+async fn answer(
+    client: &Client,
+    name: &str,
+    include_history: bool,
+) -> anyhow::Result<v1::GetHostResponse> {
+    let request = v1::GetHostRequest { host_name: name.to_owned(), include_history };
     let answer = client.admin().get_host(request).await;
-    let answer = answer.map_err(|status| client.explain(&status))?;
-    Ok(answer.into_inner().host.unwrap_or_default())
+    Ok(answer.map_err(|status| client.explain(&status))?.into_inner())
 }
 
 /// The options `--select` and `--name`.

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use rowcall_proto::v1;
 
 use super::fake::{Fake, client};
-use super::{all, any, certs, change, run, view};
+use super::{all, any, certs, change, history, run, view};
 use crate::cli::{Cli, Command, HostArgs};
 use crate::client::ClientError;
 use crate::text::Screen;
@@ -48,6 +48,29 @@ fn host(name: &str) -> v1::Host {
             kernel: Some("6.1.0-18-amd64".to_owned()),
             kernel_host_name: None,
             booted_unix_us: Some(1_795_000_000_000_000),
+            boot_id: Some("3bd22b5c-0000-4000-8000-000000000002".to_owned()),
+            virtualization: Some("none".to_owned()),
+            board: Some("Dell Inc. PowerEdge R730".to_owned()),
+            cpu_sockets: Some(2),
+            cpu_cores: Some(28),
+            disks: Some(v1::DiskList {
+                disks: vec![
+                    v1::DiskFacts {
+                        name: "nvme0n1".to_owned(),
+                        model: Some("SAMSUNG MZVL2512".to_owned()),
+                        size_kib: Some(500_107_608),
+                        rotational: Some(false),
+                    },
+                    v1::DiskFacts { name: "sda".to_owned(), ..v1::DiskFacts::default() },
+                ],
+            }),
+            interfaces: Some(v1::InterfaceList {
+                interfaces: vec![v1::InterfaceFacts {
+                    name: "eno1".to_owned(),
+                    mac: Some("52:54:00:12:34:56".to_owned()),
+                    driver: Some("igb\x1b".to_owned()),
+                }],
+            }),
             ..v1::HostInfo::default()
         }),
         labels: HashMap::from([("rack", "a1"), ("env", "prod")].map(|(k, v)| (k.into(), v.into()))),
@@ -69,9 +92,45 @@ fn retired() -> v1::Host {
     v1::Host { labels, retired_at: at("2026-11-20T08:00:00Z"), ..host("old\x1b[31m") }
 }
 
+/// What node1 was for a while.
+fn changed(
+    from: &str,
+    to: Option<&str>,
+    change: impl FnOnce(&mut v1::HostInfo),
+) -> v1::HostHistory {
+    let mut host_info = host("node1").host_info.unwrap();
+    change(&mut host_info);
+    v1::HostHistory { valid_from: at(from), valid_to: to.and_then(at), host_info: Some(host_info) }
+}
+
 fn fleet() -> Fake {
     let hosts = vec![host("node1"), newcomer(), host("node3"), host("node4"), retired()];
-    Fake { hosts, endless: false, viewer: false, issues: true }
+    let history = vec![
+        changed("2026-11-20T14:00:00Z", None, |info| {
+            info.kernel = Some("6.1.0-21-amd64".to_owned())
+        }),
+        changed("2026-11-10T08:00:00Z", Some("2026-11-20T14:00:00Z"), |_| ()),
+        v1::HostHistory {
+            valid_from: None,
+            ..changed("2026-11-01T08:00:00Z", Some("2026-11-10T08:00:00Z"), |info| {
+                info.total_mem_kib = Some(132_000_000);
+                info.disks.as_mut().unwrap().disks.truncate(1);
+            })
+        },
+    ];
+    let boots = vec![
+        v1::Boot {
+            booted_at: at("2026-11-18T11:06:40Z"),
+            seen_at: at("2026-11-18T11:07:02Z"),
+            boot_id: "3bd22b5c-0000-4000-8000-000000000002".to_owned(),
+        },
+        v1::Boot {
+            booted_at: None,
+            seen_at: at("2026-11-01T08:00:00Z"),
+            boot_id: "3bd22b5c-0000-4000-8000-00000000000\x1b".to_owned(),
+        },
+    ];
+    Fake { hosts, history, boots, endless: false, viewer: false, issues: true }
 }
 
 fn args(line: &[&str]) -> Result<HostArgs, clap::Error> {
@@ -114,6 +173,19 @@ fn a_host_is_shown_with_all_its_facts_in_the_zone_asked_for() {
         .join("\n");
     assert!(!text.contains('\x1b'), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn the_history_of_a_host_says_from_what_to_what_the_newest_first() {
+    let answer = super::answer(&client(fleet()).await, "node1", true).await.unwrap();
+    let mut text = String::new();
+    history::write(&mut text, &answer, &screen());
+    let text = plain(&text);
+    assert!(!text.contains('\x1b'), "{text}");
+    insta::assert_snapshot!(text);
+    let mut nothing = String::new();
+    history::write(&mut nothing, &v1::GetHostResponse::default(), &screen());
+    assert!(nothing.contains("it has not told what it is"), "{nothing}");
 }
 
 #[test]
@@ -165,6 +237,15 @@ async fn json_has_the_contracts_names() {
     assert_eq!(value["host"]["host_info"]["total_mem_kib"], 264_000_000);
     assert_eq!(value["host"]["host_info"]["booted_at"], "2026-11-18T11:06:40Z");
     assert!(value["host"]["retired_at"].is_null());
+    assert_eq!(value["host"]["host_info"]["disks"][0]["size_kib"], 500_107_608);
+    assert!(value.get("history").is_none() && value.get("boots").is_none());
+    let text = said(fleet(), &["show", "node1", "--json", "--history"]).await.unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["history"].as_array().unwrap().len(), 3);
+    assert_eq!(value["history"][1]["valid_to"], "2026-11-20T14:00:00Z");
+    assert!(value["history"][2]["valid_from"].is_null());
+    assert_eq!(value["history"][2]["host_info"]["total_mem_kib"], 132_000_000);
+    assert_eq!(value["boots"][0]["booted_at"], "2026-11-18T11:06:40Z");
     let text = said(fleet(), &["show", "node2", "--json"]).await.unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(value["host"]["host_info"]["cpu_number"].is_null());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowcall_proto::v1;
 
+use super::facts;
 use crate::summary::instant;
 use crate::text::{self, BAD, Cell, Column, FAINT, HEADING, ODD, Screen, Table};
 
@@ -119,18 +120,24 @@ pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
     fact("last sample", at(&host.last_sample_at).unwrap_or_else(|| "never".to_owned()));
     fact("agent", known(Some(text::clean(&host.agent_version))));
     let info = host.host_info.clone().unwrap_or_default();
-    let words = |text: &Option<String>| known(text.as_deref().map(text::clean));
-    fact("CPUs", known(info.cpu_number.map(|number| text::count(number.into()))));
-    fact("architecture", words(&info.cpu_architecture));
-    fact("CPU model", words(&info.cpu_model));
-    fact("CPU clock", known(info.cpu_mhz.map(|mhz| format!("{} MHz", text::decimal(mhz, 0)))));
-    fact("L2 cache", known(info.l2_cache_kib.map(text::kib)));
-    fact("memory", known(info.total_mem_kib.map(text::kib)));
-    fact("system", words(&info.os));
-    fact("kernel", words(&info.kernel));
-    fact("kernel name", words(&info.kernel_host_name));
+    for (name, words) in facts::of(&info) {
+        fact(name, known(words));
+    }
+    for (noun, list) in [("disks", facts::disks(&info)), ("interfaces", facts::interfaces(&info))] {
+        let list = list.unwrap_or_default();
+        let width = list.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let mut name = noun;
+        for (device, words) in &list {
+            fact(name, format!("{device:<width$}  {words}").trim_end().to_owned());
+            name = "";
+        }
+        if list.is_empty() {
+            fact(name, "-".to_owned());
+        }
+    }
     let booted = info.booted_unix_us.and_then(|us| Timestamp::from_microsecond(us).ok());
     fact("booted", known(booted.map(|at| text::timestamp(at, &screen.zone))));
+    fact("boot id", known(info.boot_id.as_deref().map(text::clean)));
     // One a line: there may be many, and each must be seen whole.
     let mut name = "labels";
     for (key, value) in sorted(host) {

@@ -1,4 +1,5 @@
-//! The balance report: how evenly load spreads over hosts, window by window.
+//! The balance report: how evenly load spreads over hosts, window by window. Network and disks are
+//! shown where agents tell of them.
 //!
 //! Of many windows only the least even ones are shown, under a line over all of them.
 
@@ -22,20 +23,26 @@ pub(super) fn write(
         text::paragraph(out, screen, FAINT, &frame.no_sample(screen));
         return;
     }
-    let spreads: [(&str, Pick); 2] = [
-        ("CPU busy (100 - idle), percent", |window| window.cpu_busy_percent.as_ref()),
-        ("Memory used (total - free), percent", |window| window.memory_used_percent.as_ref()),
-    ];
     let few = !all && report.windows.len() > MOST;
-    for (title, pick) in spreads {
-        text::line(out, &format!("  {}", text::paint(HEADING, title)));
+    let mut load = None;
+    for measure in &MEASURES {
+        if !report.windows.iter().any(|window| (measure.pick)(window).is_some()) {
+            continue;
+        }
+        text::line(out, &format!("  {}", text::paint(HEADING, measure.title)));
         if few {
-            table(&least_even(&report.windows, pick), Some(&report.windows), pick, screen)
-                .write(out);
+            table(
+                &least_even(&report.windows, measure.pick),
+                Some(&report.windows),
+                measure,
+                screen,
+            )
+            .write(out);
         } else {
             let windows: Vec<&v1::BalanceWindow> = report.windows.iter().collect();
-            table(&windows, None, pick, screen).write(out);
+            table(&windows, None, measure, screen).write(out);
         }
+        load = load.or(measure.unit);
     }
     if few {
         let number = u64::try_from(report.windows.len()).unwrap_or(u64::MAX);
@@ -46,16 +53,62 @@ pub(super) fn write(
         );
         text::paragraph(out, screen, FAINT, &words);
     }
-    text::paragraph(
-        out,
-        screen,
-        FAINT,
-        "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
-         number of CPUs.",
-    );
+    let words = "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
+                 number of CPUs.";
+    text::paragraph(out, screen, FAINT, &format!("{words}{}", load.unwrap_or_default()));
 }
 
 type Pick = fn(&v1::BalanceWindow) -> Option<&v1::Spread>;
+
+/// What is spread.
+struct Measure {
+    title: &'static str,
+    pick: Pick,
+    /// A value as it is shown.
+    show: fn(f32) -> String,
+    /// What the legend must say of that.
+    unit: Option<&'static str>,
+}
+
+const MEASURES: [Measure; 4] = [
+    Measure {
+        title: "CPU busy (100 - idle), percent",
+        pick: |window| window.cpu_busy_percent.as_ref(),
+        show: percent,
+        unit: None,
+    },
+    Measure {
+        title: "Memory used (total - free), percent",
+        pick: |window| window.memory_used_percent.as_ref(),
+        show: percent,
+        unit: None,
+    },
+    Measure {
+        title: "Network, received and sent, bytes per second",
+        pick: |window| window.net_bytes_per_s.as_ref(),
+        show: bytes,
+        unit: Some(" K: 1,024 bytes."),
+    },
+    Measure {
+        title: "Busiest disk of each host, percent of the time",
+        pick: |window| window.disk_busy_percent.as_ref(),
+        show: percent,
+        unit: None,
+    },
+];
+
+fn percent(value: f32) -> String {
+    text::decimal(value.into(), 1)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole bytes are enough, and what is no number or negative is 0"
+)]
+fn bytes(value: f32) -> String {
+    text::short_bytes(value as u64)
+}
 
 /// The windows with the largest deviation, in the order of time; of equal ones the latest.
 fn least_even(windows: &[v1::BalanceWindow], pick: Pick) -> Vec<&v1::BalanceWindow> {
@@ -95,7 +148,7 @@ fn over_all(windows: &[v1::BalanceWindow], pick: Pick) -> v1::Spread {
 fn table(
     windows: &[&v1::BalanceWindow],
     all: Option<&[v1::BalanceWindow]>,
-    pick: Pick,
+    measure: &Measure,
     screen: &Screen,
 ) -> Table {
     let titles = ["HOSTS", "MEAN", "SD", "MIN", "MAX", "CV", "WMEAN", "WSD"];
@@ -105,30 +158,32 @@ fn table(
         let hosts = all.iter().map(|window| window.hosts).max().unwrap_or(0);
         let number = u64::try_from(all.len()).unwrap_or(u64::MAX);
         let name = format!("all {} windows", text::count(number));
-        table.row(row(Cell::styled(HEADING, &name), hosts, &over_all(all, pick)));
+        let spread = over_all(all, measure.pick);
+        table.row(row(Cell::styled(HEADING, &name), hosts, &spread, measure.show));
     }
     for window in windows {
         let start = instant(window.start.as_ref());
         let start = start.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone));
-        let spread = pick(window).copied().unwrap_or_default();
-        table.row(row(start.into(), window.hosts, &spread));
+        let spread = (measure.pick)(window).copied().unwrap_or_default();
+        table.row(row(start.into(), window.hosts, &spread, measure.show));
     }
     table
 }
 
-fn row(name: Cell, hosts: u32, spread: &v1::Spread) -> [Cell; 9] {
-    let number = |value: Option<f32>, digits: usize| -> Cell {
-        value.map_or_else(|| "-".to_owned(), |value| text::decimal(value.into(), digits)).into()
+fn row(name: Cell, hosts: u32, spread: &v1::Spread, show: fn(f32) -> String) -> [Cell; 9] {
+    let number = |value: Option<f32>| -> Cell {
+        value.filter(|value| !value.is_nan()).map_or_else(|| "-".to_owned(), show).into()
     };
+    let ratio = spread.coefficient_of_variation;
     [
         name,
         text::count(hosts.into()).into(),
-        number(spread.mean, 1),
-        number(spread.standard_deviation, 1),
-        number(spread.min, 1),
-        number(spread.max, 1),
-        number(spread.coefficient_of_variation, 2),
-        number(spread.weighted_mean, 1),
-        number(spread.weighted_standard_deviation, 1),
+        number(spread.mean),
+        number(spread.standard_deviation),
+        number(spread.min),
+        number(spread.max),
+        ratio.map_or_else(|| "-".to_owned(), |ratio| text::decimal(ratio.into(), 2)).into(),
+        number(spread.weighted_mean),
+        number(spread.weighted_standard_deviation),
     ]
 }

@@ -11,9 +11,18 @@ const MIN_MODEL: usize = 12;
 const MAX_ARCHITECTURE: usize = 16;
 
 pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame, screen: &Screen) {
-    text::heading(out, "HARDWARE", "hosts by number of CPUs, most memory first");
+    let about = "hosts by number of CPUs, most memory first";
+    let then = frame.as_of.map(|at| text::timestamp(at, &screen.zone));
+    match &then {
+        None => text::heading(out, "HARDWARE", about),
+        Some(then) => text::heading(out, "HARDWARE", &format!("{about}, as of {then}")),
+    }
     if report.groups.is_empty() {
-        text::paragraph(out, screen, FAINT, &frame.no_hosts());
+        let words = match then {
+            Some(_) if !frame.selected => "No host was known then.".to_owned(),
+            _ => frame.no_hosts(),
+        };
+        text::paragraph(out, screen, FAINT, &words);
         return;
     }
     table(&report.groups, screen).write(out);

@@ -30,6 +30,8 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<Balance>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pressure: Option<Pressure<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     integrity: Option<Integrity<'a>>,
 }
 
@@ -103,6 +105,7 @@ struct RollHost<'a> {
     states: Vec<String>,
     samples: &'a [u32],
     last_sample_at: Option<String>,
+    booted_at: Vec<Option<String>>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +119,8 @@ struct BalanceWindow {
     hosts: u32,
     cpu_busy_percent: Spread,
     memory_used_percent: Spread,
+    net_bytes_per_s: Option<Spread>,
+    disk_busy_percent: Option<Spread>,
 }
 
 #[derive(Serialize)]
@@ -127,6 +132,31 @@ struct Spread {
     coefficient_of_variation: Option<f32>,
     weighted_mean: Option<f32>,
     weighted_standard_deviation: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Pressure<'a> {
+    hosts: Vec<HostPressure<'a>>,
+    unknown_hosts: u32,
+}
+
+#[derive(Serialize)]
+struct HostPressure<'a> {
+    host_name: &'a str,
+    waits_for: String,
+    wait_percent: Option<f32>,
+    cpu_some_percent: Option<f32>,
+    memory_some_percent: Option<f32>,
+    memory_full_percent: Option<f32>,
+    io_some_percent: Option<f32>,
+    io_full_percent: Option<f32>,
+    iowait_percent: Option<f32>,
+    steal_percent: Option<f32>,
+    load_per_cpu: Option<f32>,
+    cpu_busy_max_percent: Option<f32>,
+    swapped_kib: Option<u64>,
+    oom_kills: Option<u64>,
+    samples: u64,
 }
 
 #[derive(Serialize)]
@@ -181,6 +211,7 @@ impl<'a> From<&'a v1::SummaryResponse> for Answer<'a> {
             memory: answer.memory.as_ref().map(memory),
             roll: answer.roll.as_ref().map(roll),
             balance: answer.balance.as_ref().map(balance),
+            pressure: answer.pressure.as_ref().map(pressure),
             integrity: answer.integrity.as_ref().map(integrity),
         }
     }
@@ -219,6 +250,7 @@ fn roll(report: &v1::RollReport) -> Roll<'_> {
             states: host.states().map(|s| word(s.as_str_name(), "WINDOW_STATE_")).collect(),
             samples: &host.samples,
             last_sample_at: time(host.last_sample_at.as_ref()),
+            booted_at: host.booted_at.iter().map(|at| time(Some(at))).collect(),
         }
     }
     fn span(span: &v1::UnobservedSpan) -> Unobserved {
@@ -247,6 +279,8 @@ fn balance(report: &v1::BalanceReport) -> Balance {
         hosts: window.hosts,
         cpu_busy_percent: spread(window.cpu_busy_percent.as_ref()),
         memory_used_percent: spread(window.memory_used_percent.as_ref()),
+        net_bytes_per_s: window.net_bytes_per_s.as_ref().map(|values| spread(Some(values))),
+        disk_busy_percent: window.disk_busy_percent.as_ref().map(|values| spread(Some(values))),
     };
     Balance { windows: report.windows.iter().map(window).collect() }
 }
@@ -262,6 +296,29 @@ fn spread(spread: Option<&v1::Spread>) -> Spread {
         weighted_mean: spread.weighted_mean,
         weighted_standard_deviation: spread.weighted_standard_deviation,
     }
+}
+
+fn pressure(report: &v1::PressureReport) -> Pressure<'_> {
+    fn host(host: &v1::HostPressure) -> HostPressure<'_> {
+        HostPressure {
+            host_name: &host.host_name,
+            waits_for: word(host.waits_for().as_str_name(), "WAIT_"),
+            wait_percent: host.wait_percent,
+            cpu_some_percent: host.cpu_some_percent,
+            memory_some_percent: host.memory_some_percent,
+            memory_full_percent: host.memory_full_percent,
+            io_some_percent: host.io_some_percent,
+            io_full_percent: host.io_full_percent,
+            iowait_percent: host.iowait_percent,
+            steal_percent: host.steal_percent,
+            load_per_cpu: host.load_per_cpu,
+            cpu_busy_max_percent: host.cpu_busy_max_percent,
+            swapped_kib: host.swapped_kib,
+            oom_kills: host.oom_kills,
+            samples: host.samples,
+        }
+    }
+    Pressure { hosts: report.hosts.iter().map(host).collect(), unknown_hosts: report.unknown_hosts }
 }
 
 fn integrity(report: &v1::IntegrityReport) -> Integrity<'_> {

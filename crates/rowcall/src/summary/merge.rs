@@ -83,6 +83,7 @@ mod tests {
         }
         parts.push(part(&|p| {
             p.balance = whole.balance.clone();
+            p.pressure = whole.pressure.clone();
             p.integrity = whole.integrity.clone();
         }));
         let mut merger = Merger::default();

@@ -12,15 +12,18 @@ mod merge;
 mod outages;
 #[cfg(test)]
 mod parts;
+mod pressure;
 mod roll;
 #[cfg(test)]
 mod samples;
 mod seen;
 mod unobserved;
+#[cfg(test)]
+mod waits;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rowcall_core::clock::{Clock as _, SystemClock};
@@ -28,7 +31,7 @@ use rowcall_proto::v1;
 use tonic::Code;
 
 use crate::cli::{ReportName, SummaryArgs};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::host;
 use crate::text::{self, FAINT, Screen};
 
@@ -84,6 +87,13 @@ fn request(args: &SummaryArgs, now: Timestamp) -> anyhow::Result<v1::SummaryRequ
         };
         when.map(resolve).transpose().with_context(|| format!("the instant of {name}"))
     };
+    if args.as_of.is_some()
+        && !args.report.is_empty()
+        && !args.report.contains(&ReportName::Hardware)
+    {
+        let words = "--as-of is for the hardware report, which --report leaves out";
+        bail!(ClientError::Usage(words.to_owned()));
+    }
     let mut reports: Vec<i32> = args.report.iter().map(|name| name.on_wire().into()).collect();
     reports.dedup();
     Ok(v1::SummaryRequest {
@@ -93,7 +103,7 @@ fn request(args: &SummaryArgs, now: Timestamp) -> anyhow::Result<v1::SummaryRequ
         window_s: args.window,
         min_samples: args.min_samples,
         hosts: Some(host::selector(&args.select, args.name.as_deref())?),
-        hardware_as_of: None,
+        hardware_as_of: instant("--as-of", args.as_of)?,
     })
 }
 
@@ -140,6 +150,9 @@ fn render(
     if let Some(report) = &answer.balance {
         balance::write(&mut out, report, shown.all, &frame, screen);
     }
+    if let Some(report) = &answer.pressure {
+        pressure::write(&mut out, report, shown.all, &frame, screen);
+    }
     if let Some(report) = &answer.integrity {
         integrity::write(&mut out, report, &frame, screen);
     }
@@ -152,6 +165,8 @@ struct Frame {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     made: Option<Timestamp>,
+    /// When the hardware is told of, if not now.
+    as_of: Option<Timestamp>,
     window_s: u32,
     windows: u64,
     /// Only hosts with certain labels or names.
@@ -169,7 +184,8 @@ impl Frame {
         let selected = hosts.is_some_and(|h| !h.labels.is_empty() || !h.name_glob.is_empty());
         let made = instant(answer.generated_at.as_ref());
         let no_match = selected && (shown.no_match || hosts_of(answer) == Some(0));
-        Self { from, to, made, window_s: answer.window_s, windows, selected, no_match }
+        let as_of = instant(request.hardware_as_of.as_ref());
+        Self { from, to, made, as_of, window_s: answer.window_s, windows, selected, no_match }
     }
 
     fn window(&self) -> String {
@@ -266,6 +282,7 @@ impl ReportName {
             Self::Memory => v1::Report::Memory,
             Self::Roll => v1::Report::Roll,
             Self::Balance => v1::Report::Balance,
+            Self::Pressure => v1::Report::Pressure,
             Self::Integrity => v1::Report::Integrity,
         }
     }

@@ -9,6 +9,9 @@ use crate::text::{self, BAD, Cell, Column, FAINT, GOOD, ODD, Screen, Table};
 /// Fewest letters in a line.
 const MIN_LETTERS: usize = 12;
 
+/// Most reboots of a host whose times are shown: what fits a line.
+const MAX_BOOTS: usize = 2;
+
 /// A state's letter, style and words, the most alarming first.
 const STATES: [(WindowState, char, Style, &str); 8] = [
     (WindowState::Silent, 'S', BAD, "silent"),
@@ -183,7 +186,17 @@ fn hosts(out: &mut String, incomplete: &[&v1::RollHost], screen: &Screen) {
         size = size.max(group);
         table.row(cells(host).into_iter().chain([strip(&letters)]));
     }
-    table.write(out);
+    let mut rows = String::new();
+    table.write(&mut rows);
+    // What explains a gap stands under its host.
+    let mut rows = rows.lines();
+    rows.by_ref().take(1).for_each(|titles| text::line(out, titles));
+    for (row, host) in rows.zip(incomplete) {
+        text::line(out, row);
+        if let Some(words) = rebooted(host, screen) {
+            text::line(out, &format!("      {}", text::paint(FAINT, &words)));
+        }
+    }
     let seen = |state: WindowState| incomplete.iter().any(|host| host.states().any(|s| s == state));
     let legend: Vec<String> = STATES
         .iter()
@@ -195,6 +208,21 @@ fn hosts(out: &mut String, incomplete: &[&v1::RollHost], screen: &Screen) {
         legend.push_str(&format!("; one letter per {size} windows, the worst of them"));
     }
     text::paragraph(out, screen, FAINT, &legend);
+}
+
+/// Reboots within the range in words, the newest last.
+fn rebooted(host: &v1::RollHost, screen: &Screen) -> Option<String> {
+    let at = |time| instant(Some(time)).map(|at| text::timestamp(at, &screen.zone));
+    let earlier = host.booted_at.len().saturating_sub(MAX_BOOTS);
+    let times: Vec<String> = host.booted_at.iter().skip(earlier).filter_map(at).collect();
+    if times.is_empty() {
+        return None;
+    }
+    let before = match u64::try_from(earlier) {
+        Ok(0) | Err(_) => String::new(),
+        Ok(number) => format!("{} before, ", text::plural(number, "time")),
+    };
+    Some(format!("rebooted {before}{}", times.join(", ")))
 }
 
 fn find(state: i32) -> Option<usize> {

@@ -66,15 +66,47 @@ pub(super) fn answer() -> v1::SummaryResponse {
         hosts: 3,
         cpu_busy_percent: Some(spread(mean)),
         memory_used_percent: Some(spread(mean / 2.0)),
-        net_bytes_per_s: None,
+        net_bytes_per_s: Some(spread(mean * 250_000.0)),
         disk_busy_percent: None,
+    };
+    let waits = |name: &str, wait, percent| v1::HostPressure {
+        host_name: name.to_owned(),
+        waits_for: v1::Wait::into(wait),
+        wait_percent: Some(percent),
+        cpu_some_percent: Some(3.25),
+        memory_some_percent: Some(0.0),
+        memory_full_percent: Some(0.0),
+        io_some_percent: Some(percent),
+        io_full_percent: Some(percent / 2.0),
+        iowait_percent: Some(21.0),
+        steal_percent: Some(0.1),
+        load_per_cpu: Some(1.5),
+        cpu_busy_max_percent: Some(99.0),
+        swapped_kib: Some(20 << 10),
+        oom_kills: Some(0),
+        samples: 60,
+    };
+    let old_kernel = v1::HostPressure {
+        cpu_some_percent: None,
+        memory_some_percent: None,
+        memory_full_percent: None,
+        io_some_percent: None,
+        io_full_percent: None,
+        ..waits("odd", v1::Wait::Cpu, 12.0)
     };
     v1::SummaryResponse {
         from: at("2026-11-22T15:00:00Z"),
         to: at("2026-11-22T16:00:00Z"),
         window_s: 600,
         generated_at: at("2026-11-22T16:03:12.345Z"),
-        pressure: None,
+        pressure: Some(v1::PressureReport {
+            hosts: vec![
+                v1::HostPressure { oom_kills: Some(2), ..waits("big1", v1::Wait::Io, 45.5) },
+                old_kernel,
+                waits("big2.example.org", v1::Wait::Nothing, 0.4),
+            ],
+            unknown_hosts: 1,
+        }),
         hardware: Some(v1::HardwareReport {
             groups: vec![
                 v1::HardwareGroup {
@@ -106,7 +138,10 @@ pub(super) fn answer() -> v1::SummaryResponse {
             }),
             incomplete: vec![
                 roll("odd", "SSSSSS", None),
-                roll("big2.example.org", "..PCLC", Some("2026-11-22T15:40:01Z")),
+                v1::RollHost {
+                    booted_at: at("2026-11-22T15:21:30Z").into_iter().collect(),
+                    ..roll("big2.example.org", "..PCLC", Some("2026-11-22T15:40:01Z"))
+                },
             ],
             complete_hosts: 2,
             hosts: 4,
@@ -156,7 +191,7 @@ pub(super) fn answer() -> v1::SummaryResponse {
 }
 
 /// As it looks; `only` empties the reports that a test is not about.
-fn shown(screen: &Screen, only: impl Fn(&mut v1::SummaryResponse)) -> String {
+pub(super) fn shown(screen: &Screen, only: impl Fn(&mut v1::SummaryResponse)) -> String {
     let mut answer = answer();
     only(&mut answer);
     plain(&render(&answer, &v1::SummaryRequest::default(), Shown::default(), screen))
@@ -177,6 +212,7 @@ pub(super) fn keep(answer: &mut v1::SummaryResponse, report: v1::Report) {
         v1::Report::Memory => answer.memory = all.memory,
         v1::Report::Roll => answer.roll = all.roll,
         v1::Report::Balance => answer.balance = all.balance,
+        v1::Report::Pressure => answer.pressure = all.pressure,
         _ => answer.integrity = all.integrity,
     }
 }
@@ -217,6 +253,7 @@ fn a_fleet_whose_first_window_is_open_is_told_when_it_ends() {
         answer.roll =
             Some(v1::RollReport { hosts: 4, totals: Some(totals), ..v1::RollReport::default() });
         answer.balance = Some(v1::BalanceReport::default());
+        answer.pressure = Some(v1::PressureReport::default());
         answer.integrity = Some(v1::IntegrityReport::default());
     };
     insta::assert_snapshot!(shown(&screen(), not_yet));
@@ -280,7 +317,7 @@ fn text_from_hosts_cannot_send_escape_sequences() {
 #[test]
 fn json_has_the_contracts_names_and_null_for_what_is_missing() {
     let mut answer = answer();
-    answer.balance = None;
+    let balance = answer.balance.take();
     let text = super::json::render(&answer).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["from"], "2026-11-22T15:00:00Z");
@@ -293,6 +330,19 @@ fn json_has_the_contracts_names_and_null_for_what_is_missing() {
     assert_eq!(value["roll"]["incomplete"][1]["states"][0], "not_judged");
     assert_eq!(value["integrity"]["findings"][0]["kind"], "dropped");
     assert!(value.get("balance").is_none());
+    assert_eq!(value["roll"]["incomplete"][1]["booted_at"][0], "2026-11-22T15:21:30Z");
+    let pressure = &value["pressure"];
+    assert_eq!(
+        (&pressure["hosts"][0]["waits_for"], &pressure["unknown_hosts"]),
+        (&"io".into(), &1.into())
+    );
+    assert_eq!(pressure["hosts"][0]["io_some_percent"], 45.5);
+    assert!(pressure["hosts"][1]["cpu_some_percent"].is_null());
+    answer.balance = balance;
+    let value: serde_json::Value =
+        serde_json::from_str(&super::json::render(&answer).unwrap()).unwrap();
+    assert_eq!(value["balance"]["windows"][0]["net_bytes_per_s"]["mean"], 1e7);
+    assert!(value["balance"]["windows"][0]["disk_busy_percent"].is_null());
 }
 
 /// Three days in windows of 5 minutes, which one is least even known.
@@ -325,7 +375,7 @@ fn of_many_windows_the_least_even_ones_are_shown_under_a_line_over_all() {
     insta::assert_snapshot!(text);
     let all = Shown { all: true, ..Shown::default() };
     let text = plain(&render(&three_days(), &v1::SummaryRequest::default(), all, &screen()));
-    assert_eq!(text.lines().filter(|line| line.starts_with("  2026-")).count(), 2 * 864);
+    assert_eq!(text.lines().filter(|line| line.starts_with("  2026-")).count(), 3 * 864);
     assert!(!text.contains("--all"), "{text}");
 }
 
@@ -369,4 +419,31 @@ fn absurd_values_keep_the_tables_narrow() {
     });
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(!text.contains("inf"), "{text}");
+}
+
+#[test]
+fn the_hardware_of_another_time_says_so() {
+    let request = v1::SummaryRequest {
+        hardware_as_of: at("2026-11-01T00:00:00Z"),
+        ..v1::SummaryRequest::default()
+    };
+    let mut answer = answer();
+    keep(&mut answer, v1::Report::Hardware);
+    let text = plain(&render(&answer, &request, Shown::default(), &screen()));
+    assert!(text.contains("most memory first, as of 2026-11-01T00:00:00Z\n"), "{text}");
+    answer.hardware = Some(v1::HardwareReport::default());
+    let text = plain(&render(&answer, &request, Shown::default(), &screen()));
+    assert!(text.contains("No host was known then."), "{text}");
+}
+
+#[test]
+fn many_reboots_of_a_host_are_a_number_and_the_newest() {
+    let text = shown(&screen(), |answer| {
+        keep(answer, v1::Report::Roll);
+        let host = &mut answer.roll.as_mut().unwrap().incomplete[0];
+        host.booted_at =
+            (0..5).filter_map(|minute| at(&format!("2026-11-22T15:0{minute}:00Z"))).collect();
+    });
+    let line = "rebooted 3 times before, 2026-11-22T15:03:00Z, 2026-11-22T15:04:00Z\n";
+    assert!(text.contains(line), "{text}");
 }

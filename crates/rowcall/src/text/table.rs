@@ -92,6 +92,12 @@ impl Table {
         line.saturating_sub(INDENT.len() + gaps + self.widths().iter().sum::<usize>())
     }
 
+    /// Whether a line of so many characters holds it.
+    pub(crate) fn fits(&self, line: usize) -> bool {
+        let gaps = 2 * self.columns.len().saturating_sub(1);
+        INDENT.len() + gaps + self.widths().iter().sum::<usize>() <= line
+    }
+
     fn widths(&self) -> Vec<usize> {
         let width = |(index, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.width);
@@ -142,6 +148,7 @@ mod tests {
             Cell::parts([(GOOD, "C"), (BAD, "S")]),
         ]);
         assert_eq!(table.room(80), 80 - 2 - 6 - 2 - 6 - 2 - 2 - 2);
+        assert!(table.fits(20) && !table.fits(19));
         let mut out = String::new();
         table.write(&mut out);
         assert_eq!(

@@ -74,6 +74,23 @@ pub(crate) fn kib(kib: u64) -> String {
     }
 }
 
+/// Bytes in at most five characters, for columns of them: `512`, `1.5K`, `20M`; K is 1,024.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10, 0);
+    // What would be rounded to 1024 is 1.0 of the next.
+    while tenths >= 10_235 && unit + 1 < UNITS.len() {
+        tenths = (tenths + 512) / 1024;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("E");
+    if unit == 0 || tenths >= 100 {
+        format!("{}{name}", (tenths + 5) / 10)
+    } else {
+        format!("{}.{}{name}", tenths / 10, tenths % 10)
+    }
+}
+
 /// An instant in RFC 3339 to the second; `Z` for UTC, else with the zone's offset.
 pub(crate) fn timestamp(at: Timestamp, zone: &TimeZone) -> String {
     at_precision(at, zone, 0)
@@ -156,6 +173,23 @@ mod tests {
         assert_eq!(kib(8_026_000), "7.7 GiB");
         assert_eq!(kib(24 * 1024 * 1024 * 1024), "24.0 TiB");
         assert_eq!(kib(u64::MAX), "16.0 ZiB");
+    }
+
+    #[test]
+    fn bytes_take_five_characters_at_most() {
+        for (bytes, said) in [
+            (0, "0"),
+            (1_023, "1023"),
+            (1_024, "1.0K"),
+            (10_180, "9.9K"),
+            (10_240, "10K"),
+            (1_048_064, "1.0M"),
+            (20 << 20, "20M"),
+            (1_500 << 30, "1.5T"),
+            (u64::MAX, "16E"),
+        ] {
+            assert_eq!(short_bytes(bytes), said, "{bytes}");
+        }
     }
 
     #[test]

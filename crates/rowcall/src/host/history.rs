@@ -1,0 +1,73 @@
+//! What a host was before, and its boots.
+
+use rowcall_proto::v1;
+
+use super::facts;
+use crate::summary::instant;
+use crate::text::{self, Column, FAINT, Screen, Table};
+
+/// Characters of a fact's name; longer ones move their words.
+const NAME: usize = 13;
+
+/// Changes and boots, under headings, the newest first.
+pub(super) fn write(out: &mut String, answer: &v1::GetHostResponse, screen: &Screen) {
+    text::heading(out, "HISTORY", "what changed, the newest first");
+    if answer.history.is_empty() {
+        text::paragraph(out, screen, FAINT, "Nothing is known: it has not told what it is.");
+    }
+    for (index, row) in answer.history.iter().enumerate() {
+        changed(out, row, answer.history.get(index + 1), screen);
+    }
+    text::heading(out, "BOOTS", "the newest first");
+    if answer.boots.is_empty() {
+        text::paragraph(out, screen, FAINT, "None is known.");
+        return;
+    }
+    let mut table = Table::new(["BOOTED", "HEARD OF", "BOOT ID"].map(Column::left));
+    for boot in &answer.boots {
+        let at = |time: &Option<prost_types::Timestamp>| {
+            let at = instant(time.as_ref());
+            at.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone))
+        };
+        let (booted, heard) = (at(&boot.booted_at), at(&boot.seen_at));
+        table.row([booted.into(), heard.into(), text::clean(&boot.boot_id).into()]);
+    }
+    table.write(out);
+}
+
+/// A span, and what became different with it. Each change stands whole on its line.
+fn changed(
+    out: &mut String,
+    row: &v1::HostHistory,
+    before: Option<&v1::HostHistory>,
+    screen: &Screen,
+) {
+    let at = |time: &Option<prost_types::Timestamp>| {
+        instant(time.as_ref()).map(|at| text::timestamp(at, &screen.zone))
+    };
+    let span = match (at(&row.valid_from), at(&row.valid_to)) {
+        (Some(from), Some(to)) => format!("{from} to {to}"),
+        (Some(from), None) => format!("{from} to now"),
+        (None, Some(to)) => format!("from the beginning to {to}"),
+        (None, None) => "from the beginning to now".to_owned(),
+    };
+    text::line(out, &format!("  {span}"));
+    let info = row.host_info.clone().unwrap_or_default();
+    let mut change = |name: &str, words: &str| {
+        let name = text::paint(FAINT, &format!("{name:<NAME$}"));
+        text::line(out, &format!("    {name} {words}"));
+    };
+    let Some(before) = before else {
+        // As it was first known, in short: `host show` has all that it is now.
+        let first = facts::of(&info);
+        let first = first.iter().filter_map(|(name, words)| Some((name, words.as_ref()?)));
+        for (name, words) in first {
+            change(name, words);
+        }
+        return;
+    };
+    let earlier = before.host_info.clone().unwrap_or_default();
+    for (name, words) in facts::changes(&earlier, &info) {
+        change(&name, &words);
+    }
+}
