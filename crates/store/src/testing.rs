@@ -55,6 +55,10 @@ impl Bench {
         let tables = [
             "host_info",
             "host_usage",
+            "host_vitals",
+            "host_device",
+            "rowcall.device_sample",
+            "host_metric",
             "host_latest",
             "host_info_history",
             "host_boot",

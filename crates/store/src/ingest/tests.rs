@@ -10,6 +10,7 @@ use crate::{OpenedSession, Settings};
 mod fallen;
 mod ledger;
 mod refused;
+mod vitals;
 mod wal;
 
 /// The mark of a host, and the time at it.
