@@ -1,0 +1,253 @@
+//! Mounted filesystems, as the host's first process sees them.
+//!
+//! The table of mounts is /proc/1/mountinfo, or our own where that one is hidden: what is mounted
+//! and whether it can be written is so told of the host and not of the agent's sandbox. Numbers
+//! come from statvfs(2) in our own view; where that shows something else at a mount point, or
+//! nothing, the mount is named as unreadable.
+//!
+//! Left out, as Prometheus' node_exporter does by default: filesystems that hold no data of their
+//! own ([`WITHOUT_DATA`]), and mounts at or below /dev, /proc, /sys, and below
+//! /run/credentials, /var/lib/docker and /var/lib/containers/storage. Beyond that: tmpfs and ramfs,
+//! which are memory; what a filesystem is mounted at a second time, which a bind mount does too
+//! (its shortest mount point stands for it); filesystems of size 0; and such that are reached over
+//! a network, unless `network_mounts` asks for them: network filesystems, what FUSE serves unless
+//! it is known to be on a disk, and sources as "server:/path". Whatever type "/" has, it is read.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rowcall_core::convert::{clean_text, clean_text_within};
+use rowcall_core::devices::{Filesystem, MAX_FILESYSTEMS};
+
+use super::Context;
+use super::files::{MAX_NAME_BYTES, Table};
+use super::mountinfo::{self, Mount};
+use crate::collect::Collector;
+use crate::devices::found::{Found, Source, keep_unique};
+
+/// Types of filesystems without data of their own.
+const WITHOUT_DATA: [&str; 34] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "erofs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fuse.snapfuse",
+    "fusectl",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "proc",
+    "procfs",
+    "pstore",
+    "ramfs",
+    "rootfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+    "zonefs",
+];
+
+/// Types of filesystems behind a network, beside those of FUSE.
+const OVER_NETWORK: [&str; 20] = [
+    "9p",
+    "acfs",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "davfs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "orangefs",
+    "panfs",
+    "smb3",
+    "smbfs",
+    "vboxsf",
+    "wekafs",
+];
+
+/// Types of FUSE that are known to be on a disk of this machine.
+const FUSE_ON_DISK: [&str; 8] = [
+    "fuse.bindfs",
+    "fuse.encfs",
+    "fuse.exfat",
+    "fuse.gocryptfs",
+    "fuse.mergerfs",
+    "fuse.ntfs",
+    "fuse.ntfs-3g",
+    "fuse.zfs",
+];
+
+/// Folders whose mounts are not read.
+const NOT_AT: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// Folders below which mounts are not read.
+const NOT_BELOW: [&str; 3] = ["/run/credentials", "/var/lib/docker", "/var/lib/containers/storage"];
+
+/// Lists what is to be asked.
+#[derive(Debug)]
+pub(super) struct Filesystems {
+    context: Arc<Context>,
+    host: Table,
+    own: Table,
+}
+
+impl Filesystems {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        let host = Table::new(context.path("proc/1/mountinfo"));
+        let own = Table::new(context.path("proc/self/mountinfo"));
+        Self { context, host, own }
+    }
+
+    fn mounts(&mut self, found: &mut Found) -> Option<Vec<Mount>> {
+        let own = self.own.read().ok().map(mountinfo::parse);
+        let Some((host, broken)) = self.host.read().ok().map(mountinfo::parse) else {
+            return own.map(|(mounts, _)| mounts);
+        };
+        for _ in 0..broken {
+            found.unreadable(Collector::Filesystems, None);
+        }
+        let Some((own, _)) = own else { return Some(host) };
+        let own: HashMap<_, _> = own.into_iter().map(|it| (it.point, it.device)).collect();
+        let (seen, unseen): (Vec<_>, Vec<_>) = topmost(host)
+            .into_iter()
+            .partition(|it| own.get(&it.point).is_some_and(|device| *device == it.device));
+        for mount in self.wanted(unseen) {
+            found.unreadable(Collector::Filesystems, name(&mount.point).as_deref());
+        }
+        Some(seen)
+    }
+
+    /// Those that are to be read, each filesystem once.
+    fn wanted(&self, mounts: Vec<Mount>) -> Vec<Mount> {
+        let collect = &self.context.collect;
+        let mut mounts = topmost(mounts);
+        mounts.retain(|it| {
+            let over_network = is_over_network(it);
+            holds_data(it)
+                && (collect.network_mounts || !over_network)
+                && collect.mounts.takes(&it.point.to_string_lossy())
+        });
+        // The same filesystem, mounted here and there, counts once.
+        mounts.sort_by_cached_key(|it| (it.point.as_os_str().len(), it.point.clone()));
+        let mut devices = HashSet::new();
+        mounts.retain(|it| devices.insert(it.device.clone()));
+        mounts
+    }
+}
+
+impl Source for Filesystems {
+    fn read(&mut self, found: &mut Found) {
+        let Some(mounts) = self.mounts(found) else {
+            return found.unreadable(Collector::Filesystems, None);
+        };
+        let named = self.wanted(mounts).into_iter().filter_map(|it| Some((name(&it.point)?, it)));
+        let kept = keep_unique(
+            Collector::Filesystems,
+            named.collect(),
+            MAX_FILESYSTEMS,
+            |(name, _)| name,
+            found,
+        );
+        found.further = kept
+            .into_iter()
+            .map(|(name, mount)| {
+                let below_root = mount.point.strip_prefix("/").unwrap_or(&mount.point);
+                let path = self.context.path(below_root);
+                (name.clone(), Box::new(Space { path, name, mount }) as Box<dyn Source>)
+            })
+            .collect();
+    }
+}
+
+/// Of those at one mount point the last, which hides the others.
+fn topmost(mounts: Vec<Mount>) -> Vec<Mount> {
+    let mut points = HashSet::new();
+    let mut topmost: Vec<_> =
+        mounts.into_iter().rev().filter(|it| points.insert(it.point.clone())).collect();
+    topmost.reverse();
+    topmost
+}
+
+fn name(point: &Path) -> Option<String> {
+    clean_text_within(&point.to_string_lossy(), MAX_NAME_BYTES)
+}
+
+fn holds_data(mount: &Mount) -> bool {
+    let point = &mount.point;
+    point == Path::new("/")
+        || !(WITHOUT_DATA.contains(&mount.kind.as_str())
+            || NOT_AT.iter().any(|folder| point.starts_with(folder))
+            || NOT_BELOW.iter().any(|it| point.starts_with(it) && point != Path::new(it)))
+}
+
+/// Whether a server that is gone may make it hang. Of FUSE only what is known is on a disk, and
+/// what has no name of its own, whose source tells.
+fn is_over_network(mount: &Mount) -> bool {
+    let kind = mount.kind.as_str();
+    OVER_NETWORK.contains(&kind)
+        || (kind.starts_with("fuse.") && !FUSE_ON_DISK.contains(&kind))
+        || mount.source.starts_with("//")
+        || (!mount.source.starts_with('/') && mount.source.contains(":/"))
+}
+
+/// Asks one filesystem for its numbers, which may hang.
+#[derive(Debug)]
+struct Space {
+    path: PathBuf,
+    name: String,
+    mount: Mount,
+}
+
+impl Source for Space {
+    fn read(&mut self, found: &mut Found) {
+        let Ok(stat) = rustix::fs::statvfs(&self.path) else {
+            return found.unreadable(Collector::Filesystems, Some(&self.name));
+        };
+        if stat.f_blocks == 0 {
+            return;
+        }
+        let kib = |blocks: u64| {
+            let bytes = u128::from(blocks) * u128::from(stat.f_frsize);
+            i64::try_from(bytes / 1024).ok()
+        };
+        let inodes = i64::try_from(stat.f_files).ok().filter(|inodes| *inodes > 0);
+        found.devices.filesystems.push(Filesystem {
+            mount: self.name.clone(),
+            source: clean_text(&self.mount.source),
+            kind: clean_text(&self.mount.kind),
+            read_only: self.mount.read_only,
+            size_kib: kib(stat.f_blocks),
+            available_kib: kib(stat.f_bavail),
+            inodes,
+            // A filesystem that makes inodes as it needs them has no number of them.
+            inodes_free: inodes.and_then(|_| i64::try_from(stat.f_ffree).ok()),
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "filesystems_tests.rs"]
+mod tests;

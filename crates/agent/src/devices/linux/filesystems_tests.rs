@@ -1,0 +1,166 @@
+use super::*;
+use crate::collect::{Collect, Filter};
+use crate::devices::linux::tests::{Tree, read, read_with, skipped};
+
+/// A tree with mounts, each "device point kind source", and the folders they are mounted at.
+fn mounted(mounts: &[&str]) -> Tree {
+    let tree = Tree::new();
+    let table: String = mounts.iter().map(|it| line(it)).collect();
+    tree.add("proc/1/mountinfo", &table);
+    for mount in mounts {
+        let point = mount.split(' ').nth(1).unwrap().replace("\\040", " ");
+        tree.add_dir(point.trim_start_matches('/'));
+    }
+    tree
+}
+
+fn line(mount: &str) -> String {
+    let [device, point, kind, source] = mount.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{mount}")
+    };
+    format!("27 1 {device} / {point} rw,relatime shared:1 - {kind} {source} rw\n")
+}
+
+fn points(devices: &rowcall_core::devices::Devices) -> Vec<&str> {
+    devices.filesystems.iter().map(|it| it.mount.as_str()).collect()
+}
+
+#[test]
+fn filesystems_with_data_are_told_with_their_numbers() {
+    let tree = mounted(&["254:1 / ext4 /dev/vda1", "254:2 /srv/my\\040data xfs /dev/vdb"]);
+    let devices = read(&tree, Collector::Filesystems);
+    assert_eq!(points(&devices), ["/", "/srv/my data"]);
+    let root = &devices.filesystems[0];
+    assert_eq!((root.source.as_deref(), root.kind.as_deref()), (Some("/dev/vda1"), Some("ext4")));
+    let expected = rustix::fs::statvfs(&tree.path("")).unwrap();
+    let size = i64::try_from(expected.f_blocks * expected.f_frsize / 1024).unwrap();
+    assert_eq!(root.size_kib, Some(size));
+    assert!(root.available_kib.unwrap() <= size);
+    assert_eq!(root.inodes_free.is_some(), root.inodes.is_some());
+}
+
+#[test]
+fn read_only_is_what_the_hosts_own_table_says() {
+    let tree = mounted(&["254:1 / ext4 /dev/vda1"]);
+    tree.add(
+        "proc/1/mountinfo",
+        "27 1 254:1 / / rw - ext4 /dev/vda1 rw\n28 1 254:2 / /a ro - ext4 /dev/vdb rw\n29 1 254:3 / /b rw - ext4 /dev/vdc ro,x\n",
+    );
+    // The sandbox shows everything as read-only.
+    tree.add(
+        "proc/self/mountinfo",
+        "27 1 254:1 / / ro - ext4 /dev/vda1 rw\n28 1 254:2 / /a ro - ext4 /dev/vdb rw\n29 1 254:3 / /b ro - ext4 /dev/vdc ro,x\n",
+    );
+    tree.add_dir("a");
+    tree.add_dir("b");
+    let devices = read(&tree, Collector::Filesystems);
+    let told: Vec<_> =
+        devices.filesystems.iter().map(|it| (it.mount.as_str(), it.read_only)).collect();
+    assert_eq!(told, [("/", false), ("/a", true), ("/b", true)]);
+}
+
+#[test]
+fn what_holds_no_data_or_is_seen_twice_is_left_out() {
+    let tree = mounted(&[
+        "0:1 / overlay overlay",
+        "0:21 /proc proc proc",
+        "0:22 /sys sysfs sysfs",
+        "0:6 /dev devtmpfs devtmpfs",
+        "0:23 /tmp tmpfs tmpfs",
+        "0:50 /dev/disk ext4 /dev/sdz",
+        "7:1 /snap/core/1 squashfs /dev/loop1",
+        "0:31 /var/lib/docker/overlay2/x/merged overlay overlay",
+        "8:9 /var/lib/docker ext4 /dev/sdd",
+        "8:10 /var/lib/docker/x ext4 /dev/sde",
+        "8:1 /data/longer/path ext4 /dev/sda1",
+        "8:1 /data ext4 /dev/sda1",
+        "8:1 /mnt/bind ext4 /dev/sda1",
+        "0:60 /home btrfs /dev/sdb",
+        "8:3 /mnt/hidden ext4 /dev/sdc1",
+        "8:4 /mnt/hidden ext4 /dev/sdc2",
+    ]);
+    let devices = read(&tree, Collector::Filesystems);
+    assert_eq!(points(&devices), ["/", "/data", "/home", "/mnt/hidden", "/var/lib/docker"]);
+    assert_eq!(devices.filesystems[3].source.as_deref(), Some("/dev/sdc2"));
+    assert!(devices.skipped.is_empty());
+}
+
+#[test]
+fn what_is_behind_a_network_is_read_only_when_asked_for() {
+    let mounts = [
+        "8:1 / ext4 /dev/sda1",
+        "0:40 /nfs nfs4 server:/export",
+        "0:41 /cifs cifs //server/share",
+        "0:42 /sshfs fuse.sshfs user@host:/home",
+        "0:43 /s3 fuse.s3fs bucket",
+        "0:44 /odd odd server:/x",
+        "0:45 /ntfs fuseblk /dev/sdb1",
+        "0:46 /pool fuse.mergerfs a:b",
+        "0:47 /plain fuse anything",
+    ];
+    let tree = mounted(&mounts);
+    let local = read(&tree, Collector::Filesystems);
+    assert_eq!(points(&local), ["/", "/ntfs", "/pool", "/plain"]);
+    let collect = Collect { network_mounts: true, ..Collect::default() };
+    let all = read_with(&tree, Collector::Filesystems, collect);
+    assert_eq!(all.filesystems.len(), mounts.len());
+}
+
+#[test]
+fn patterns_choose_mounts() {
+    let tree = mounted(&["8:1 / ext4 a", "8:2 /srv ext4 b", "8:3 /srv/x ext4 c"]);
+    let of = |include: &[&str], exclude: &[&str]| {
+        let own = |patterns: &[&str]| patterns.iter().map(|&it| it.to_owned()).collect();
+        let mounts = Filter { include: own(include), exclude: own(exclude) };
+        let collect = Collect { mounts, ..Collect::default() };
+        let devices = read_with(&tree, Collector::Filesystems, collect);
+        devices.filesystems.into_iter().map(|it| it.mount).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["/srv*"], &[]), ["/srv", "/srv/x"]);
+    assert_eq!(of(&[], &["/srv/*"]), ["/", "/srv"]);
+}
+
+#[test]
+fn what_our_own_view_shows_otherwise_is_named() {
+    let tree =
+        mounted(&["8:1 / ext4 a", "8:2 /home ext4 b", "8:3 /gone ext4 c", "8:4 /lost ext4 d"]);
+    tree.add(
+        "proc/self/mountinfo",
+        &["8:1 / ext4 a", "0:9 /home tmpfs tmpfs", "8:4 /lost ext4 d"].map(line).concat(),
+    );
+    tree.remove("lost");
+    let devices = read(&tree, Collector::Filesystems);
+    assert_eq!(points(&devices), ["/"]);
+    assert_eq!(
+        skipped(&devices),
+        [
+            "filesystems /gone unreadable 1",
+            "filesystems /home unreadable 1",
+            "filesystems /lost unreadable 1"
+        ]
+    );
+}
+
+#[test]
+fn where_the_hosts_table_is_hidden_our_own_is_taken() {
+    let tree = Tree::new().with("proc/self/mountinfo", &line("8:1 / ext4 /dev/sda1"));
+    assert_eq!(points(&read(&tree, Collector::Filesystems)), ["/"]);
+    assert_eq!(skipped(&read(&Tree::new(), Collector::Filesystems)), ["filesystems unreadable 1"]);
+}
+
+#[test]
+fn thousands_of_mounts_and_broken_lines_are_bounded_and_counted() {
+    let tree = Tree::new().with_dir("m");
+    // Each at the same folder by another way.
+    let table: String =
+        (0..600).map(|n| line(&format!("9:{n} /m{}/{n} ext4 x", "/.".repeat(n % 7)))).collect();
+    tree.add("proc/1/mountinfo", &format!("{table}broken\n"));
+    for n in 0..600 {
+        tree.add_dir(&format!("m/{n}"));
+    }
+    let devices = read(&tree, Collector::Filesystems);
+    assert_eq!(devices.filesystems.len(), MAX_FILESYSTEMS);
+    let mut said = skipped(&devices);
+    said.sort();
+    assert_eq!(said, ["filesystems limit 88", "filesystems unreadable 1"]);
+}

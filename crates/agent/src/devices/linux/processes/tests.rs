@@ -1,0 +1,210 @@
+use std::sync::Arc;
+
+use rowcall_core::clock::TestClock;
+use rowcall_core::devices::Devices;
+use rowcall_core::id::UnixMicros;
+
+use super::*;
+use crate::collect::Collect;
+use crate::devices::linux::tests::{Tree, skipped};
+
+/// A machine with a clock of its own.
+struct Machine {
+    tree: Tree,
+    clock: Arc<TestClock>,
+    processes: Processes,
+}
+
+/// CPU time in seconds, memory in KiB, bytes read and written.
+#[derive(Clone, Copy, Default)]
+struct Doing {
+    cpu: u64,
+    kib: u64,
+    io: Option<(u64, u64)>,
+    started: u64,
+}
+
+impl Machine {
+    fn new(collect: Collect) -> Self {
+        let tree = Tree::new().with("proc/meminfo", "MemTotal:       1000000 kB\nMemFree: 1 kB\n");
+        let clock = Arc::new(TestClock::at(UnixMicros(0)));
+        let shared: rowcall_core::clock::SharedClock = Arc::<TestClock>::clone(&clock);
+        let context = Context::new(tree.path(""), collect, shared);
+        Self { tree, clock, processes: Processes::new(Arc::new(context)) }
+    }
+
+    fn run(&self, pid: i32, name: &str, doing: Doing) {
+        let ticks = procfs::ticks_per_second();
+        let (cpu, started) = (doing.cpu * ticks, doing.started * ticks);
+        let pages = doing.kib * 1024 / procfs::page_size();
+        let line = format!(
+            "{pid} ({name}) S 1 1 1 0 -1 4194560 0 0 0 0 {cpu} 0 9 9 20 0 1 0 {started} 9 {pages} 0\n"
+        );
+        self.tree.add(&format!("proc/{pid}/stat"), &line);
+        if let Some((read, written)) = doing.io {
+            let text = format!("rchar: 9\nread_bytes: {read}\nwrite_bytes: {written}\n");
+            self.tree.add(&format!("proc/{pid}/io"), &text);
+        }
+    }
+
+    fn read(&mut self) -> Devices {
+        let mut found = Found::default();
+        self.processes.read(&mut found);
+        found.devices
+    }
+
+    fn after(&mut self, seconds: u64) -> Devices {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.read()
+    }
+}
+
+fn told(devices: &Devices) -> Vec<(&str, Option<f32>, i64, Option<i64>, Option<i64>)> {
+    let one = |it: &Process| {
+        (
+            it.command.clone(),
+            it.cpu_percent,
+            it.memory_kib.unwrap(),
+            it.read_bytes_per_s,
+            it.written_bytes_per_s,
+        )
+    };
+    let all: Vec<_> = devices.processes.iter().map(one).collect();
+    all.into_iter().map(|it| (&*it.0.leak(), it.1, it.2, it.3, it.4)).collect()
+}
+
+const IDLE: Doing = Doing { cpu: 5, kib: 8, io: Some((1000, 1000)), started: 1 };
+
+#[test]
+fn rates_are_over_the_time_since_the_previous_pass() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "idle", IDLE);
+    machine.run(20, "busy", IDLE);
+    machine.run(30, "disk", IDLE);
+    machine.run(40, "large", Doing { kib: 20_000, ..IDLE });
+    assert_eq!(told(&machine.read()), [("large", None, 20_000, None, None)], "no rates yet");
+    machine.run(20, "busy", Doing { cpu: 5 + 40, ..IDLE });
+    machine.run(30, "disk", Doing { cpu: 6, io: Some((1000 + 10_000_000, 1000)), ..IDLE });
+    let devices = machine.after(100);
+    assert_eq!(
+        told(&devices),
+        [
+            ("busy", Some(40.0), 8, Some(0), Some(0)),
+            ("disk", Some(1.0), 8, Some(100_000), Some(0)),
+            ("large", Some(0.0), 20_000, Some(0), Some(0)),
+        ]
+    );
+    assert_eq!(told(&machine.after(100)), [("large", Some(0.0), 20_000, Some(0), Some(0))]);
+}
+
+#[test]
+fn what_a_process_read_while_it_was_not_asked_is_spread_over_that_time() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "disk", IDLE);
+    machine.read();
+    machine.run(10, "disk", Doing { io: Some((20_000_000, 1000)), ..IDLE });
+    assert_eq!(told(&machine.after(100)), [], "no CPU time, so it is not asked");
+    machine.run(10, "disk", Doing { cpu: 6, io: Some((20_001_000, 1000)), ..IDLE });
+    assert_eq!(told(&machine.after(100)), [("disk", Some(1.0), 8, Some(100_000), Some(0))]);
+}
+
+#[test]
+fn only_a_process_that_started_since_then_counts_from_zero() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "idle", IDLE);
+    machine.read();
+    // The clock began an hour after boot.
+    let doing = Doing { cpu: 50, io: Some((0, 50_000_000)), ..IDLE };
+    machine.run(11, "new", Doing { started: 3650, ..doing });
+    machine.run(12, "old", Doing { started: 100, ..doing });
+    assert_eq!(told(&machine.after(100)), [("new", Some(50.0), 8, Some(0), Some(500_000))]);
+}
+
+#[test]
+fn a_pid_that_was_given_again_is_another_process() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "first", Doing { cpu: 1000, ..IDLE });
+    machine.read();
+    machine.run(10, "second", Doing { cpu: 1090, kib: 8, io: Some((1000, 1000)), started: 3690 });
+    // All of its own 1090 s, of several CPUs, and not the 90 s more.
+    assert_eq!(told(&machine.after(100)), [("second", Some(1090.0), 8, Some(10), Some(10))]);
+}
+
+#[test]
+fn counters_that_fall_and_a_clock_that_stands_give_no_rate() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "odd", Doing { kib: 50_000, ..IDLE });
+    machine.read();
+    machine.run(10, "odd", Doing { cpu: 1, kib: 50_000, io: Some((1, 1)), started: 1 });
+    assert_eq!(told(&machine.after(100)), [("odd", None, 50_000, None, None)]);
+    assert_eq!(told(&machine.after(0)), [("odd", None, 50_000, None, None)]);
+}
+
+#[test]
+fn io_that_is_refused_is_absent() {
+    let mut machine = Machine::new(Collect::default());
+    let doing = Doing { io: None, ..IDLE };
+    machine.run(10, "others", doing);
+    machine.read();
+    machine.run(10, "others", Doing { cpu: 95, ..doing });
+    assert_eq!(told(&machine.after(100)), [("others", Some(90.0), 8, None, None)]);
+}
+
+#[test]
+fn the_number_is_bounded_and_what_is_gone_or_broken_is_passed_over() {
+    let mut machine = Machine::new(Collect { top_processes: 2, ..Collect::default() });
+    for pid in 1..100 {
+        machine.run(pid, "p", Doing { kib: 10_000 + 10 * u64::try_from(pid).unwrap(), ..IDLE });
+    }
+    machine.tree.add("proc/500/stat", "500 (cut) S 1\n");
+    machine.tree.add_bytes("proc/501/stat", b"\xff\xff");
+    machine.tree.add_dir("proc/502");
+    machine.tree.add_dir("proc/99999999999999");
+    machine.tree.add_dir("proc/self");
+    let pids = |devices: &Devices| devices.processes.iter().map(|it| it.pid).collect::<Vec<_>>();
+    assert_eq!(pids(&machine.read()), [98, 99]);
+    machine.tree.remove("proc/99");
+    let devices = machine.after(10);
+    assert_eq!(pids(&devices), [97, 98]);
+    assert!(devices.skipped.is_empty());
+    let collect = Collect { top_processes: usize::MAX, ..Collect::default() };
+    let mut machine = Machine::new(collect);
+    for pid in 1..500 {
+        machine.run(pid, "p", Doing { kib: 20_000, ..IDLE });
+    }
+    assert_eq!(machine.read().processes.len(), MAX_PROCESSES / 3);
+}
+
+#[test]
+fn names_are_clean_and_kernel_threads_lose_their_number() {
+    let kernel = "7 (kworker/u8:3-events) I 2 0 0 0 -1 69238880 0 0 0 0 1 0 0 0 20 0 1 0 5 0 0 1\n";
+    assert_eq!(name(&stat::parse(kernel.as_bytes()).unwrap()), "kworker");
+    let user = kernel.replace("69238880", "4194560").replace("kworker", "a\n\u{1b}b");
+    assert_eq!(name(&stat::parse(user.as_bytes()).unwrap()), "ab/u8:3-events");
+}
+
+#[test]
+fn arguments_are_told_only_when_asked_for_and_are_clean_and_short() {
+    for (process_arguments, expected) in [(false, "short"), (true, "/bin/x --a b[31m")] {
+        let mut machine = Machine::new(Collect { process_arguments, ..Collect::default() });
+        machine.run(10, "short", Doing { kib: 20_000, ..IDLE });
+        machine.tree.add("proc/10/cmdline", "/bin/x\0--a\0b\u{1b}[31m\0");
+        assert_eq!(machine.read().processes[0].command, expected);
+        machine.tree.add("proc/10/cmdline", &"x".repeat(10_000));
+        assert!(machine.after(1).processes[0].command.len() <= 256);
+        machine.tree.add("proc/10/cmdline", "");
+        assert_eq!(machine.after(1).processes[0].command, "short", "as a kernel thread has none");
+    }
+}
+
+#[test]
+fn a_machine_without_a_process_table_says_so() {
+    let context = Context::new(
+        "/nonexistent".into(),
+        Collect::default(),
+        rowcall_core::clock::SystemClock::shared(),
+    );
+    let mut found = Found::default();
+    Processes::new(Arc::new(context)).read(&mut found);
+    assert_eq!(skipped(&found.devices), ["processes unreadable 1"]);
+}

@@ -1,0 +1,290 @@
+//! Threads that read, and what becomes of one that hangs.
+//!
+//! A reading is a queue of tasks: the collectors, and what they ask to be asked one by one. One
+//! thread works through it. When it gets nowhere for a while, another one goes on with the rest;
+//! the first may still answer until the reading's deadline. What did not answer by then has hung:
+//! it is left behind with its thread and what it keeps, is named in each reading, and is not asked
+//! again until it came back. A thread ends when nothing is left to do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rowcall_core::devices::{Devices, SkipReason};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::Sources;
+use super::found::{Found, Source};
+use crate::collect::Collector;
+
+/// Stack of a thread, in bytes. Only what is touched is resident.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Most threads at a time, those that hang among them. What then is left is not asked, and named.
+const MAX_THREADS: usize = 8;
+
+/// Most of them that go on with a collector's single things: however many mounts hang, there is a
+/// thread left for everything else.
+const MAX_THREADS_FOR_ITEMS: usize = MAX_THREADS - 1;
+
+/// Of a reading's deadline, the part after which another thread goes on with the rest.
+const PATIENCE: u32 = 8;
+
+/// What is read: all of a collector, or one of its things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    collector: Collector,
+    item: Option<String>,
+}
+
+#[derive(Debug)]
+struct Task {
+    key: Key,
+    source: Box<dyn Source>,
+}
+
+/// A task in a thread's hands.
+#[derive(Debug)]
+struct Running {
+    key: Key,
+    round: u64,
+    worker: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The reading under way, or the last one.
+    round: u64,
+    /// Whether anybody still waits for it.
+    open: bool,
+    waiting: VecDeque<Task>,
+    running: Vec<Running>,
+    /// Collectors that nobody works with.
+    home: BTreeMap<Collector, Box<dyn Source>>,
+    found: Found,
+    /// Tasks done, in all: tells whether there is progress.
+    done: u64,
+    threads: usize,
+    last_worker: u64,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    state: Mutex<State>,
+    finished: Notify,
+}
+
+/// Reads everything, again and again.
+pub(super) struct Workers {
+    wanted: Vec<Collector>,
+    sources: Sources,
+    board: Arc<Board>,
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Reads what is wanted, in that order; `sources` makes what reads it.
+    pub(super) fn new(wanted: Vec<Collector>, sources: Sources) -> Self {
+        Self { wanted, sources, board: Arc::default() }
+    }
+
+    /// Reads once. Returns at the deadline at the latest, with what has answered.
+    pub(super) async fn read(&mut self, deadline: Duration) -> Devices {
+        let until = Instant::now() + deadline;
+        let patience = deadline / PATIENCE;
+        self.begin();
+        let mut helped = self.board.help();
+        let (mut done, mut since) = (0, Instant::now());
+        // Nobody may be left who could do it.
+        while !self.board.is_finished() && (helped || self.board.is_at_work()) {
+            // Why it woke is asked below.
+            let _in_time =
+                timeout_at(until.min(since + patience), self.board.finished.notified()).await;
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            let progress = self.board.state().done;
+            if progress != done {
+                (done, since) = (progress, now);
+            } else if now >= since + patience {
+                helped = self.board.help();
+                since = now;
+            }
+        }
+        self.board.end()
+    }
+
+    /// Queues what is to be read.
+    fn begin(&self) {
+        let mut state = self.board.state();
+        // Of a reading that nobody waited for to its end.
+        state.abandon();
+        state.round += 1;
+        state.open = true;
+        state.found = Found::default();
+        for &collector in &self.wanted {
+            let key = Key { collector, item: None };
+            let source = state.home.remove(&collector);
+            if state.is_running(&key) {
+                state.found.skip(collector, None, SkipReason::Hung, 1);
+            } else if let Some(source) = source.or_else(|| (self.sources)(collector)) {
+                state.waiting.push_back(Task { key, source });
+            }
+        }
+    }
+}
+
+impl State {
+    fn is_running(&self, key: &Key) -> bool {
+        self.running.iter().any(|it| it.key == *key)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.waiting.is_empty() && self.running.iter().all(|it| it.round != self.round)
+    }
+
+    /// Takes back what nobody began, and tells what it is.
+    fn abandon(&mut self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for Task { key, source } in std::mem::take(&mut self.waiting) {
+            if key.item.is_none() {
+                self.home.insert(key.collector, source);
+            }
+            keys.push(key);
+        }
+        keys
+    }
+
+    /// Takes what a task found, and queues what it asks for.
+    fn take(&mut self, collector: Collector, found: Found) {
+        self.found.add(found.devices);
+        for (item, source) in found.further {
+            let key = Key { collector, item: Some(item) };
+            if self.is_running(&key) {
+                self.found.skip(collector, key.item.as_deref(), SkipReason::Hung, 1);
+            } else {
+                self.waiting.push_back(Task { key, source });
+            }
+        }
+    }
+}
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state().is_finished()
+    }
+
+    /// Whether anybody works for the reading under way.
+    fn is_at_work(&self) -> bool {
+        let state = self.state();
+        state.running.iter().any(|it| it.round == state.round)
+    }
+
+    /// Starts one more thread where there is something to do and one may be started; says whether
+    /// it did.
+    fn help(self: &Arc<Self>) -> bool {
+        let worker = {
+            let mut state = self.state();
+            let most = match state.waiting.front() {
+                None => return false,
+                Some(task) if task.key.item.is_some() => MAX_THREADS_FOR_ITEMS,
+                Some(_) => MAX_THREADS,
+            };
+            if state.threads >= most {
+                return false;
+            }
+            state.threads += 1;
+            state.last_worker += 1;
+            state.last_worker
+        };
+        let board = Arc::clone(self);
+        let started = thread::Builder::new()
+            .name("rowcall-devices".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || Worker { board: &board, id: worker }.work());
+        if let Err(error) = &started {
+            self.state().threads -= 1;
+            tracing::debug!(%error, "no thread to read devices");
+        }
+        started.is_ok()
+    }
+
+    /// Ends a reading: names what is still out, and gives what came.
+    fn end(&self) -> Devices {
+        let mut state = self.state();
+        state.open = false;
+        let out = state.running.iter().filter(|it| it.round == state.round);
+        let mut hung: Vec<_> = out.map(|it| it.key.clone()).collect();
+        hung.extend(state.abandon());
+        for key in hung {
+            state.found.skip(key.collector, key.item.as_deref(), SkipReason::Hung, 1);
+        }
+        std::mem::take(&mut state.found).devices
+    }
+}
+
+/// A thread's own view.
+struct Worker<'a> {
+    board: &'a Board,
+    id: u64,
+}
+
+impl Worker<'_> {
+    fn work(self) {
+        while let Some((Task { key, mut source }, round)) = self.begin_task() {
+            let mut found = Found::default();
+            source.read(&mut found);
+            self.end_task(key, round, source, found);
+        }
+    }
+
+    fn begin_task(&self) -> Option<(Task, u64)> {
+        let mut state = self.board.state();
+        let task = state.waiting.pop_front()?;
+        let round = state.round;
+        state.running.push(Running { key: task.key.clone(), round, worker: self.id });
+        Some((task, round))
+    }
+
+    fn end_task(&self, key: Key, round: u64, source: Box<dyn Source>, found: Found) {
+        let mut state = self.board.state();
+        state.running.retain(|it| it.worker != self.id);
+        state.done += 1;
+        if round == state.round && state.open {
+            state.take(key.collector, found);
+        }
+        if key.item.is_none() {
+            state.home.insert(key.collector, source);
+        }
+        if state.is_finished() {
+            self.board.finished.notify_one();
+        }
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        let mut state = self.board.state();
+        state.threads -= 1;
+        // Only a bug leaves a task in the hands of a thread that ends; its collector is made anew.
+        if let Some(at) = state.running.iter().position(|it| it.worker == self.id) {
+            let Running { key, round, .. } = state.running.swap_remove(at);
+            if round == state.round {
+                state.found.unreadable(key.collector, key.item.as_deref());
+            }
+            self.board.finished.notify_one();
+        }
+    }
+}
