@@ -11,6 +11,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use postgres_types::ToSql;
 
 use crate::Store;
@@ -158,7 +159,7 @@ impl Store {
 
     async fn drop_days(&self, days: &mut Vec<DroppedDay>) -> Result<(), Error> {
         while days.len() < MOST_DAYS {
-            match self.unless_held("host_usage", || self.drop_day()).await? {
+            match self.unless_held("host_usage", |store| Box::pin(store.drop_day())).await? {
                 Freed::Dropped(day) => days.push(day),
                 Freed::Held => return Ok(()),
                 Freed::Nothing => return self.warn_if_too_large().await,
@@ -169,7 +170,7 @@ impl Store {
 
     async fn drop_device_days(&self, days: &mut u64) -> Result<(), Error> {
         for _ in 0..MOST_DAYS * BESIDE_USAGE {
-            match self.unless_held("devices", || self.drop_device_day()).await? {
+            match self.unless_held("devices", |store| Box::pin(store.drop_device_day())).await? {
                 Freed::Dropped(()) => *days += 1,
                 Freed::Held | Freed::Nothing => break,
             }
@@ -178,13 +179,14 @@ impl Store {
     }
 
     /// Drops one, with a few tries where others hold the table.
-    async fn unless_held<T, F>(&self, whose: &str, drop_one: F) -> Result<Freed<T>, Error>
-    where
-        F: AsyncFn() -> Result<Option<T>, Error>,
-    {
+    async fn unless_held<T>(
+        &self,
+        whose: &str,
+        drop_one: for<'a> fn(&'a Self) -> BoxFuture<'a, Result<Option<T>, Error>>,
+    ) -> Result<Freed<T>, Error> {
         let mut blocked = 0;
         loop {
-            match drop_one().await {
+            match drop_one(self).await {
                 Ok(Some(day)) => return Ok(Freed::Dropped(day)),
                 Ok(None) => return Ok(Freed::Nothing),
                 // Somebody has the table.
