@@ -7,6 +7,9 @@
 //! differences over the time since the previous sample; the first sample needs a
 //! [`Sampler::prime`] before it. Everything is read below a root path that tests replace, and files
 //! of the kernel stay open.
+//!
+//! On Linux, `linux` puts together what the collectors read. Elsewhere sysinfo gives memory, swap in
+//! use and load, the clock uptime and statvfs space (`elsewhere`); all the rest is unknown there.
 
 #[cfg(target_os = "linux")]
 mod cpu;

@@ -99,7 +99,7 @@ mod tests {
         fs::write(&path, "text\n").unwrap();
         // A directory can be opened, and every read of it fails.
         let broken = File::open(folder.path()).unwrap();
-        let mut file = ProcFile { path: path.clone(), file: Some(broken) };
+        let mut file = ProcFile { path, file: Some(broken) };
         let mut buffer = Buffer::default();
         assert_eq!(file.read(&mut buffer), Some(&b"text\n"[..]));
         assert!(file.file.is_some());

@@ -145,7 +145,7 @@ mod tests {
     use rowcall_core::clock::SystemClock;
 
     #[tokio::test]
-    async fn behind_a_read_thathangs_there_is_no_endless_queue() {
+    async fn behind_a_read_that_hangs_there_is_no_endless_queue() {
         let (requests, hangs) = mpsc::sync_channel(1);
         let reader = Reader(requests);
         let waiting = reader.clone();

@@ -103,3 +103,29 @@ fn the_next_reading_for_peaks_is_due_some_time_after_any_other() {
     sampler.prime(&clock);
     assert_eq!(sampler.peak_due(), Some(clock.monotonic() + MIN_PEAKS_EVERY));
 }
+
+/// The thread needs no request for it.
+#[tokio::test]
+async fn the_reading_thread_reads_for_peaks_by_itself() {
+    let tree = Tree::new();
+    let clock = std::sync::Arc::new(TestClock::at(UnixMicros(0)));
+    let shared: rowcall_core::clock::SharedClock = std::sync::Arc::<TestClock>::clone(&clock);
+    tree.disk(1, 0);
+    let reader = Reader::start(tree.root(), &Collect::default(), shared).unwrap();
+    reader.prime().await.unwrap();
+    tree.disk(1, 9_000);
+    clock.advance(SPAN);
+    // Each answer makes the thread look at the clock again, which real time would do alone.
+    let peaks = loop {
+        let peaks = reader.peaks().await.unwrap();
+        if !peaks.disks.is_empty() {
+            break peaks;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(peaks.disks.get("sda"), Some(&90.0));
+    clock.advance(SPAN);
+    let vitals = reader.sample().await.unwrap().sample.vitals.unwrap();
+    assert_eq!(vitals.disk_busy_percent, Some(45.0));
+    assert_eq!(vitals.disk_busy_max_percent, Some(90.0), "taking them leaves the sample's own");
+}
