@@ -3,20 +3,21 @@
 -- readings of devices and metrics may be dropped sooner.
 --
 -- Columns stand widest first. What is counted within a sample's span is over host_usage.elapsed_s of
--- the row of the same key. NULL: the kernel does not tell, or the number fits no column.
+-- the row of the same key. NULL: the kernel does not tell, or the number fits no column. Counts that a
+-- busy machine brings beyond 32 bits are real: 7 digits of them, in half of a bigint's space.
 
 -- One row beside each sample whose agent tells it. No foreign key: it is stored with its sample or not
 -- at all, and looking a host up for each row again would cost half as much as the row.
 CREATE TABLE host_vitals (
     "timestamp"          timestamptz NOT NULL,
-    context_switches     bigint,
-    disk_read_kib        bigint,
-    disk_written_kib     bigint,
     net_rx_bytes         bigint,
     net_tx_bytes         bigint,
-    net_rx_packets       bigint,
-    net_tx_packets       bigint,
     host_id              integer NOT NULL,
+    context_switches     real,
+    disk_read_kib        real,
+    disk_written_kib     real,
+    net_rx_packets       real,
+    net_tx_packets       real,
     uptime_s             integer,
     cpu_user             real,
     cpu_nice             real,
@@ -67,14 +68,14 @@ CREATE TABLE host_vitals (
 
 COMMENT ON TABLE host_vitals IS 'What each host did, in more breadth: one row beside a sample of host_usage, with the same key';
 COMMENT ON COLUMN host_vitals."timestamp" IS 'When the host read the sample, as in host_usage';
+COMMENT ON COLUMN host_vitals.net_rx_bytes IS 'Received within elapsed_s by all interfaces with a device behind them; where there are none, by all but loopback [B]';
+COMMENT ON COLUMN host_vitals.net_tx_bytes IS 'Sent by the same [B]';
+COMMENT ON COLUMN host_vitals.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_vitals.context_switches IS 'Context switches within elapsed_s';
 COMMENT ON COLUMN host_vitals.disk_read_kib IS 'Read from all whole disks within elapsed_s [KiB]';
 COMMENT ON COLUMN host_vitals.disk_written_kib IS 'Written to all whole disks within elapsed_s [KiB]';
-COMMENT ON COLUMN host_vitals.net_rx_bytes IS 'Received within elapsed_s by all interfaces with a device behind them; where there are none, by all but loopback [B]';
-COMMENT ON COLUMN host_vitals.net_tx_bytes IS 'Sent by the same [B]';
 COMMENT ON COLUMN host_vitals.net_rx_packets IS 'Packets received by the same';
 COMMENT ON COLUMN host_vitals.net_tx_packets IS 'Packets sent by the same';
-COMMENT ON COLUMN host_vitals.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_vitals.uptime_s IS 'Time since boot, suspended time included [s]';
 COMMENT ON COLUMN host_vitals.cpu_user IS 'Programs'' time, guests'' included, of all CPUs within elapsed_s [%]';
 COMMENT ON COLUMN host_vitals.cpu_nice IS 'Programs'' of low priority [%]';
@@ -145,8 +146,10 @@ COMMENT ON COLUMN host_device.kind IS 'filesystem, disk, interface, sensor, md_a
 COMMENT ON COLUMN host_device.name IS 'As the host calls it: mount point, disk, interface, chip and label, control group, command; (other): many';
 COMMENT ON COLUMN host_device.attributes IS 'filesystem: source, type, read_only; interface: speed_mbit, up; sensor: critical_mc; md_array: level, state, disks; else none';
 
--- One row per reading of a host's devices, or part of one: an array of arrays for each kind, of which
--- the first number is host_device.id. A row for each device would take four times the space.
+-- One row per reading of a host's devices, or part of one: for each kind an array of numbers, so many
+-- for each device, of which the first is host_device.id. Of the others NULL stands for 0, which most
+-- are and which takes no space then, and -1 for what is not known (no temperature is). A row for each
+-- device would take four times the space.
 CREATE TABLE rowcall.device_sample (
     "timestamp"        timestamptz NOT NULL,
     host_id            integer NOT NULL,
@@ -162,17 +165,17 @@ CREATE TABLE rowcall.device_sample (
     PRIMARY KEY ("timestamp", host_id)
 ) PARTITION BY RANGE ("timestamp");
 
-COMMENT ON TABLE rowcall.device_sample IS 'Readings of devices, packed: read them by the views host_filesystem, host_disk, host_interface, host_sensor, host_md_array, host_memory_controller, host_cgroup, host_process, host_skipped';
+COMMENT ON TABLE rowcall.device_sample IS 'Readings of devices, packed, NULL for 0 and -1 for what is not known: read them by the views host_filesystem, host_disk, host_interface, host_sensor, host_md_array, host_memory_controller, host_cgroup, host_process, host_skipped';
 COMMENT ON COLUMN rowcall.device_sample."timestamp" IS 'When the host read them, by its own clock';
 COMMENT ON COLUMN rowcall.device_sample.host_id IS 'host_info.id';
-COMMENT ON COLUMN rowcall.device_sample.filesystems IS 'Each: id, size [KiB], available [KiB], inodes, free inodes';
-COMMENT ON COLUMN rowcall.device_sample.disks IS 'Each: id, reads, writes, bytes read, bytes written, time of reads [ms], time of writes [ms], time busy [ms], requests in flight, busiest span [0.01 %]';
-COMMENT ON COLUMN rowcall.device_sample.interfaces IS 'Each: id, bytes received, sent, packets received, sent, errors receiving, sending, drops receiving, sending, busiest span receiving, sending [B/s]';
-COMMENT ON COLUMN rowcall.device_sample.sensors IS 'Each: id, temperature [0.001 degrees Celsius]';
-COMMENT ON COLUMN rowcall.device_sample.md_arrays IS 'Each: id, members in work, failed, spare, progress [0.01 %]';
-COMMENT ON COLUMN rowcall.device_sample.memory_controllers IS 'Each: id, corrected errors, uncorrected errors';
-COMMENT ON COLUMN rowcall.device_sample.cgroups IS 'Each: id, CPU time [us], time throttled [us], memory [KiB], bytes read, bytes written, processes, kills for want of memory';
-COMMENT ON COLUMN rowcall.device_sample.processes IS 'Each: id, process number, CPU time [0.01 % of one CPU], memory [MiB], read [KiB/s], written [KiB/s]';
+COMMENT ON COLUMN rowcall.device_sample.filesystems IS '5 numbers for each: id, size [KiB], available [KiB], inodes, free inodes';
+COMMENT ON COLUMN rowcall.device_sample.disks IS '10 numbers for each: id, reads, writes, bytes read, bytes written, time of reads [ms], time of writes [ms], time busy [ms], requests in flight, busiest span [0.01 %]';
+COMMENT ON COLUMN rowcall.device_sample.interfaces IS '11 numbers for each: id, bytes received, sent, packets received, sent, errors receiving, sending, drops receiving, sending, busiest span receiving, sending [B/s]';
+COMMENT ON COLUMN rowcall.device_sample.sensors IS '2 numbers for each: id, temperature [0.001 degrees Celsius]';
+COMMENT ON COLUMN rowcall.device_sample.md_arrays IS '5 numbers for each: id, members in work, failed, spare, progress [0.01 %]';
+COMMENT ON COLUMN rowcall.device_sample.memory_controllers IS '3 numbers for each: id, corrected errors, uncorrected errors';
+COMMENT ON COLUMN rowcall.device_sample.cgroups IS '8 numbers for each: id, CPU time [us], time throttled [us], memory [KiB], bytes read, bytes written, processes, kills for want of memory';
+COMMENT ON COLUMN rowcall.device_sample.processes IS '6 numbers for each: id, process number, CPU time [0.01 % of one CPU], memory [MiB], read [KiB/s], written [KiB/s]';
 COMMENT ON COLUMN rowcall.device_sample.skipped IS 'What was not read: a list of collector, item, reason, count; NULL: nothing';
 
 -- Values of the drop-in files.
@@ -212,13 +215,13 @@ SELECT s."timestamp",
        d.attributes ->> 'source' AS source,
        d.attributes ->> 'type' AS type,
        (d.attributes ->> 'read_only')::boolean AS read_only,
-       s.filesystems[g.n][2] AS size_kib,
-       s.filesystems[g.n][3] AS available_kib,
-       s.filesystems[g.n][4] AS inodes,
-       s.filesystems[g.n][5] AS inodes_free
+       nullif(coalesce(s.filesystems[g.at + 2], 0), -1) AS size_kib,
+       nullif(coalesce(s.filesystems[g.at + 3], 0), -1) AS available_kib,
+       nullif(coalesce(s.filesystems[g.at + 4], 0), -1) AS inodes,
+       nullif(coalesce(s.filesystems[g.at + 5], 0), -1) AS inodes_free
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.filesystems, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.filesystems[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.filesystems) - 1, 5) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.filesystems[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_filesystem IS 'Filesystems, by reading';
@@ -240,18 +243,18 @@ SELECT s."timestamp",
        i.hostname,
        d.name AS name,
        d.counted_since AS counted_since,
-       s.disks[g.n][2] AS reads,
-       s.disks[g.n][3] AS writes,
-       s.disks[g.n][4] AS read_bytes,
-       s.disks[g.n][5] AS written_bytes,
-       s.disks[g.n][6] AS read_ms,
-       s.disks[g.n][7] AS write_ms,
-       s.disks[g.n][8] AS busy_ms,
-       s.disks[g.n][9] AS in_flight,
-       (s.disks[g.n][10] / 100.0)::real AS busy_max
+       nullif(coalesce(s.disks[g.at + 2], 0), -1) AS reads,
+       nullif(coalesce(s.disks[g.at + 3], 0), -1) AS writes,
+       nullif(coalesce(s.disks[g.at + 4], 0), -1) AS read_bytes,
+       nullif(coalesce(s.disks[g.at + 5], 0), -1) AS written_bytes,
+       nullif(coalesce(s.disks[g.at + 6], 0), -1) AS read_ms,
+       nullif(coalesce(s.disks[g.at + 7], 0), -1) AS write_ms,
+       nullif(coalesce(s.disks[g.at + 8], 0), -1) AS busy_ms,
+       nullif(coalesce(s.disks[g.at + 9], 0), -1) AS in_flight,
+       (nullif(coalesce(s.disks[g.at + 10], 0), -1) / 100.0)::real AS busy_max
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.disks, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.disks[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.disks) - 1, 10) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.disks[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_disk IS 'Whole disks, by reading; see host_disk_rates';
@@ -278,19 +281,19 @@ SELECT s."timestamp",
        d.counted_since AS counted_since,
        (d.attributes ->> 'up')::boolean AS up,
        (d.attributes ->> 'speed_mbit')::integer AS speed_mbit,
-       s.interfaces[g.n][2] AS rx_bytes,
-       s.interfaces[g.n][3] AS tx_bytes,
-       s.interfaces[g.n][4] AS rx_packets,
-       s.interfaces[g.n][5] AS tx_packets,
-       s.interfaces[g.n][6] AS rx_errors,
-       s.interfaces[g.n][7] AS tx_errors,
-       s.interfaces[g.n][8] AS rx_drops,
-       s.interfaces[g.n][9] AS tx_drops,
-       s.interfaces[g.n][10] AS rx_max_bytes_per_s,
-       s.interfaces[g.n][11] AS tx_max_bytes_per_s
+       nullif(coalesce(s.interfaces[g.at + 2], 0), -1) AS rx_bytes,
+       nullif(coalesce(s.interfaces[g.at + 3], 0), -1) AS tx_bytes,
+       nullif(coalesce(s.interfaces[g.at + 4], 0), -1) AS rx_packets,
+       nullif(coalesce(s.interfaces[g.at + 5], 0), -1) AS tx_packets,
+       nullif(coalesce(s.interfaces[g.at + 6], 0), -1) AS rx_errors,
+       nullif(coalesce(s.interfaces[g.at + 7], 0), -1) AS tx_errors,
+       nullif(coalesce(s.interfaces[g.at + 8], 0), -1) AS rx_drops,
+       nullif(coalesce(s.interfaces[g.at + 9], 0), -1) AS tx_drops,
+       nullif(coalesce(s.interfaces[g.at + 10], 0), -1) AS rx_max_bytes_per_s,
+       nullif(coalesce(s.interfaces[g.at + 11], 0), -1) AS tx_max_bytes_per_s
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.interfaces, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.interfaces[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.interfaces) - 1, 11) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.interfaces[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_interface IS 'Network interfaces, by reading; see host_interface_rates';
@@ -317,11 +320,11 @@ SELECT s."timestamp",
        s.host_id,
        i.hostname,
        d.name AS name,
-       (s.sensors[g.n][2] / 1000.0)::real AS temperature,
+       (coalesce(s.sensors[g.at + 2], 0) / 1000.0)::real AS temperature,
        ((d.attributes ->> 'critical_mc')::integer / 1000.0)::real AS critical
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.sensors, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.sensors[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.sensors) - 1, 2) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.sensors[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_sensor IS 'Temperature sensors, by reading';
@@ -340,13 +343,13 @@ SELECT s."timestamp",
        d.attributes ->> 'level' AS level,
        d.attributes ->> 'state' AS state,
        (d.attributes ->> 'disks')::integer AS disks,
-       s.md_arrays[g.n][2] AS disks_active,
-       s.md_arrays[g.n][3] AS disks_failed,
-       s.md_arrays[g.n][4] AS disks_spare,
-       (s.md_arrays[g.n][5] / 100.0)::real AS sync_percent
+       nullif(coalesce(s.md_arrays[g.at + 2], 0), -1) AS disks_active,
+       nullif(coalesce(s.md_arrays[g.at + 3], 0), -1) AS disks_failed,
+       nullif(coalesce(s.md_arrays[g.at + 4], 0), -1) AS disks_spare,
+       (nullif(coalesce(s.md_arrays[g.at + 5], 0), -1) / 100.0)::real AS sync_percent
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.md_arrays, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.md_arrays[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.md_arrays) - 1, 5) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.md_arrays[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_md_array IS 'Software RAIDs, by reading';
@@ -368,11 +371,11 @@ SELECT s."timestamp",
        i.hostname,
        d.name AS name,
        d.counted_since AS counted_since,
-       s.memory_controllers[g.n][2] AS corrected_errors,
-       s.memory_controllers[g.n][3] AS uncorrected_errors
+       nullif(coalesce(s.memory_controllers[g.at + 2], 0), -1) AS corrected_errors,
+       nullif(coalesce(s.memory_controllers[g.at + 3], 0), -1) AS uncorrected_errors
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.memory_controllers, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.memory_controllers[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.memory_controllers) - 1, 3) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.memory_controllers[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_memory_controller IS 'Memory controllers that count errors (EDAC), by reading';
@@ -390,16 +393,16 @@ SELECT s."timestamp",
        i.hostname,
        d.name AS name,
        d.counted_since AS counted_since,
-       s.cgroups[g.n][2] AS cpu_us,
-       s.cgroups[g.n][3] AS throttled_us,
-       s.cgroups[g.n][4] AS memory_kib,
-       s.cgroups[g.n][5] AS read_bytes,
-       s.cgroups[g.n][6] AS written_bytes,
-       s.cgroups[g.n][7] AS processes,
-       s.cgroups[g.n][8] AS oom_kills
+       nullif(coalesce(s.cgroups[g.at + 2], 0), -1) AS cpu_us,
+       nullif(coalesce(s.cgroups[g.at + 3], 0), -1) AS throttled_us,
+       nullif(coalesce(s.cgroups[g.at + 4], 0), -1) AS memory_kib,
+       nullif(coalesce(s.cgroups[g.at + 5], 0), -1) AS read_bytes,
+       nullif(coalesce(s.cgroups[g.at + 6], 0), -1) AS written_bytes,
+       nullif(coalesce(s.cgroups[g.at + 7], 0), -1) AS processes,
+       nullif(coalesce(s.cgroups[g.at + 8], 0), -1) AS oom_kills
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.cgroups, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.cgroups[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.cgroups) - 1, 8) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.cgroups[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_cgroup IS 'Control groups of the top level, by reading; see host_cgroup_rates';
@@ -421,14 +424,14 @@ SELECT s."timestamp",
        s.host_id,
        i.hostname,
        d.name AS command,
-       s.processes[g.n][2] AS pid,
-       (s.processes[g.n][3] / 100.0)::real AS cpu,
-       s.processes[g.n][4] AS memory,
-       s.processes[g.n][5] AS read_kib_per_s,
-       s.processes[g.n][6] AS written_kib_per_s
+       nullif(coalesce(s.processes[g.at + 2], 0), -1) AS pid,
+       (nullif(coalesce(s.processes[g.at + 3], 0), -1) / 100.0)::real AS cpu,
+       nullif(coalesce(s.processes[g.at + 4], 0), -1) AS memory,
+       nullif(coalesce(s.processes[g.at + 5], 0), -1) AS read_kib_per_s,
+       nullif(coalesce(s.processes[g.at + 6], 0), -1) AS written_kib_per_s
   FROM rowcall.device_sample AS s
- CROSS JOIN LATERAL generate_series(1, array_length(s.processes, 1)) AS g (n)
-  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.processes[g.n][1]
+ CROSS JOIN LATERAL generate_series(0, cardinality(s.processes) - 1, 6) AS g (at)
+  JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.processes[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
 COMMENT ON VIEW host_process IS 'The processes that took most of the CPU, memory or I/O since the reading before';

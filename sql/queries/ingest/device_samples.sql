@@ -1,6 +1,6 @@
 -- Stores readings of devices. Arrays with one element per reading: $1 time, $2 host id, and as texts $3
 -- filesystems, $4 disks, $5 interfaces, $6 sensors, $7 md_arrays, $8 memory_controllers, $9 cgroups, $10
--- processes, arrays of arrays of numbers each, and $11 skipped as JSON. One row for each that is new.
+-- processes, an array of numbers each, and $11 skipped as JSON. One row for each that is new.
 INSERT INTO rowcall.device_sample (
     "timestamp", host_id, filesystems, disks, interfaces, sensors, md_arrays, memory_controllers, cgroups,
     processes, skipped

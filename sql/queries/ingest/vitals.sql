@@ -7,8 +7,8 @@
 -- that time, or the sample was refused, nothing is stored. Index: the primary key of host_usage; the
 -- bounds of $4 keep all other days out.
 INSERT INTO host_vitals (
-    "timestamp", context_switches, disk_read_kib, disk_written_kib, net_rx_bytes, net_tx_bytes,
-    net_rx_packets, net_tx_packets, host_id, uptime_s, cpu_user, cpu_nice, cpu_system, cpu_iowait, cpu_irq,
+    "timestamp", net_rx_bytes, net_tx_bytes, host_id, context_switches, disk_read_kib, disk_written_kib,
+    net_rx_packets, net_tx_packets, uptime_s, cpu_user, cpu_nice, cpu_system, cpu_iowait, cpu_irq,
     cpu_softirq, cpu_steal, cpu_guest, cpu_busy_max, load_1, load_5, load_15, processes_running,
     processes_blocked, processes, forks, memory_used_max, memory_buffers, memory_cached, memory_dirty,
     memory_slab, huge_pages, huge_pages_free, swap_used, swap_in_kib, swap_out_kib, major_faults, oom_kills,
@@ -17,11 +17,11 @@ INSERT INTO host_vitals (
     tcp_listen_drops, conntrack, file_handles, clock_offset_s
 )
 SELECT
-    v."timestamp", v.context_switches, v.disk_read_kib, v.disk_written_kib, v.net_rx_bytes, v.net_tx_bytes,
-    v.net_rx_packets, v.net_tx_packets, v.host_id, rowcall.as_integer(v.uptime_s), v.cpu_user_percent,
-    v.cpu_nice_percent, v.cpu_system_percent, v.cpu_iowait_percent, v.cpu_irq_percent, v.cpu_softirq_percent,
-    v.cpu_steal_percent, v.cpu_guest_percent, v.cpu_busy_max_percent, v.load_1, v.load_5, v.load_15,
-    rowcall.as_integer(v.processes_running), rowcall.as_integer(v.processes_blocked),
+    v."timestamp", v.net_rx_bytes, v.net_tx_bytes, v.host_id, v.context_switches, v.disk_read_kib,
+    v.disk_written_kib, v.net_rx_packets, v.net_tx_packets, rowcall.as_integer(v.uptime_s),
+    v.cpu_user_percent, v.cpu_nice_percent, v.cpu_system_percent, v.cpu_iowait_percent, v.cpu_irq_percent,
+    v.cpu_softirq_percent, v.cpu_steal_percent, v.cpu_guest_percent, v.cpu_busy_max_percent, v.load_1,
+    v.load_5, v.load_15, rowcall.as_integer(v.processes_running), rowcall.as_integer(v.processes_blocked),
     rowcall.as_integer(v.processes), rowcall.as_integer(v.forks),
     rowcall.as_integer(v.memory_used_max_kib / 1024), rowcall.as_integer(v.memory_buffers_kib / 1024),
     rowcall.as_integer(v.memory_cached_kib / 1024), rowcall.as_integer(v.memory_dirty_kib / 1024),

@@ -1,4 +1,4 @@
-//! Readings of devices: names become ids, numbers become arrays of arrays. Everything here happens
+//! Readings of devices: names become ids, numbers become arrays. Everything here happens
 //! while the hosts are locked, so what is found stays, and nobody else names a host's devices.
 
 mod pack;

@@ -7,6 +7,7 @@ use crate::testing::{Bench, facts, hello, minutes_before, record, sample};
 use crate::time::Time;
 use crate::{OpenedSession, Settings};
 
+mod budget;
 mod fallen;
 mod ledger;
 mod refused;

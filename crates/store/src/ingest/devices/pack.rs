@@ -1,5 +1,5 @@
 //! Which devices a reading names, and its numbers as `rowcall.device_sample` has them: for each kind an
-//! array of arrays, written as text. The order of the numbers stands at that table's columns.
+//! array, written as text. The order of the numbers stands at that table's columns.
 
 use std::fmt::Write as _;
 
@@ -135,10 +135,10 @@ impl Packed {
 
         self.time.push(Time(item.incoming.record.time));
         self.host_id.push(host_id);
-        self.filesystems.push(arrays(&devices.filesystems, |it| {
+        self.filesystems.push(array(&devices.filesystems, |it| {
             [id(), it.size_kib, it.available_kib, it.inodes, it.inodes_free]
         }));
-        self.disks.push(arrays(&devices.disks, |it| {
+        self.disks.push(array(&devices.disks, |it| {
             let counted = [it.reads, it.writes, it.read_bytes, it.written_bytes].map(Some);
             let [reads, writes, read_bytes, written_bytes] = counted;
             let [read_ms, write_ms, busy_ms] = [it.read_ms, it.write_ms, it.busy_ms].map(Some);
@@ -156,7 +156,7 @@ impl Packed {
                 busiest,
             ]
         }));
-        self.interfaces.push(arrays(&devices.interfaces, |it| {
+        self.interfaces.push(array(&devices.interfaces, |it| {
             let [rx_bytes, tx_bytes] = [it.rx_bytes, it.tx_bytes].map(Some);
             let [rx_packets, tx_packets] = [it.rx_packets, it.tx_packets].map(Some);
             let [rx_errors, tx_errors] = [it.rx_errors, it.tx_errors].map(Some);
@@ -176,16 +176,16 @@ impl Packed {
                 tx_max,
             ]
         }));
-        self.sensors.push(arrays(&devices.sensors, |it| [id(), Some(it.temperature_mc.into())]));
-        self.md_arrays.push(arrays(&devices.md_arrays, |it| {
+        self.sensors.push(array(&devices.sensors, |it| [id(), Some(it.temperature_mc.into())]));
+        self.md_arrays.push(array(&devices.md_arrays, |it| {
             let [active, failed, spare] = [it.disks_active, it.disks_failed, it.disks_spare]
                 .map(|disks| Some(i64::from(disks)));
             [id(), active, failed, spare, hundredths(it.sync_percent).and_then(small)]
         }));
-        self.memory_controllers.push(arrays(&devices.memory_controllers, |it| {
+        self.memory_controllers.push(array(&devices.memory_controllers, |it| {
             [id(), Some(it.corrected_errors), Some(it.uncorrected_errors)]
         }));
-        self.cgroups.push(arrays(&devices.cgroups, |it| {
+        self.cgroups.push(array(&devices.cgroups, |it| {
             [
                 id(),
                 it.cpu_us,
@@ -197,7 +197,7 @@ impl Packed {
                 it.oom_kills,
             ]
         }));
-        self.processes.push(arrays(&devices.processes, |it| {
+        self.processes.push(array(&devices.processes, |it| {
             let thousands = |bytes: Option<i64>| bytes.map(|bytes| bytes / 1024).and_then(small);
             [
                 id(),
@@ -228,23 +228,21 @@ impl Packed {
     }
 }
 
-/// An array of arrays, as text; none of an empty list.
-fn arrays<T, const N: usize>(
+/// An array of so many numbers for each device, the first its id, as text; none of an empty list.
+fn array<T, const N: usize>(
     list: &[T],
-    mut numbers: impl FnMut(&T) -> [Option<i64>; N],
+    numbers: impl FnMut(&T) -> [Option<i64>; N],
 ) -> Option<String> {
     let mut text = String::new();
-    for it in list {
-        text.push_str(if text.is_empty() { "{" } else { "," });
-        for (place, number) in numbers(it).into_iter().enumerate() {
-            text.push(if place == 0 { '{' } else { ',' });
-            match number {
-                // Writing to a text does not fail.
-                Some(number) => drop(write!(text, "{number}")),
-                None => text.push_str("NULL"),
-            }
+    for number in list.iter().flat_map(numbers) {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        match number {
+            // Most are 0, and what is NULL takes no space.
+            Some(0) => text.push_str("NULL"),
+            // Writing to a text does not fail.
+            Some(number) => drop(write!(text, "{number}")),
+            None => text.push_str("-1"),
         }
-        text.push('}');
     }
     (!text.is_empty()).then(|| text + "}")
 }
