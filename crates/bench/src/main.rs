@@ -145,9 +145,7 @@ async fn run(cli: Cli) -> Result<()> {
             Part::Node => Box::pin(measure::node::run(&stage, &sizes)).await,
             Part::Spool => Box::pin(measure::spool::run(&stage, &sizes)).await.map(Found::from),
             Part::Storage => Box::pin(measure::storage::run(&stage, &sizes)).await.map(Found::from),
-            Part::Profiles => {
-                Box::pin(measure::profiles::run(&stage, &sizes)).await.map(Found::from)
-            }
+            Part::Profiles => Box::pin(measure::profiles::run(&stage, &sizes)).await,
             Part::Summary => Box::pin(measure::summary::run(&stage, &sizes)).await.map(Found::from),
             Part::Handshakes => {
                 Box::pin(measure::handshakes::run(&stage, &sizes)).await.map(Found::from)

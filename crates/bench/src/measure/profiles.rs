@@ -18,7 +18,7 @@ use super::ingest::{FLUSH_ROWS, sessions};
 use super::{Sizes, real};
 use crate::fleet::{self, MINUTE};
 use crate::reference::{self, Host};
-use crate::report::{Aim, Figure};
+use crate::report::{Aim, Figure, Found, Table};
 use crate::stage::Stage;
 
 /// How much is told, and how often.
@@ -53,23 +53,45 @@ const MOST_ROWS: f64 = 8_640.0;
 const MOST_BYTES: f64 = 1e6;
 const MOST_WIRE: f64 = 2_000.0;
 
-/// What a host takes.
-#[derive(Clone, Copy, Debug)]
+/// What grows with each sample and each reading.
+const TABLES: [&str; 4] = ["host_usage", "host_vitals", "rowcall.device_sample", "host_metric"];
+
+/// What a host takes in a day.
+#[derive(Clone, Debug)]
 pub(crate) struct PerDay {
     pub(crate) rows: f64,
     pub(crate) bytes: f64,
+    tables: Vec<OfTable>,
     /// Names of devices; for as long as the devices are there, not for each day.
     names: f64,
     /// In a minute, from the agent.
     wire: f64,
 }
 
-pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>> {
+/// Of that, in one table.
+#[derive(Clone, Debug)]
+struct OfTable {
+    name: &'static str,
+    rows: f64,
+    bytes: f64,
+}
+
+pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Found> {
     let mut figures = Vec::new();
+    let head = ["profile", "table", "rows a host-day", "bytes a host-day, index and all"];
+    let mut table = Table::new("profiles", &head);
     for profile in PROFILES {
         let day = per_day(stage, "storage", profile, sizes).await?;
         let id = |what: &str| format!("storage.{}.{what}", profile.name);
         let name = profile.name;
+        for part in day.tables.iter().filter(|part| part.rows > 0.0) {
+            table.row(vec![
+                name.to_owned(),
+                part.name.to_owned(),
+                format!("{:.0}", part.rows),
+                format!("{:.0}", part.bytes),
+            ]);
+        }
         let has_aim = name == "default";
         let figure = |what: &str, text: &str, value, unit, most| {
             let figure = Figure::new(id(what), format!("{text}, profile {name}"), value).unit(unit);
@@ -87,7 +109,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
             figure("wire", "bytes of a host in a minute on the wire", day.wire, "B", MOST_WIRE),
         ]);
     }
-    Ok(figures)
+    Ok(Found { figures, table: Some(table) })
 }
 
 /// Writes hosts' days into a database of their own.
@@ -118,16 +140,20 @@ pub(crate) async fn per_day(
     store.ingest(&made.waiting).await?;
     let host_minutes = real(sizes.profile_minutes)? * real(sessions.len())?;
     let days = host_minutes / real(DAY_MINUTES)?;
-    let query = "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::float8
-                   FROM (VALUES ('host_usage'), ('host_vitals'), ('rowcall.device_sample'), ('host_metric')) AS t (name)
-                  CROSS JOIN LATERAL pg_partition_tree(t.name::regclass) WHERE isleaf AND pg_relation_size(relid) > 0";
-    let bytes: f64 = client.query_one(query, &[]).await.context("sizes")?.try_get(0)?;
-    let query = "SELECT ((SELECT count(*) FROM host_usage) + (SELECT count(*) FROM host_vitals)
-                       + (SELECT count(*) FROM rowcall.device_sample) + (SELECT count(*) FROM host_metric))::float8";
-    let rows: f64 = client.query_one(query, &[]).await.context("rows")?.try_get(0)?;
+    let mut tables = Vec::new();
+    for name in TABLES {
+        let query = format!(
+            "SELECT (SELECT count(*) FROM {name})::float8, coalesce(sum(pg_total_relation_size(relid)), 0)::float8
+               FROM pg_partition_tree('{name}') WHERE isleaf AND pg_relation_size(relid) > 0"
+        );
+        let row = client.query_one(&query, &[]).await.context("sizes")?;
+        let (rows, bytes): (f64, f64) = (row.try_get(0)?, row.try_get(1)?);
+        tables.push(OfTable { name, rows: rows / days, bytes: bytes / days });
+    }
     Ok(PerDay {
-        rows: rows / days,
-        bytes: bytes / days,
+        rows: tables.iter().map(|table| table.rows).sum(),
+        bytes: tables.iter().map(|table| table.bytes).sum(),
+        tables,
         names: (names(&client).await? - names_before) / real(sessions.len())?,
         wire: real(made.wire)? / host_minutes,
     })
