@@ -100,11 +100,14 @@ impl Upkeep {
                     info!(day = day.day, bytes = day.bytes, reason = %day.reason, "day dropped");
                     self.meters.day_dropped(day.reason);
                 }
+                if retained.device_days > 0 {
+                    info!(days = retained.device_days, "old days of devices and metrics dropped");
+                }
                 if retained.quarantine_rows > 0 {
                     info!(rows = retained.quarantine_rows, "old quarantined records dropped");
                 }
                 if retained.old_rows > 0 {
-                    info!(rows = retained.old_rows, "old gaps, epochs and intervals dropped");
+                    info!(rows = retained.old_rows, "old gaps, epochs, intervals and devices dropped");
                 }
             }
             Err(error) => warn!(%error, "cannot drop old days"),

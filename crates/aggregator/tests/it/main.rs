@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod breadth;
 mod check;
 mod checked;
 mod clones;
