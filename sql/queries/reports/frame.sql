@@ -9,6 +9,7 @@
 --   labels          labels that a host must carry, all of them: {"key": "value"}
 --   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
 --   now_ts          the time of the report; NULL: now
+--   hardware_as_of  not used here
 -- Columns: now_ts; first_ts, end_ts: start of the first and end of the last window; hosts.
 -- Index: none, host_info is read whole; host_label by its primary key.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),

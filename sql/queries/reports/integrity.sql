@@ -7,6 +7,7 @@
 --   labels          labels that a host must carry, all of them: {"key": "value"}
 --   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
 --   now_ts          the time of the report
+--   hardware_as_of  not used here
 -- Columns: hostname; kind; samples: how many it concerns, 0 where that cannot be counted; from_ts,
 --   to_ts: from the first to the last; detail: in words; total: findings in all, this list ends at
 --   1,000.
@@ -36,7 +37,7 @@
 --                    first 1,000 are kept with their reason; the others have a row of their own, with
 --                    all of each day on which one of them came in the range
 --   impossible       values that cannot be: percentages below 0 or above 100.5, idle and kernel
---                    together above 101, memory below 0 or above the host's total as it is now,
+--                    together above 101, memory below 0 or above the host's total at that time,
 --                    other counts below 0, a span of 0 s or less. One row for each host
 --   clock_skew       rowcall.clock_span that overlaps the range: the host was heard with a clock off
 --                    by more than its interval. Of hosts without one, by delay_s, reception minus
@@ -48,10 +49,14 @@
 --                    row for each cause
 --   restarted        starts of the agent in the range (rowcall.run) but its first, one row for each
 --                    way: a reboot, an upgrade, a planned stop (it had said Bye), a crash
+--   hardware_changed a row of host_info_history that began in the range, but for the first: detail says
+--                    what was before and what is now
+--   not_read         what agents should have read and did not (host_skipped), one row for each thing and
+--                    reason: samples is the number of readings
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; in schema
 --   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
---   epoch_by_host, conflict_by_time, run_by_time, run_by_host and the primary key of quarantine_day; host_interval,
---   clock_span and what rowcall.ledger shows are read whole.
+--   epoch_by_host, conflict_by_time, run_by_time, run_by_host, device_sample_skipped and the primary key
+--   of quarantine_day; host_info_history_closed; host_interval, clock_span and what rowcall.ledger shows are read whole.
 WITH params AS NOT MATERIALIZED (SELECT date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') - interval '1 hour' AS from_ts, date_bin('5 minutes', now(), '1970-01-01 00:00:00+00') AS to_ts, interval '5 minutes' AS window_len, NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, NULL::timestamptz AS hardware_as_of),
 bounds AS NOT MATERIALIZED (
     -- The range widened to whole windows. A window is counted in seconds, never in days: a day of
@@ -142,11 +147,20 @@ seen AS MATERIALIZED (
      WHERE (b.name_glob = '' AND b.labels = '{}') OR u.host_id IN (SELECT host_id FROM hosts)
      GROUP BY u.host_id
 ),
+totals AS MATERIALIZED (
+    -- The least memory that a host had within the range, where that was not always what it has now.
+    SELECT y.host_id, min(y.total_mem) AS total_mem
+      FROM bounds b
+      JOIN host_info_history y ON y.valid_to > b.first_ts AND y.valid_to < 'infinity' AND y.valid_from < b.end_ts
+     GROUP BY y.host_id
+),
 suspects AS MATERIALIZED (
     SELECT h.host_id, h.total_mem
       FROM seen s
       JOIN hosts h ON h.host_id = s.host_id
-     WHERE s.bad OR s.free > h.total_mem / 1024 OR s.available > h.total_mem / 1024
+      LEFT JOIN totals t ON t.host_id = h.host_id
+     WHERE s.bad OR s.free > least(h.total_mem, t.total_mem) / 1024
+        OR s.available > least(h.total_mem, t.total_mem) / 1024
 ),
 bad_values AS (
     -- + 0 keeps the join a hash join: with few hosts expected and many found, it could otherwise
@@ -155,18 +169,21 @@ bad_values AS (
            u.cpu_idle < 0 OR u.cpu_idle > 100.5 AS idle,
            u.cpu_kernel < 0 OR u.cpu_kernel > 100.5 AS kernel,
            u.cpu_idle::float8 + u.cpu_kernel > 101 AS both_cpu,
-           u.memory_free < 0 OR u.memory_free > h.total_mem / 1024 AS free,
-           u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 AS available,
+           u.memory_free < 0 OR u.memory_free > u.total_mem / 1024 AS free,
+           u.memory_available < 0 OR u.memory_available > u.total_mem / 1024 AS available,
            u.disk_io < 0 AS disk_io,
            u.disk_available < 0 AS disk_available,
            u.elapsed_s <= 0 AS elapsed
-      FROM bounds b
-      JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
-      JOIN suspects h ON h.host_id = u.host_id + 0
+      FROM (SELECT u.*, CASE WHEN y.host_id IS NULL THEN h.total_mem ELSE y.total_mem END AS total_mem
+              FROM bounds b
+              JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
+              JOIN suspects h ON h.host_id = u.host_id + 0
+              LEFT JOIN host_info_history y ON y.host_id = h.host_id
+               AND u."timestamp" >= y.valid_from AND u."timestamp" < y.valid_to) u
      WHERE u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
         OR u.cpu_idle::float8 + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
-        OR u.memory_free < 0 OR u.memory_free > h.total_mem / 1024
-        OR u.memory_available < 0 OR u.memory_available > h.total_mem / 1024 OR u.elapsed_s <= 0
+        OR u.memory_free < 0 OR u.memory_free > u.total_mem / 1024
+        OR u.memory_available < 0 OR u.memory_available > u.total_mem / 1024 OR u.elapsed_s <= 0
 ),
 impossible AS (
     SELECT host_id, 'impossible' AS kind, count(*) AS samples,
@@ -253,8 +270,8 @@ rests AS MATERIALIZED (
 ),
 holes AS (
     SELECT r.host_id, r.from_ts, r.to_ts, r.rest,
-           round(sum(date_part('epoch', least(s.span_to, upper(p)) - greatest(s.span_from, lower(p)))
-                     / s.interval_s)) - 1 AS missing
+           sum(date_part('epoch', least(s.span_to, upper(p)) - greatest(s.span_from, lower(p)))
+               / s.interval_s) - 1 AS missing
       FROM rests r
      CROSS JOIN LATERAL unnest(r.rest) AS p
       JOIN spans s ON s.host_id = r.host_id AND s.span_from < upper(p) AND s.span_to > lower(p)
@@ -267,16 +284,21 @@ unexplained AS (
            min(from_ts) AS from_ts, max(to_ts) AS to_ts,
            CASE count(*) WHEN 1 THEN '1 hole' ELSE count(*) || ' holes' END
                || ' between samples that no record explains' AS detail
-      FROM (SELECT o.host_id, o.from_ts, o.to_ts, round(o.missing
+      -- Rounded only here, half up: sums of fractions may miss a half by a hair.
+      FROM (SELECT o.host_id, o.from_ts, o.to_ts, floor(0.5 + 1e-6 + o.missing
                    - coalesce((
-                       -- Of a gap that lies in other explained time too only its share.
+                       -- Of a gap that lies in other explained time too only its share. Each tick stands
+                       -- for the time around it, half an interval to either side.
                        SELECT sum(g.ticks * CASE WHEN g.from_ts >= g.to_ts THEN 1 ELSE coalesce((
                                   SELECT sum(date_part('epoch', upper(p) - lower(p)))
-                                    FROM unnest(o.rest * tstzmultirange(tstzrange(
-                                             greatest(g.from_ts, o.from_ts), least(g.to_ts, o.to_ts)))) AS p)
-                                  / date_part('epoch', least(g.to_ts, o.to_ts) - greatest(g.from_ts, o.from_ts)), 0) END)
-                         FROM rowcall.gap g
-                        WHERE g.host_id = o.host_id AND g.from_ts < o.to_ts AND g.to_ts > o.from_ts), 0)
+                                    FROM unnest(o.rest * tstzmultirange(tstzrange(g.start_ts, g.stop_ts))) AS p)
+                                  / date_part('epoch', g.stop_ts - g.start_ts), 0) END)
+                         FROM (SELECT g.*, greatest(g.from_ts - g.half, o.from_ts) AS start_ts,
+                                      least(g.to_ts + g.half, o.to_ts) AS stop_ts
+                                 FROM (SELECT g.*, (g.to_ts - g.from_ts) / (2 * greatest(g.ticks - 1, 1)) AS half
+                                         FROM rowcall.gap g
+                                        WHERE g.host_id = o.host_id AND g.from_ts < o.to_ts
+                                          AND g.to_ts > o.from_ts) g) g), 0)
                    - (SELECT count(*) FROM rowcall.quarantine q
                        WHERE q.host_id = o.host_id AND q."timestamp" > o.from_ts
                          AND q."timestamp" < o.to_ts)) AS missing
@@ -328,6 +350,28 @@ restarts AS (
       FROM starts
      GROUP BY host_id, starts.detail
 ),
+changes AS (
+    -- In words only those that are listed, at the end; until then their times keep them in order.
+    SELECT y.host_id, 'hardware_changed' AS kind, 0::bigint AS samples, y.valid_to AS from_ts, y.valid_to AS to_ts,
+           to_char(y.valid_to AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') AS detail
+      FROM bounds b
+      JOIN host_info_history y ON y.valid_to >= b.first_ts AND y.valid_to < b.end_ts AND y.valid_to < 'infinity'
+),
+not_read AS (
+    SELECT d.host_id, 'not_read' AS kind, count(DISTINCT d."timestamp") AS samples,
+           min(d."timestamp") AS from_ts, max(d."timestamp") AS to_ts,
+           concat(k.collector, ' ' || nullif(k.item, ''), ': ', CASE k.reason
+               WHEN 'hung' THEN 'did not answer in time'
+               WHEN 'limit' THEN format('up to %s more than the agent reads', max(k.count))
+               WHEN 'unreadable' THEN 'cannot be read or understood'
+               ELSE coalesce(k.reason, 'unknown') END) AS detail
+      FROM bounds b
+      JOIN rowcall.device_sample d ON d."timestamp" >= b.first_ts AND d."timestamp" < b.end_ts
+       AND d.skipped IS NOT NULL
+     CROSS JOIN LATERAL jsonb_to_recordset(d.skipped) AS k (collector text, item text, reason text, count bigint)
+     WHERE (b.name_glob = '' AND b.labels = '{}') OR d.host_id IN (SELECT host_id FROM hosts)
+     GROUP BY d.host_id, k.collector, k.item, k.reason
+),
 findings AS (
     SELECT 0 AS rank, * FROM unbalanced
      UNION ALL SELECT 1, * FROM duplicates
@@ -339,9 +383,20 @@ findings AS (
      UNION ALL SELECT 7, * FROM skews
      UNION ALL SELECT 8, * FROM gaps WHERE kind = 'missed'
      UNION ALL SELECT 9, * FROM restarts
+     UNION ALL SELECT 10, * FROM changes
+     UNION ALL SELECT 11, * FROM not_read
+),
+listed AS (
+    SELECT f.*, h.hostname, count(*) OVER () AS total
+      FROM findings f
+      JOIN hosts h ON h.host_id = f.host_id
+     ORDER BY f.rank, f.samples DESC, h.hostname, f.detail
+     LIMIT 1000
 )
-SELECT h.hostname, f.kind, f.samples, f.from_ts, f.to_ts, f.detail, count(*) OVER () AS total
-  FROM findings f
-  JOIN hosts h ON h.host_id = f.host_id
- ORDER BY f.rank, f.samples DESC, h.hostname, f.detail
- LIMIT 1000;
+SELECT hostname, kind, samples, from_ts, to_ts, CASE WHEN kind = 'hardware_changed' THEN coalesce((
+           SELECT rowcall.facts_change(o, n)
+             FROM host_info_history o
+             JOIN host_info_history n ON n.host_id = o.host_id AND n.valid_from = o.valid_to
+            WHERE o.host_id = l.host_id AND o.valid_to = l.to_ts), 'changed') ELSE detail END AS detail, total
+  FROM listed l
+ ORDER BY rank, samples DESC, hostname, l.detail;

@@ -7,6 +7,7 @@
 --   labels          labels that a host must carry, all of them: {"key": "value"}
 --   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
 --   now_ts          not used here
+--   hardware_as_of  not used here
 -- Columns: hostname, epoch, opened_at, closed_at: as in rowcall.ledger, closed_at NULL: it is the
 --   host's current one; due, committed, quarantined, spooled, dropped, missed, duplicates: ticks and
 --   samples of the whole epoch, from its beginning; epochs: how many the row adds up; unbalanced: of

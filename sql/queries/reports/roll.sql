@@ -8,6 +8,7 @@
 --   labels          labels that a host must carry, all of them: {"key": "value"}
 --   name_glob       pattern of the host's name, * for any characters, ? for one; '' for any name
 --   now_ts          the time of the report: later windows are not finished
+--   hardware_as_of  not used here
 -- Columns: hostname; window_start; state; samples: in that window; last_sample_at: the newest sample
 --   ever taken of the host, NULL if there is none.
 -- Rows: every host in every window of the range. Order: hostname, window_start.

@@ -7,6 +7,7 @@
 --   labels          not used here: it concerns all hosts
 --   name_glob       not used here
 --   now_ts          the time of the report: what began later is left out
+--   hardware_as_of  not used here
 -- Columns: from_ts; to_ts: NULL while it lasts; cause: stopped (the aggregator was stopped), down (it
 --   ended without a word), database (it ran, and the database took no writes).
 -- Order: from_ts. At most 1,000.

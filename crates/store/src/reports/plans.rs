@@ -80,7 +80,7 @@ async fn custom_and_generic_plans_read_only_the_days_of_the_range() {
                 ("2001-11-03 23:30:00+00", "2001-11-04 00:30:00+00", &["day_3", "day_4"]),
             ] {
                 let execute = format!(
-                    "EXECUTE {name}('{from}', '{to}', 300, NULL, '{{}}', '{{}}', '', now())"
+                    "EXECUTE {name}('{from}', '{to}', 300, NULL, '{{}}', '{{}}', '', now(), NULL)"
                 );
                 assert_eq!(days_read(&client, &execute).await, days, "{mode} {from} {file}");
             }
@@ -107,7 +107,8 @@ async fn literals_as_in_the_file_read_only_the_days_of_the_range() {
     let literal = "WITH params AS NOT MATERIALIZED (SELECT \
          timestamptz '2001-11-05 00:00:00+00' - interval '1 hour' AS from_ts, \
          timestamptz '2001-11-05 00:00:00+00' AS to_ts, interval '5 minutes' AS window_len, \
-         NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts),";
+         NULL::int AS min_samples, '{}'::jsonb AS labels, '' AS name_glob, now() AS now_ts, \
+         NULL::timestamptz AS hardware_as_of),";
     for file in [template::MEMORY, template::ROLL, template::BALANCE, template::INTEGRITY] {
         let line = file.lines().find(|line| line.starts_with("WITH params AS")).unwrap();
         // The files as they stand begin at now: nothing is read of these days.

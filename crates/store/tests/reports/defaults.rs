@@ -30,7 +30,10 @@ async fn every_file_runs_on_an_empty_fleet() {
     let roll: Vec<_> = store.roll(scope, frame).await.unwrap().try_collect().await.unwrap();
     let memory: Vec<_> = store.memory(scope, frame).await.unwrap().try_collect().await.unwrap();
     let hardware: Vec<_> = store.hardware(scope, frame).await.unwrap().try_collect().await.unwrap();
+    let boots: Vec<_> = store.boots(scope, frame).await.unwrap().try_collect().await.unwrap();
+    let pressure: Vec<_> = store.pressure(scope, frame).await.unwrap().try_collect().await.unwrap();
     assert!(roll.is_empty() && memory.is_empty() && hardware.is_empty());
+    assert!(boots.is_empty() && pressure.is_empty());
     assert_eq!(store.balance(scope, frame).await.unwrap(), []);
     assert_eq!(store.integrity(scope, frame).await.unwrap().total, 0);
 }

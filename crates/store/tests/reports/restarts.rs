@@ -151,7 +151,7 @@ async fn a_hole_in_which_no_agent_ran_is_explained() {
     world.agent(slow, "restart", "0.1.0", at(12, 15, 0), None).await;
     assert_eq!(unexplained(&world, "slow").await, 15);
     // What records tell of the same time is not taken off twice, of the rest it is.
-    missed(&world, slow, 10, at(12, 9, 30), at(12, 15, 0)).await;
+    missed(&world, slow, 5, at(12, 10, 0), at(12, 14, 0)).await;
     assert_eq!(unexplained(&world, "slow").await, 15);
     missed(&world, slow, 5, at(12, 16, 0), at(12, 20, 0)).await;
     assert_eq!(unexplained(&world, "slow").await, 10);
@@ -160,6 +160,18 @@ async fn a_hole_in_which_no_agent_ran_is_explained() {
     world.agent(other, "first", "0.1.0", at(1, 0, 0), Some(at(12, 32, 0))).await;
     world.agent(other, "restart", "0.1.0", at(12, 33, 0), None).await;
     assert_eq!(unexplained(&world, "other").await, 20);
+}
+
+#[tokio::test]
+async fn a_gap_that_is_told_of_a_hole_in_which_no_agent_ran_for_a_while_leaves_nothing() {
+    let world = World::new().await;
+    // 40 ticks from 12:10 to 12:49; for 19 of them there was no agent.
+    let host = with_hole(&world, "a", 50).await;
+    world.agent(host, "first", "0.1.0", at(1, 0, 0), Some(at(12, 20, 30))).await;
+    world.agent(host, "restart", "0.1.0", at(12, 39, 54), None).await;
+    assert_eq!(unexplained(&world, "a").await, 21);
+    missed(&world, host, 40, at(12, 10, 0), at(12, 49, 0)).await;
+    assert_eq!(unexplained(&world, "a").await, 0);
 }
 
 #[tokio::test]
