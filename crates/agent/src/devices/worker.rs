@@ -25,12 +25,14 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Most threads at a time, those that hang among them. What then is left is not asked, and named.
 const MAX_THREADS: usize = 8;
 
-/// Most of them that go on with a collector's single things: however many mounts hang, there is a
-/// thread left for everything else.
+/// Most of them that ask a collector's single things: however many mounts hang, there is a thread
+/// left for everything else.
 const MAX_THREADS_FOR_ITEMS: usize = MAX_THREADS - 1;
 
-/// Of a reading's deadline, the part after which another thread goes on with the rest.
+/// How long a thread may get nowhere until another one goes on with the rest: this part of the
+/// reading's deadline, and this long at most.
 const PATIENCE: u32 = 8;
+const MAX_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is read: all of a collector, or one of its things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,12 +100,11 @@ impl Workers {
     /// Reads once. Returns at the deadline at the latest, with what has answered.
     pub(super) async fn read(&mut self, deadline: Duration) -> Devices {
         let until = Instant::now() + deadline;
-        let patience = deadline / PATIENCE;
+        let patience = (deadline / PATIENCE).min(MAX_PATIENCE);
         self.begin();
-        let mut helped = self.board.help();
+        self.board.help();
         let (mut done, mut since) = (0, Instant::now());
-        // Nobody may be left who could do it.
-        while !self.board.is_finished() && (helped || self.board.is_at_work()) {
+        while self.board.is_going_on() {
             // Why it woke is asked below.
             let _in_time =
                 timeout_at(until.min(since + patience), self.board.finished.notified()).await;
@@ -115,7 +116,7 @@ impl Workers {
             if progress != done {
                 (done, since) = (progress, now);
             } else if now >= since + patience {
-                helped = self.board.help();
+                self.board.help();
                 since = now;
             }
         }
@@ -151,6 +152,14 @@ impl State {
         self.waiting.is_empty() && self.running.iter().all(|it| it.round != self.round)
     }
 
+    /// What may be begun. A single thing may hang: it is left alone where so many do already that
+    /// nobody would be left for anything else.
+    fn next(&self) -> Option<&Task> {
+        let items = self.running.iter().filter(|it| it.key.item.is_some()).count();
+        let may = |task: &&Task| task.key.item.is_none() || items < MAX_THREADS_FOR_ITEMS;
+        self.waiting.front().filter(may)
+    }
+
     /// Takes back what nobody began, and tells what it is.
     fn abandon(&mut self) -> Vec<Key> {
         let mut keys = Vec::new();
@@ -182,28 +191,19 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_finished(&self) -> bool {
-        self.state().is_finished()
-    }
-
-    /// Whether anybody works for the reading under way.
-    fn is_at_work(&self) -> bool {
+    /// Whether the reading under way is not finished, and anybody is there to finish it.
+    fn is_going_on(&self) -> bool {
         let state = self.state();
-        state.running.iter().any(|it| it.round == state.round)
+        let stuck = state.running.iter().filter(|it| it.round != state.round).count();
+        !state.is_finished() && state.threads > stuck
     }
 
-    /// Starts one more thread where there is something to do and one may be started; says whether
-    /// it did.
-    fn help(self: &Arc<Self>) -> bool {
+    /// Starts one more thread where there is something to do and one may be started.
+    fn help(self: &Arc<Self>) {
         let worker = {
             let mut state = self.state();
-            let most = match state.waiting.front() {
-                None => return false,
-                Some(task) if task.key.item.is_some() => MAX_THREADS_FOR_ITEMS,
-                Some(_) => MAX_THREADS,
-            };
-            if state.threads >= most {
-                return false;
+            if state.next().is_none() || state.threads >= MAX_THREADS {
+                return;
             }
             state.threads += 1;
             state.last_worker += 1;
@@ -214,11 +214,10 @@ impl Board {
             .name("rowcall-devices".into())
             .stack_size(STACK_BYTES)
             .spawn(move || Worker { board: &board, id: worker }.work());
-        if let Err(error) = &started {
+        if let Err(error) = started {
             self.state().threads -= 1;
             tracing::debug!(%error, "no thread to read devices");
         }
-        started.is_ok()
     }
 
     /// Ends a reading: names what is still out, and gives what came.
@@ -252,6 +251,7 @@ impl Worker<'_> {
 
     fn begin_task(&self) -> Option<(Task, u64)> {
         let mut state = self.board.state();
+        state.next()?;
         let task = state.waiting.pop_front()?;
         let round = state.round;
         state.running.push(Running { key: task.key.clone(), round, worker: self.id });
@@ -268,9 +268,6 @@ impl Worker<'_> {
         if key.item.is_none() {
             state.home.insert(key.collector, source);
         }
-        if state.is_finished() {
-            self.board.finished.notify_one();
-        }
     }
 }
 
@@ -284,7 +281,10 @@ impl Drop for Worker<'_> {
             if round == state.round {
                 state.found.unreadable(key.collector, key.item.as_deref());
             }
-            self.board.finished.notify_one();
         }
+        self.board.finished.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

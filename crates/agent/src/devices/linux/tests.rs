@@ -1,5 +1,6 @@
 //! Trees of files as the kernel would show them, and whole machines of them.
 
+mod hanging;
 mod machines;
 
 use std::fs;
