@@ -1,7 +1,7 @@
 //! What is read of each machine. The snapshots tell all of it; the numbers that a reader can work
 //! out from the machine's own file, and that matter most, stand here.
 
-use super::machines::{ALL, centos7, container_v1, laptop, pi, server};
+use super::machines::{ALL, centos7, container_v1, container_v2, laptop, pi, server};
 use super::observed::{Observed, Observer};
 
 #[tokio::test]
@@ -105,7 +105,9 @@ async fn what_an_old_kernel_lacks_is_unknown_and_not_zero() {
     ];
     assert_vitals(&observed, &unknown.map(|name| (name, None)));
     assert_vitals(&observed, &[("cpu_user_percent", Some(12.5)), ("disk_read_kib", Some(80.0))]);
-    assert_eq!(observed.devices.cgroups, [], "cgroup v1 has no groups that are read");
+    let groups =
+        observed.devices.cgroups.iter().map(|one| (one.name.as_str(), one.memory_kib, one.cpu_us));
+    assert_eq!(groups.collect::<Vec<_>>(), [("system.slice", Some(204_800), None)]);
 
     let observed = Observer::new().watch(server(0), server(1)).await;
     assert_vitals(
@@ -114,6 +116,20 @@ async fn what_an_old_kernel_lacks_is_unknown_and_not_zero() {
     );
     let observed = Observer::new().watch(container_v1(0), container_v1(1)).await;
     assert_vitals(&observed, &[("pressure_io_some_percent", None), ("oom_kills", Some(2.0))]);
+}
+
+#[tokio::test]
+async fn both_versions_of_cgroups_tell_the_same_of_a_container() {
+    for machine in [container_v1, container_v2] {
+        let observed = Observer::new().watch(machine(0), machine(1)).await;
+        let [own] = observed.devices.cgroups.as_slice() else {
+            panic!("{:?}", observed.devices.cgroups)
+        };
+        assert_eq!(own.name, "/");
+        let told = (own.cpu_us, own.memory_kib, own.processes);
+        assert_eq!(told, (Some(7_000_000), Some(102_400), Some(3)));
+        assert_eq!(observed.facts.virtualization.as_deref(), Some("docker"));
+    }
 }
 
 #[tokio::test]

@@ -95,7 +95,8 @@ impl Machine {
         for path in before.0.keys().filter(|path| !self.0.contains_key(*path)) {
             for folder in Path::new(path).ancestors().skip(1).take_while(|f| *f != Path::new("")) {
                 // One that is not empty stays, and so do those above it.
-                if fs::remove_dir(root.join(folder)).is_err() {
+                let is_kept = folder.to_str().is_some_and(|folder| self.0.contains_key(folder));
+                if is_kept || fs::remove_dir(root.join(folder)).is_err() {
                     break;
                 }
             }

@@ -37,7 +37,9 @@ pub(crate) struct Observer {
 impl Observer {
     /// Of no machine yet.
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), machine: Machine::default() }
+        // In memory where there is such a folder: a machine has hundreds of files.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self { folder: folder.unwrap(), machine: Machine::default() }
     }
 
     /// Where the machine's files stand.

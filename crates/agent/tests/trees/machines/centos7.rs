@@ -53,7 +53,11 @@ pub(crate) fn centos7(minutes: u64) -> Machine {
         .file("proc/self/net/netstat", netstat(0, 0))
         .file("proc/sys/fs/file-nr", "1024\t0\t181322\n")
         .file("proc/1/mountinfo", MOUNTS)
-        .file("proc/cpuinfo", super::cpuinfo(2, 1, 2, "Intel Core Processor (Haswell, no TSX)"))
+        .file(
+            "proc/cpuinfo",
+            super::cpuinfo(2, 1, 2, "Intel Core Processor (Haswell, no TSX)")
+                .replace(" vme ", " hypervisor vme "),
+        )
         .lines(
             "sys/class/dmi/id",
             &[
@@ -68,8 +72,8 @@ pub(crate) fn centos7(minutes: u64) -> Machine {
         )
         .interface("lo", 1, None, ("unknown", None))
         .interface("eth0", 2, Some("e1000"), ("up", Some(1_000)))
-        .folder("sys/fs/cgroup/memory/system.slice")
-        .folder("sys/fs/cgroup/systemd")
+        .lines("sys/fs/cgroup/memory/system.slice", &[("memory.usage_in_bytes", "209715200")])
+        .lines("sys/fs/cgroup/memory", &[("memory.usage_in_bytes", "419430400")])
 }
 
 const MOUNTS: &str = "\

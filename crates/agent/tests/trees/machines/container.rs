@@ -13,9 +13,30 @@ pub(crate) fn container_v1(minutes: u64) -> Machine {
             "proc/1/cgroup",
             "12:memory:/docker/0123456789abcdef\n1:name=systemd:/docker/0123456789abcdef\n",
         )
-        .file("sys/fs/cgroup/memory/memory.usage_in_bytes", "1000000\n")
-        .file("sys/fs/cgroup/memory/cgroup.procs", "1\n")
-        .file("sys/fs/cgroup/cpu,cpuacct/cpuacct.usage", "123456789\n");
+        .lines(
+            "sys/fs/cgroup/memory",
+            &[
+                ("memory.usage_in_bytes", "104857600"),
+                ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2"),
+            ],
+        )
+        .lines(
+            "sys/fs/cgroup/cpu,cpuacct",
+            &[
+                ("cpuacct.usage", "7000000000"),
+                ("cpu.stat", "nr_periods 5\nnr_throttled 1\nthrottled_time 3000000"),
+            ],
+        )
+        .link("sys/fs/cgroup/cpu", "cpu,cpuacct")
+        .link("sys/fs/cgroup/cpuacct", "cpu,cpuacct")
+        .lines(
+            "sys/fs/cgroup/blkio",
+            &[(
+                "blkio.throttle.io_service_bytes",
+                "253:0 Read 4096\n253:0 Write 8192\n253:0 Total 12288\nTotal 12288",
+            )],
+        )
+        .lines("sys/fs/cgroup/pids", &[("pids.current", "3")]);
     ["proc/pressure/cpu", "proc/pressure/memory", "proc/pressure/io"]
         .iter()
         .fold(machine, |machine, path| machine.without(path))
@@ -25,13 +46,17 @@ pub(crate) fn container_v1(minutes: u64) -> Machine {
 pub(crate) fn container_v2(minutes: u64) -> Machine {
     container(minutes, "6.1.0-26-amd64", Kernel::V6)
         .file("proc/1/cgroup", "0::/\n")
-        .file("sys/fs/cgroup/cgroup.controllers", "cpu memory io pids\n")
+        .lines(
+            "sys/fs/cgroup",
+            &[("cgroup.controllers", "cpu memory io pids"), ("cgroup.type", "domain")],
+        )
         .lines(
             "sys/fs/cgroup",
             &[
                 ("memory.current", "104857600"),
                 ("cgroup.procs", "1"),
-                ("cpu.stat", "usage_usec 1\nuser_usec 1\nsystem_usec 0"),
+                ("cpu.stat", "usage_usec 7000000\nuser_usec 6000000\nsystem_usec 1000000"),
+                ("pids.current", "3"),
             ],
         )
 }
