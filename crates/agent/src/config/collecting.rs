@@ -41,7 +41,7 @@ pub(super) fn read(layers: &mut Layers) -> Collect {
         disks: filter("disks_include", "disks_exclude"),
         interfaces: filter("interfaces_include", "interfaces_exclude"),
         devices_every: devices_every.unwrap_or(of_profile.devices_every),
-        peaks_every: layers.value("peak_interval", between("1s", "1h")),
+        peaks_every: layers.value("peak_interval", between("50ms", "1h")),
         network_mounts: layers.value("network_mounts", boolean),
         top_processes: top_processes.unwrap_or(of_profile.top_processes),
         process_arguments: layers.value("process_arguments", boolean),
@@ -189,7 +189,7 @@ mod tests {
             ("metrics_dir", "/var/lib/x"),
             ("max_metrics", "0"),
             ("collect_deadline", "100ms"),
-            ("peak_interval", "1s"),
+            ("peak_interval", "50ms"),
         ];
         let (collect, _) = load(&settings).unwrap();
         let expected = Collect {

@@ -98,7 +98,7 @@ pub const SETTINGS: [Setting; 37] = [
         "peak_interval",
         Some("10s"),
         "DURATION",
-        "Time between the readings that peaks within a sample's time come from, 1s to 1h",
+        "Time between the readings that peaks within a sample's time come from, 50ms to 1h",
     ),
     setting(
         "collectors_off",
