@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rowcall_core::backoff::Backoff;
 use rowcall_core::clock::{Clock as _, SystemClock};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +24,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// Of tries, no more than two may lie within this.
 const CLOSE: Duration = Duration::from_secs(5);
+
+/// Agents that connect at a time, before the kill.
+const DIALS: usize = 128;
 
 /// One address stands for a whole fleet here, as behind one NAT.
 const ONE_SOURCE: [&str; 2] = ["--max-handshakes-per-source", "4096"];
@@ -46,16 +50,11 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
         let name = fleet::name("return", index);
         routes.push((stage.route(address, "agent", &name)?, name));
     }
-    let mut agents = Vec::with_capacity(hosts);
-    for (route, name) in &routes {
-        let mut agent = Agent::over(route.dial().await?, name, 0).await?;
-        agent.pour(vec![fleet::batch(&[fleet::record(1, SystemClock.wall())?])]).await?;
-        agents.push(agent);
-    }
+    let agents = settled(routes).await?;
     let overflows = resources::listen_overflows()?;
     let mut coming = JoinSet::new();
     let kill = Instant::now();
-    for (agent, (route, name)) in agents.into_iter().zip(routes) {
+    for (agent, route, name) in agents {
         coming.spawn(come_back(agent, route, name, kill));
     }
     before.process.kill().await;
@@ -97,6 +96,30 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
         )
         .unit("ms"),
     ])
+}
+
+/// Agents that are connected and have a sample acknowledged. Many at a time: each waits for a flush.
+async fn settled(routes: Vec<(Route, String)>) -> Result<Vec<(Agent, Route, String)>> {
+    let hosts = routes.len();
+    let turns = Arc::new(Semaphore::new(DIALS));
+    let mut settling = JoinSet::new();
+    for (route, name) in routes {
+        let turns = Arc::clone(&turns);
+        settling.spawn(async move {
+            let _turn = turns.acquire().await?;
+            let mut agent = Agent::over(route.dial().await?, &name, 0).await?;
+            agent.pour(vec![fleet::batch(&[fleet::record(1, SystemClock.wall())?])]).await?;
+            anyhow::Ok((agent, route, name))
+        });
+    }
+    let mut agents = Vec::with_capacity(hosts);
+    while let Some(settled) = settling.join_next().await {
+        agents.push(settled??);
+        if agents.len().is_multiple_of(1_000) {
+            crate::progress(&format!("  {} of {hosts} are connected", agents.len()));
+        }
+    }
+    Ok(agents)
 }
 
 /// Notices the end of its stream, then tries until a sample is acknowledged.
