@@ -36,15 +36,16 @@ impl Facts {
         clock: SharedClock,
         boot_is_new: bool,
     ) -> Self {
-        let facts = Self {
-            reader,
-            queue,
-            clock,
-            last: Mutex::default(),
-            boot_is_new: Mutex::new(boot_is_new),
-        };
+        let facts =
+            Self { boot_is_new: Mutex::new(boot_is_new), ..Self::unread(reader, queue, clock) };
         facts.read(|_, _| false).await;
         facts
+    }
+
+    /// Before they were read.
+    pub(crate) fn unread(reader: Reader, queue: Arc<Queue>, clock: SharedClock) -> Self {
+        let (last, boot_is_new) = (Mutex::default(), Mutex::new(false));
+        Self { reader, queue, clock, last, boot_is_new }
     }
 
     /// Reads them again. A change becomes a record, which keeps its place in time.
@@ -77,5 +78,75 @@ impl Facts {
             *last = now;
         }
         last.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::Collect;
+    use crate::testing::{START, queue, records};
+    use rowcall_core::clock::TestClock;
+
+    /// A host of files, whose facts the test changes.
+    struct Host {
+        root: tempfile::TempDir,
+        queue: Arc<Queue>,
+        clock: SharedClock,
+        reader: Reader,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let clock: SharedClock = Arc::new(TestClock::at(START));
+            let (queue, folder) = queue(Arc::clone(&clock), 8 << 20);
+            let root = tempfile::tempdir().unwrap();
+            let reader = Reader::start(root.path(), &Collect::default(), Arc::clone(&clock));
+            let host = Self { root, queue, clock, reader: reader.unwrap(), _folder: folder };
+            host.write("proc/sys/kernel/random/boot_id", "boot 1\n");
+            host.write("proc/sys/kernel/osrelease", "6.1.0\n");
+            host
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+
+        async fn facts(&self, boot_is_new: bool) -> Facts {
+            let (queue, clock) = (Arc::clone(&self.queue), Arc::clone(&self.clock));
+            Facts::start(self.reader.clone(), queue, clock, boot_is_new).await
+        }
+
+        /// Boot id and kernel of each record.
+        fn told(&self) -> Vec<(String, String)> {
+            let facts = records(&self.queue).into_iter().map(|record| match record.body {
+                Body::HostFacts(facts) => (facts.boot_id.unwrap(), facts.kernel.unwrap()),
+                body => panic!("no facts but {body:?}"),
+            });
+            facts.collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_host_becomes_a_record_and_the_first_reading_none() {
+        let host = Host::new();
+        let facts = host.facts(false).await;
+        facts.refresh().await;
+        assert_eq!(host.told(), [], "nothing is new");
+        host.write("proc/sys/kernel/osrelease", "6.2.0\n");
+        assert_eq!(facts.refresh().await.kernel.as_deref(), Some("6.2.0"));
+        facts.refresh().await;
+        assert_eq!(host.told(), [("boot 1".into(), "6.2.0".into())], "told once");
+    }
+
+    #[tokio::test]
+    async fn a_boot_that_the_spool_does_not_know_is_told_though_nothing_else_changed() {
+        let host = Host::new();
+        let facts = host.facts(true).await;
+        facts.refresh().await;
+        assert_eq!(host.told(), [("boot 1".into(), "6.1.0".into())], "told once");
     }
 }

@@ -2,9 +2,10 @@
 
 use prost::Message as _;
 use rowcall_core::convert::{self, record_to_wire};
+use rowcall_core::devices::{Devices, SkipReason, Skipped};
 use rowcall_core::id::{Sequence, UnixMicros};
 use rowcall_core::proto::v1 as pb;
-use rowcall_core::record::{Body, Gap, GapCause, GapState, Record};
+use rowcall_core::record::{Body, Gap, GapCause, GapState, HostFacts, Record};
 
 use crate::bytes::Take;
 use crate::format::{HEAD_BYTES, Head, Kind, MAX_RECORD_BYTES};
@@ -18,23 +19,45 @@ pub fn wire_bytes(record: &Record) -> usize {
     1 + prost::length_delimiter_len(body) + body
 }
 
-/// A body as it is kept: a record without what its head tells.
+/// A body as it is kept: a record without what its head tells. One that no record holds is cut
+/// down to what its kind can do without.
 pub(crate) fn payload(body: Body) -> Vec<u8> {
     let sequence = Sequence::FIRST;
     let record =
         |body| record_to_wire(&Record { sequence, time: UnixMicros(0), due_ticks: 0, body });
+    let fits = |wire: &pb::Record| wire.encoded_len() + HEAD_BYTES + 2 <= MAX_RECORD_BYTES;
     let mut wire = record(body);
-    if wire.encoded_len() + HEAD_BYTES + 2 > MAX_RECORD_BYTES
-        && let Some(pb::record::Body::HostInfo(info)) = wire.body
-    {
-        // Texts longer than any aggregator would keep.
-        wire = record(Body::HostFacts(Box::new(convert::host_facts(*info))));
+    if !fits(&wire) {
+        match wire.body {
+            Some(pb::record::Body::HostInfo(info)) => {
+                // Texts longer than any aggregator would keep, or more devices than fit.
+                let facts = convert::host_facts(*info);
+                wire = record(Body::HostFacts(Box::new(facts.clone())));
+                if !fits(&wire) {
+                    let without = HostFacts { disks: None, interfaces: None, ..facts };
+                    wire = record(Body::HostFacts(Box::new(without)));
+                }
+            }
+            Some(pb::record::Body::Devices(_)) => {
+                wire = record(Body::Devices(Box::new(too_large())));
+            }
+            _ => {}
+        }
     }
     wire.sequence = 0;
     if let Some(pb::record::Body::Gap(gap)) = &mut wire.body {
         gap.through_sequence = 0;
     }
     wire.encode_to_vec()
+}
+
+/// In place of a reading of devices that should have come in parts.
+fn too_large() -> Devices {
+    let (collector, reason) = ("devices".to_owned(), SkipReason::Limit);
+    Devices {
+        skipped: vec![Skipped { collector, item: None, reason, count: 1 }],
+        ..Devices::default()
+    }
 }
 
 /// The sequence of a number, within the epoch of these positions.

@@ -117,3 +117,100 @@ impl Readings {
         (began, read)
     }
 }
+
+#[cfg(test)]
+impl Readings {
+    /// One under way that never ends.
+    pub(super) fn hanging(peaks: Reader, name: &HostName, now: Instant) -> Self {
+        let due = Due::new(Duration::ZERO, name, true);
+        let state = State::Reads(now, Box::pin(std::future::pending()));
+        Self { due, peaks, deadline: Duration::ZERO, state }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::START;
+    use rowcall_core::clock::TestClock;
+    use rowcall_core::id::UnixMicros;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn seconds(seconds: i64) -> i64 {
+        seconds * 1_000_000
+    }
+
+    /// Takes samples `interval` apart, each late by up to so many milliseconds: at which times, in
+    /// seconds after the first one, readings began.
+    fn began(due: &mut Due, clock: &TestClock, interval: Duration, late_ms: u64) -> Vec<i64> {
+        let start = Instant::now(clock);
+        let mut times = Vec::new();
+        for sample in 0..60_u32 {
+            let late = Duration::from_millis(u64::from(sample) * 7919 % (late_ms + 1));
+            let since = interval * sample + late;
+            let mut now = start;
+            now.since_boot += since;
+            now.monotonic += since;
+            now.wall = now.wall.plus_micros(i64::try_from(since.as_micros()).unwrap());
+            if due.is_due(now, interval) {
+                due.began(now);
+                times.push(i64::try_from((interval * sample).as_secs()).unwrap());
+            }
+        }
+        times
+    }
+
+    fn due(every: Duration, host: &str) -> Due {
+        Due::new(every, &HostName::parse(host).unwrap(), false)
+    }
+
+    #[test]
+    fn the_first_reading_is_with_the_first_sample_and_later_ones_at_the_hosts_own_offset() {
+        let mut offsets = std::collections::BTreeSet::new();
+        for host in ["node1", "node2", "node3", "node4", "node5", "node6", "node7", "node8"] {
+            for late_ms in [0, 900] {
+                let clock = TestClock::at(START);
+                let times = began(&mut due(5 * MINUTE, host), &clock, MINUTE, late_ms);
+                assert_eq!(times[0], 0, "a new node shows its devices at once");
+                assert!((120..=480).contains(&times[1]), "{times:?}");
+                let apart: Vec<_> = times[1..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+                assert!(apart.iter().all(|apart| *apart == 300), "{late_ms} {times:?}");
+                offsets.insert(times[1]);
+            }
+        }
+        assert!(offsets.len() > 2, "spread: {offsets:?}");
+    }
+
+    #[test]
+    fn readings_are_no_closer_than_asked_and_with_each_sample_where_samples_are_rarer() {
+        let clock = TestClock::at(START);
+        let every_sample = began(&mut due(Duration::ZERO, "node1"), &clock, MINUTE, 900);
+        assert_eq!(every_sample.len(), 60);
+        let rare = began(&mut due(MINUTE, "node1"), &clock, 5 * MINUTE, 900);
+        assert_eq!(rare.len(), 60);
+        let times = began(&mut due(Duration::from_secs(90), "node1"), &clock, MINUTE, 0);
+        assert!(times[1..].windows(2).all(|pair| pair[1] - pair[0] >= 90), "{times:?}");
+        let times = began(&mut due(MINUTE, "node1"), &clock, Duration::from_secs(1), 0);
+        assert!(times.len() <= 3 && times.len() >= 2, "{times:?}");
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_makes_neither_a_burst_nor_a_pause() {
+        let clock = TestClock::at(START);
+        let mut due = due(5 * MINUTE, "node1");
+        let mut count = 0;
+        for minute in 0..60 {
+            if minute == 20 {
+                clock.set_wall(UnixMicros(START.0 - seconds(86_400 * 365)));
+            }
+            let now = Instant::now(&clock);
+            if due.is_due(now, MINUTE) {
+                due.began(now);
+                count += 1;
+            }
+            clock.advance(MINUTE);
+        }
+        assert!((12..=13).contains(&count), "{count}");
+    }
+}

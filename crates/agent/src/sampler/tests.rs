@@ -6,7 +6,9 @@ use rowcall_core::record::{GapCause, Record, Sample};
 use rowcall_core::session::agent::Holdings as _;
 
 use super::*;
-use crate::testing::{START, queue, records};
+use crate::testing::{START, at, queue, records};
+use rowcall_core::devices::{Metric, Skipped};
+use rowcall_core::vitals::Vitals;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR_US: i64 = 3_600_000_000;
@@ -178,4 +180,156 @@ fn the_aggregators_clock_will_do() {
     // What never was set says nothing.
     host.taker.queue.clock_is(UnixMicros(5), host.clock.since_boot());
     assert_eq!(host.taker.queue.wall_at(host.clock.since_boot()), Some(last));
+}
+
+fn devices(metrics: usize) -> Devices {
+    let metric = |n: usize| Metric { name: format!("m{n:0100}"), ..Metric::default() };
+    Devices { metrics: (0..metrics).map(metric).collect(), ..Devices::default() }
+}
+
+#[test]
+fn a_reading_of_devices_is_one_record_or_several_and_none_has_anothers_time() {
+    let mut host = Host::at(START);
+    host.samples(1);
+    let began = Instant::now(host.clock.as_ref());
+    host.taker.read_devices(began, devices(1000));
+    // The next sample was taken while it was read.
+    host.taker.took(Reading {
+        time: began.wall.plus_micros(1),
+        since_boot: began.since_boot,
+        monotonic: began.monotonic,
+        sample: Sample::default(),
+    });
+    host.taker.read_devices(began, devices(1));
+    host.taker.read_devices(began, Devices::default());
+    let records = records(&host.taker.queue);
+    let mut times: Vec<_> = records.iter().map(|record| record.time).collect();
+    times.sort_unstable();
+    times.dedup();
+    assert_eq!(times.len(), records.len(), "none is lost for having the time of another");
+    let read: Vec<_> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Devices(devices) => Some((record.time, devices.metrics.len())),
+            _ => None,
+        })
+        .collect();
+    assert!(read.len() > 3, "too large for one record: {}", read.len());
+    assert_eq!(read.iter().map(|(_, metrics)| metrics).sum::<usize>(), 1001, "all of it");
+    let near = |time: UnixMicros| (0..1000).contains(&time.since(began.wall));
+    assert!(read.iter().all(|(time, _)| near(*time)), "when it began: {read:?}");
+    assert_eq!(samples(&records).len(), 2);
+    assert_eq!(records.last().unwrap().due_ticks, 2, "they stand for no ticks");
+}
+
+#[test]
+fn what_a_reading_skipped_is_in_its_record_and_in_the_metrics() {
+    let mut host = Host::at(START);
+    let skipped = Skipped {
+        collector: "filesystems".into(),
+        item: Some("/mnt".into()),
+        reason: rowcall_core::devices::SkipReason::Hung,
+        count: 1,
+    };
+    let began = Instant::now(host.clock.as_ref());
+    let reading = Devices { skipped: vec![skipped.clone()], ..Devices::default() };
+    host.taker.read_devices(began, reading);
+    let records = records(&host.taker.queue);
+    let Body::Devices(devices) = &records[0].body else { panic!("{records:?}") };
+    assert_eq!(devices.skipped, [skipped]);
+    assert_eq!(host.taker.health.skipped().values().sum::<i64>(), 1);
+}
+
+#[test]
+fn vitals_tell_the_clocks_offset_once_an_acknowledgement_told_it() {
+    let mut host = Host::at(START);
+    let offsets = |host: &Host| -> Vec<_> {
+        let records = records(&host.taker.queue);
+        let samples = records.iter().filter_map(|record| match &record.body {
+            Body::Sample(sample) => Some(sample.vitals.as_ref().map(|v| v.clock_offset_us)),
+            _ => None,
+        });
+        samples.collect()
+    };
+    let take = |host: &mut Host, vitals: Option<Box<Vitals>>| {
+        host.clock.advance(MINUTE);
+        let Instant { wall: time, since_boot, monotonic } = Instant::now(host.clock.as_ref());
+        let sample = Sample { vitals, ..Sample::default() };
+        host.taker.took(Reading { time, since_boot, monotonic, sample });
+    };
+    take(&mut host, Some(Box::default()));
+    // Of an old aggregator.
+    host.taker.queue.their_clock_is(UnixMicros(0), host.clock.since_boot());
+    take(&mut host, Some(Box::default()));
+    let theirs = host.clock.wall().plus_micros(-250_000);
+    host.taker.queue.their_clock_is(theirs, host.clock.since_boot());
+    take(&mut host, Some(Box::default()));
+    // Ours is set right.
+    host.clock.set_wall(host.clock.wall().plus_micros(-250_000));
+    take(&mut host, Some(Box::default()));
+    take(&mut host, None);
+    assert_eq!(offsets(&host), [Some(None), Some(None), Some(Some(-250_000)), Some(Some(0)), None]);
+}
+
+/// A task that samples this machine every 20 ms.
+fn sampling(readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>) -> (Sampling, Host) {
+    let host = Host::at(START);
+    let clock = rowcall_core::clock::SystemClock::shared();
+    let collect = crate::collect::Collect::default();
+    let reader = Reader::start("/", &collect, Arc::clone(&clock)).unwrap();
+    let name = HostName::parse("node1").unwrap();
+    let (_, interval) = watch::channel(Duration::from_millis(20));
+    let queue = Arc::clone(&host.taker.queue);
+    let readings = readings(&reader, &name);
+    let facts = Facts::unread(reader.clone(), Arc::clone(&queue), Arc::clone(&clock));
+    let sampling = Sampling {
+        reader,
+        readings,
+        queue,
+        facts: Arc::new(facts),
+        clock,
+        interval,
+        name,
+        align: true,
+        earlier: None,
+        health: Arc::default(),
+    };
+    (sampling, host)
+}
+
+/// Samples until so many of them, and of readings of devices, are there.
+async fn until(sampling: Sampling, host: &Host, wanted: (usize, usize)) {
+    let queue = Arc::clone(&host.taker.queue);
+    let counts = || async {
+        let records = queue.spool.read_from(rowcall_core::id::Sequence::FIRST, usize::MAX);
+        let count = |wanted: fn(&Body) -> bool| records.iter().filter(|r| wanted(&r.body)).count();
+        let samples = count(|body| matches!(body, Body::Sample(_)));
+        let devices = count(|body| matches!(body, Body::Devices(_)));
+        (samples >= wanted.0 && devices >= wanted.1).then_some(())
+    };
+    let enough = rowcall_testkit::poll::wait_for("enough records", MINUTE, counts);
+    tokio::select! {
+        ended = sampling.run() => panic!("it goes on for ever: {ended:?}"),
+        () = enough => {}
+    }
+}
+
+#[tokio::test]
+async fn a_reading_of_devices_that_hangs_delays_no_sample_and_no_stop() {
+    let now = Instant { wall: at(0), since_boot: MINUTE, monotonic: MINUTE };
+    let hanging =
+        |reader: &Reader, name: &HostName| Some(Readings::hanging(reader.clone(), name, now));
+    let (sampling, host) = sampling(hanging);
+    until(sampling, &host, (5, 0)).await;
+}
+
+#[tokio::test]
+async fn devices_are_read_beside_the_samples() {
+    let readings = |reader: &Reader, name: &HostName| {
+        let collect = crate::collect::Collect::of(crate::collect::Profile::Full);
+        let devices = crate::devices::DeviceReader::new("/", collect.clone());
+        Readings::new(devices, reader.clone(), &collect, name, true)
+    };
+    let (sampling, host) = sampling(readings);
+    until(sampling, &host, (5, 3)).await;
 }

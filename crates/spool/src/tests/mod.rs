@@ -1,5 +1,6 @@
 //! The spool on a simulated disk.
 
+mod bodies;
 mod damage;
 mod faults;
 mod lost;
