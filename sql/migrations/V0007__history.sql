@@ -345,9 +345,6 @@ COMMENT ON FUNCTION rowcall.facts_change(host_info_history, host_info_history) I
 
 REVOKE ALL ON FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz) FROM PUBLIC;
 
--- The integrity report looks for the few readings in which something was not read.
-CREATE INDEX device_sample_skipped ON rowcall.device_sample ("timestamp") WHERE skipped IS NOT NULL;
-
 -- A superuser may have run this: what is new belongs to whom the tables belong.
 DO $$
 DECLARE
