@@ -98,6 +98,7 @@ impl Workers {
     }
 
     /// Reads once. Returns at the deadline at the latest, with what has answered.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "one reading at a time")]
     pub(super) async fn read(&mut self, deadline: Duration) -> Devices {
         let until = Instant::now() + deadline;
         let patience = (deadline / PATIENCE).min(MAX_PATIENCE);

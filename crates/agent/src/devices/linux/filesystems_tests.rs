@@ -32,7 +32,7 @@ fn filesystems_with_data_are_told_with_their_numbers() {
     assert_eq!(points(&devices), ["/", "/srv/my data"]);
     let root = &devices.filesystems[0];
     assert_eq!((root.source.as_deref(), root.kind.as_deref()), (Some("/dev/vda1"), Some("ext4")));
-    let expected = rustix::fs::statvfs(&tree.path("")).unwrap();
+    let expected = rustix::fs::statvfs(tree.path("")).unwrap();
     let size = i64::try_from(expected.f_blocks * expected.f_frsize / 1024).unwrap();
     assert_eq!(root.size_kib, Some(size));
     assert!(root.available_kib.unwrap() <= size);
@@ -151,16 +151,14 @@ fn where_the_hosts_table_is_hidden_our_own_is_taken() {
 #[test]
 fn thousands_of_mounts_and_broken_lines_are_bounded_and_counted() {
     let tree = Tree::new().with_dir("m");
-    // Each at the same folder by another way.
-    let table: String =
-        (0..600).map(|n| line(&format!("9:{n} /m{}/{n} ext4 x", "/.".repeat(n % 7)))).collect();
+    let table: String = (0..515).map(|n| line(&format!("9:{n} /m/{n} ext4 x"))).collect();
     tree.add("proc/1/mountinfo", &format!("{table}broken\n"));
-    for n in 0..600 {
+    for n in 0..515 {
         tree.add_dir(&format!("m/{n}"));
     }
     let devices = read(&tree, Collector::Filesystems);
     assert_eq!(devices.filesystems.len(), MAX_FILESYSTEMS);
     let mut said = skipped(&devices);
     said.sort();
-    assert_eq!(said, ["filesystems limit 88", "filesystems unreadable 1"]);
+    assert_eq!(said, ["filesystems limit 3", "filesystems unreadable 1"]);
 }

@@ -166,7 +166,7 @@ impl Processes {
         Some(Process {
             command: arguments.or(Some(usage.name)).filter(|command| !command.is_empty())?,
             pid: usage.pid,
-            cpu_percent: usage.cpu_percent.map(|percent| percent as f32),
+            cpu_percent: usage.cpu_percent.map(rounded),
             memory_kib: Some(usage.memory_kib),
             read_bytes_per_s: usage.read_bytes_per_s,
             written_bytes_per_s: usage.written_bytes_per_s,
@@ -259,6 +259,11 @@ impl Pass<'_> {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough for a measurement")]
+fn rounded(percent: f64) -> f32 {
+    percent as f32
+}
+
 /// Bytes per second between two readings.
 fn rates(last: Option<Io>, now: Io) -> Option<(i64, i64)> {
     let (Some(Io::Read { read, written, at }), Io::Read { read: r, written: w, at: later }) =
@@ -266,11 +271,11 @@ fn rates(last: Option<Io>, now: Io) -> Option<(i64, i64)> {
     else {
         return None;
     };
-    let seconds = later.checked_sub(at).filter(|it| !it.is_zero())?.as_secs_f64();
+    let micros = later.checked_sub(at)?.as_micros();
     let rate = |from: u64, to: u64| {
-        let rate = to.checked_sub(from)? as f64 / seconds;
+        let bytes = u128::from(to.checked_sub(from)?);
         // Counters that went wild give a rate that no disk has.
-        (rate < i64::MAX as f64).then_some(rate as i64)
+        i64::try_from((bytes * 1_000_000).checked_div(micros)?).ok()
     };
     Some((rate(read, r)?, rate(written, w)?))
 }

@@ -108,7 +108,7 @@ async fn a_large_server() {
         let chip = format!("sys/class/hwmon/hwmon{socket}");
         tree.add(&format!("{chip}/name"), "coretemp\n");
         tree.add_link(&format!("{chip}/device"), &format!("../../coretemp.{socket}"));
-        for core in 2..66 {
+        for core in 2..34 {
             tree.add(&format!("{chip}/temp{core}_input"), "40000\n");
             tree.add(&format!("{chip}/temp{core}_label"), &format!("Core {core}\n"));
         }
@@ -116,13 +116,13 @@ async fn a_large_server() {
             tree.add(&format!("sys/devices/system/edac/mc/mc{socket}/{file}"), "0\n");
         }
     }
-    let interfaces: Vec<_> = (0..200).map(|n| format!("tap{n}")).collect();
+    let interfaces: Vec<_> = (0..100).map(|n| format!("tap{n}")).collect();
     tree.add("proc/net/dev", &net(&interfaces.iter().map(String::as_str).collect::<Vec<_>>()));
     tree.add("proc/mdstat", "md0 : active raid6 sda[0] sdb[1](F) sdc[2] sdd[3] sde[4](S)\n 1 blocks level 6 [4/3] [U_UU]\n [>...]  recovery =  3.1% (1/9) finish=9min speed=1K/sec\n");
     tree.add("proc/1/mountinfo", "1 1 8:0 / / rw - xfs /dev/sda rw\n");
     tree.add("sys/fs/cgroup/cgroup.controllers", "cpu\n");
     let devices = read(&tree).await;
-    assert_eq!(sizes(&devices), [1, 24, 200, 128, 1, 2, 0, 0, 0]);
+    assert_eq!(sizes(&devices), [1, 24, 100, 64, 1, 2, 0, 0, 0]);
     assert_eq!(devices.sensors[0].name, "coretemp Core 2 (coretemp.0)");
     let array = &devices.md_arrays[0];
     assert_eq!((array.disks, array.disks_active, array.disks_failed), (4, 3, 1));
