@@ -245,6 +245,7 @@ pub(super) fn merge(whole: &mut pb::SummaryResponse, part: pb::SummaryResponse) 
         let into = whole.pressure.get_or_insert_default();
         into.hosts.extend(pressure.hosts);
         into.unknown_hosts = into.unknown_hosts.max(pressure.unknown_hosts);
+        into.further_hosts = into.further_hosts.max(pressure.further_hosts);
     }
     if let Some(integrity) = part.integrity {
         let into = whole.integrity.get_or_insert_default();

@@ -5,10 +5,14 @@ use rowcall_store::reports::{PressureRow, Wait};
 
 use super::parts::PART_HOSTS;
 
+/// Most hosts of a report: with all other reports of 10,000 hosts they fit one answer.
+const MOST_HOSTS: usize = 1_000;
+
 /// Pressure rows come with those first that wait most.
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     report: pb::PressureReport,
+    listed: usize,
 }
 
 impl Pressure {
@@ -17,10 +21,15 @@ impl Pressure {
             self.report.unknown_hosts += 1;
             return None;
         };
-        // How many are unknown stands in the last part alone.
+        if self.listed == MOST_HOSTS {
+            self.report.further_hosts += 1;
+            return None;
+        }
+        self.listed += 1;
+        // How many are not listed stands in the last part alone.
         let full = (self.report.hosts.len() == PART_HOSTS).then(|| {
             let hosts = std::mem::take(&mut self.report.hosts);
-            pressure(pb::PressureReport { hosts, unknown_hosts: 0 })
+            pressure(pb::PressureReport { hosts, ..Default::default() })
         });
         self.report.hosts.push(pb::HostPressure {
             host_name: row.host_name,

@@ -232,8 +232,8 @@ fn hosts_under_pressure_keep_their_order_and_those_unknown_are_a_number() {
     let mut ours = pb::SummaryResponse::default();
     let mut protobufs = pb::SummaryResponse::default();
     let mut parts = Vec::new();
-    for n in 0..1_100 {
-        let wait = if n < 900 { Some(Wait::Io) } else { None };
+    for n in 0..1_300 {
+        let wait = if n < 1_100 { Some(Wait::Io) } else { None };
         parts.extend(builder.push(pressure(&format!("n{n:04}"), wait)));
     }
     parts.push(builder.finish());
@@ -244,7 +244,8 @@ fn hosts_under_pressure_keep_their_order_and_those_unknown_are_a_number() {
     }
     assert_eq!(ours, protobufs);
     let report = ours.pressure.unwrap();
-    assert_eq!((report.hosts.len(), report.unknown_hosts), (900, 200));
+    assert_eq!((report.hosts.len(), report.further_hosts), (1_000, 100));
+    assert_eq!(report.unknown_hosts, 200);
     assert!(report.hosts.is_sorted_by(|a, b| a.host_name < b.host_name));
     assert_eq!(report.hosts[0].waits_for(), pb::Wait::Io);
     assert_eq!((report.hosts[0].io_some_percent, report.hosts[0].oom_kills), (Some(4.5), Some(1)));

@@ -105,6 +105,15 @@ async fn ten_thousand_hosts_over_an_hour_fit_one_answer() {
          SELECT to_timestamp({hour} * 3600 + w * 300 + 7), id, w + 1, 0, 0.1, 50 + id % 40,
                 100000 + id, 150000 + id
          FROM host_info, generate_series(0, 11) w;
+         INSERT INTO host_vitals (\"timestamp\", host_id, cpu_iowait, cpu_steal, cpu_busy_max, load_1,
+                                  swap_in_kib, swap_out_kib, oom_kills, pressure_cpu_some,
+                                  pressure_memory_some, pressure_memory_full, pressure_io_some,
+                                  pressure_io_full, net_rx_bytes, net_tx_bytes, disk_busy)
+         SELECT \"timestamp\", host_id, 1.5, 0.5, 99, 3.5, 1000000, 1000000, 200, 20, 30, 10,
+                host_id % 100, 20, 1000000, 1000000, 50
+         FROM host_usage;
+         INSERT INTO host_boot (host_id, boot_id, booted_at, seen_at)
+         SELECT id, 'x', to_timestamp({hour} * 3600 + 300), now() FROM host_info;
          ANALYZE"
     );
     database.connect().await.unwrap().batch_execute(&rows).await.unwrap();
@@ -121,6 +130,10 @@ async fn ten_thousand_hosts_over_an_hour_fit_one_answer() {
     let memory = whole.memory.unwrap();
     assert_eq!(memory.hosts.len(), 10_000);
     assert!(memory.hosts.iter().all(|host| host.used_percent.len() == 12));
+    assert!(roll.incomplete.iter().all(|host| host.booted_at.len() == 1));
+    let pressure = whole.pressure.unwrap();
+    assert_eq!((pressure.hosts.len(), pressure.further_hosts), (1_000, 9_000));
+    assert!(pressure.hosts.is_sorted_by(|a, b| a.wait_percent >= b.wait_percent));
 }
 
 #[tokio::test]
