@@ -1,6 +1,8 @@
 //! The spool on real filesystems.
 
 #[cfg(test)]
+mod before_devices;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod image;

@@ -47,7 +47,7 @@ pub(super) fn append(spool: &Spool, clock: &TestClock, body: Body) -> Sequence {
     spool.append(clock.wall(), clock.since_boot(), body)
 }
 
-fn free(record: &Record) -> i64 {
+pub(super) fn free(record: &Record) -> i64 {
     match &record.body {
         Body::Sample(sample) => sample.memory_free_kib.unwrap(),
         body => panic!("no sample but {body:?}"),
