@@ -178,6 +178,9 @@ COMMENT ON COLUMN rowcall.device_sample.cgroups IS '8 numbers for each: id, CPU 
 COMMENT ON COLUMN rowcall.device_sample.processes IS '6 numbers for each: id, process number, CPU time [0.01 % of one CPU], memory [MiB], read [KiB/s], written [KiB/s]';
 COMMENT ON COLUMN rowcall.device_sample.skipped IS 'What was not read: a list of collector, item, reason, count; NULL: nothing';
 
+-- What was not read is rare, and looked for by reports.
+CREATE INDEX device_sample_skipped ON rowcall.device_sample ("timestamp") WHERE skipped IS NOT NULL;
+
 -- Values of the drop-in files.
 CREATE TABLE host_metric (
     "timestamp" timestamptz NOT NULL,

@@ -11,7 +11,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use postgres_types::ToSql;
 
 use crate::Store;
@@ -49,9 +48,18 @@ const MOST_DELETIONS: u32 = 100;
 /// Tables that have days beside those of `host_usage`.
 const BESIDE_USAGE: usize = 3;
 
+/// Which days.
+#[derive(Clone, Copy, Debug)]
+enum Whose {
+    /// Those of `host_usage`, with what stands beside it.
+    Usage,
+    /// Those of devices, which are dropped sooner.
+    Devices,
+}
+
 /// What became of a try to drop a day.
-enum Freed<T> {
-    Dropped(T),
+enum Freed {
+    Dropped(DroppedDay),
     /// Others hold the table.
     Held,
     /// There is none to drop.
@@ -159,7 +167,7 @@ impl Store {
 
     async fn drop_days(&self, days: &mut Vec<DroppedDay>) -> Result<(), Error> {
         while days.len() < MOST_DAYS {
-            match self.unless_held("host_usage", |store| Box::pin(store.drop_day())).await? {
+            match self.unless_held(Whose::Usage).await? {
                 Freed::Dropped(day) => days.push(day),
                 Freed::Held => return Ok(()),
                 Freed::Nothing => return self.warn_if_too_large().await,
@@ -170,8 +178,8 @@ impl Store {
 
     async fn drop_device_days(&self, days: &mut u64) -> Result<(), Error> {
         for _ in 0..MOST_DAYS * BESIDE_USAGE {
-            match self.unless_held("devices", |store| Box::pin(store.drop_device_day())).await? {
-                Freed::Dropped(()) => *days += 1,
+            match self.unless_held(Whose::Devices).await? {
+                Freed::Dropped(_) => *days += 1,
                 Freed::Held | Freed::Nothing => break,
             }
         }
@@ -179,14 +187,18 @@ impl Store {
     }
 
     /// Drops one, with a few tries where others hold the table.
-    async fn unless_held<T>(
-        &self,
-        whose: &str,
-        drop_one: for<'a> fn(&'a Self) -> BoxFuture<'a, Result<Option<T>, Error>>,
-    ) -> Result<Freed<T>, Error> {
+    async fn unless_held(&self, whose: Whose) -> Result<Freed, Error> {
         let mut blocked = 0;
         loop {
-            match drop_one(self).await {
+            let dropped = match whose {
+                Whose::Usage => self.drop_day().await,
+                Whose::Devices => self.drop_device_day().await,
+            };
+            let whose = match whose {
+                Whose::Usage => "host_usage",
+                Whose::Devices => "devices",
+            };
+            match dropped {
                 Ok(Some(day)) => return Ok(Freed::Dropped(day)),
                 Ok(None) => return Ok(Freed::Nothing),
                 // Somebody has the table.
@@ -236,7 +248,7 @@ impl Store {
         result
     }
 
-    async fn drop_device_day(&self) -> Result<Option<()>, Error> {
+    async fn drop_device_day(&self) -> Result<Option<DroppedDay>, Error> {
         let retention = self.settings.retention.as_secs_f64();
         let devices = self.settings.device_retention.as_secs_f64();
         let connection = self.ingest.get().await?;
@@ -245,7 +257,7 @@ impl Store {
             let Some(row) = row else { return Ok(None) };
             let (day, bytes): (String, i64) = (row.try_get("day")?, row.try_get("bytes")?);
             tracing::info!(day, bytes, "day of devices dropped");
-            Ok(Some(()))
+            Ok(Some(DroppedDay { day, bytes: bytes.unsigned_abs(), reason: DropReason::Age }))
         };
         let result = self.ingest.wait(work).await;
         self.ingest.settle(connection, &result);

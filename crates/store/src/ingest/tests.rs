@@ -8,6 +8,7 @@ use crate::time::Time;
 use crate::{OpenedSession, Settings};
 
 mod budget;
+mod devices;
 mod fallen;
 mod ledger;
 mod refused;
