@@ -345,3 +345,29 @@ async fn the_schema_is_checked_without_changing_it() {
     let known = format!("98 or later; this one knows {}: install a newer", latest());
     assert!(error.to_string().contains(&known), "{error}");
 }
+
+#[tokio::test]
+async fn a_database_of_version_6_begins_histories_with_what_is_known() {
+    let bench = Bench::empty().await;
+    let mut client = connect_alone(&settings(&bench)).await.unwrap();
+    client.batch_execute(PREPARE).await.unwrap();
+    for step in &STEPS[..6] {
+        apply(&mut client, step).await.unwrap();
+    }
+    let rows = "INSERT INTO host_info (hostname, cpu_number, total_mem, boot_id, booted_at, \"timestamp\")
+            VALUES ('a', 8, 1024, 'b', '2001-01-01Z', '2001-02-01Z'), ('b', NULL, NULL, NULL, NULL, now());
+        INSERT INTO rowcall.run (host_id, run, how, boot_id, started_at)
+            VALUES (1, 1, 'first', 'a', '2000-01-01Z'), (1, 2, 'reboot', 'b', '2001-01-02Z'),
+                   (1, 3, 'restart', 'b', '2001-01-03Z'), (2, 1, 'first', NULL, now())";
+    bench.sql.batch_execute(rows).await.unwrap();
+    bench.store.migrate().await.unwrap();
+    let history = "SELECT count(*) FROM host_info_history WHERE host_id = 1 AND valid_from = '-infinity'
+        AND valid_to = 'infinity' AND first_told_at = '2001-02-01Z' AND cpu_number = 8 AND total_mem = 1024";
+    assert_eq!(bench.number(history).await, 1);
+    assert_eq!(bench.number("SELECT count(*) FROM host_info_history").await, 1);
+    let boots = "SELECT count(*) FROM host_boot WHERE host_id = 1
+        AND (boot_id = 'a' AND seen_at = '2000-01-01Z' AND booted_at IS NULL
+             OR boot_id = 'b' AND seen_at = '2001-01-02Z' AND booted_at = '2001-01-01Z')";
+    assert_eq!(bench.number(boots).await, 2);
+    assert_eq!(bench.number("SELECT count(*) FROM host_boot").await, 2);
+}

@@ -26,9 +26,10 @@ impl About {
         if let Some(boot_id) = &hello.boot_id {
             facts.boot_id = Some(boot_id.clone());
         }
-        // Computed from clocks, the boot's time wavers by a second each time it is asked for.
-        let is_same_boot = facts.boot_id.is_some() && facts.boot_id == self.facts.boot_id;
-        if is_same_boot && self.facts.booted.is_some() {
+        if facts.boot_id != self.facts.boot_id {
+            facts.booted = hello.facts.booted;
+        } else if facts.boot_id.is_some() && self.facts.booted.is_some() {
+            // Computed from clocks, the boot's time wavers by a second each time it is asked for.
             facts.booted = self.facts.booted;
         }
         Self {

@@ -5,6 +5,7 @@ use rowcall_core::record::HostFacts;
 use super::*;
 use crate::testing::{Bench, MINUTE, facts, hello, minutes_before, sample};
 
+mod history;
 mod lease;
 mod runs;
 
