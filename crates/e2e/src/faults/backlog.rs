@@ -110,6 +110,7 @@ fn fill(folder: &Path, samples: u64) -> Result<Vec<(i64, said::Sample)>> {
                 memory_free_kib: sample.memory_free_kib,
                 disk_io: sample.disk_io,
                 acknowledged: false,
+                has_vitals: false,
             },
         ));
     }

@@ -9,9 +9,16 @@ use serde_json::Value;
 /// Every row, with the epoch's own number and the time in microseconds.
 const ROWS: &str = "
     SELECT i.hostname, (extract(epoch FROM u.\"timestamp\") * 1000000)::bigint, e.epoch,
-           u.sequence, u.memory_free, u.disk_io
+           u.sequence, u.memory_free, u.disk_io, v.host_id IS NOT NULL
       FROM host_usage u JOIN host_info i ON i.id = u.host_id
-      JOIN rowcall.epoch e ON e.id = u.epoch_id";
+      JOIN rowcall.epoch e ON e.id = u.epoch_id
+      LEFT JOIN host_vitals v ON v.\"timestamp\" = u.\"timestamp\" AND v.host_id = u.host_id";
+/// Vitals beside no sample.
+const VITALS_ALONE: &str = "
+    SELECT i.hostname, (extract(epoch FROM v.\"timestamp\") * 1000000)::bigint
+      FROM host_vitals v JOIN host_info i ON i.id = v.host_id
+     WHERE NOT EXISTS (SELECT FROM host_usage u
+                        WHERE u.\"timestamp\" = v.\"timestamp\" AND u.host_id = v.host_id)";
 const GAPS: &str = "
     SELECT i.hostname, e.epoch, g.sequence, g.through_sequence, g.ticks, g.state
       FROM rowcall.gap g JOIN host_info i ON i.id = g.host_id
@@ -34,6 +41,8 @@ pub struct Row {
     pub memory_free: Option<i64>,
     /// As sent.
     pub disk_io: Option<i64>,
+    /// A row of host_vitals has the same key.
+    pub has_vitals: bool,
 }
 
 /// Records that are told to be gone.
@@ -58,6 +67,8 @@ pub struct Stored {
     pub rows: BTreeMap<i64, Row>,
     /// Rows that are there besides one of the same time, or of the same epoch and sequence.
     pub doubled: u64,
+    /// Times of vitals beside no row.
+    pub vitals_alone: Vec<i64>,
     /// What was told to be gone.
     pub gaps: Vec<Gap>,
     /// Epoch and sequence of what was refused.
@@ -77,9 +88,13 @@ pub async fn stored(url: &str) -> Result<BTreeMap<String, Stored>> {
         let (time, epoch, sequence): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
         let is_new = numbers.insert((name.clone(), epoch, sequence));
         let host = hosts.entry(name).or_default();
-        let row = Row { epoch, sequence, memory_free: row.get(4), disk_io: row.get(5) };
+        let (memory_free, disk_io, has_vitals) = (row.get(4), row.get(5), row.get(6));
+        let row = Row { epoch, sequence, memory_free, disk_io, has_vitals };
         let is_alone = host.rows.insert(time, row).is_none();
         host.doubled += u64::from(!is_new || !is_alone);
+    }
+    for row in client.query(VITALS_ALONE, &[]).await.context("read host_vitals")? {
+        hosts.entry(row.get(0)).or_default().vitals_alone.push(row.get(1));
     }
     for row in client.query(GAPS, &[]).await.context("read rowcall.gap")? {
         hosts.entry(row.get(0)).or_default().gaps.push(Gap {

@@ -24,6 +24,8 @@ pub struct Sample {
     pub disk_io: Option<i64>,
     /// The agent saw an acknowledgement that covers it.
     pub acknowledged: bool,
+    /// Vitals were read with it, as an agent does; not what a test put into the spool itself.
+    pub has_vitals: bool,
 }
 
 /// Sequences that one process said it keeps.
@@ -116,6 +118,7 @@ impl Said {
                         memory_free_kib: number("memory_free_kib"),
                         disk_io: number("disk_io"),
                         acknowledged: self.samples.get(&time).is_some_and(|s| s.acknowledged),
+                        has_vitals: self.samples.get(&time).is_none_or(|s| s.has_vitals),
                     };
                     self.samples.insert(time, sample);
                     self.waiting.entry(epoch).or_default().push_back((sequence, time));

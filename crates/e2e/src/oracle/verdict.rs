@@ -34,6 +34,8 @@ pub struct Verdict {
     pub unsaid: u64,
     /// Rows that stand twice.
     pub doubled: u64,
+    /// Rows without the vitals that were read with them, and vitals beside no row.
+    pub vitals: Findings,
     /// Rows of the ledger that do not add up, or tell of a spool that isn't drained.
     pub unbalanced: Findings,
     /// Samples that came again, as the ledger counts.
@@ -108,7 +110,13 @@ impl Verdict {
                 }
             }
         }
+        for time in &stored.vitals_alone {
+            self.vitals.add(format!("{name} at {time} us: vitals beside no row"));
+        }
         for (time, row) in &stored.rows {
+            if !row.has_vitals && said.samples().get(time).is_none_or(|sample| sample.has_vitals) {
+                self.vitals.add(format!("{name} at {time} us: no vitals beside {row:?}"));
+            }
             let may_be = || {
                 let (epoch, sequence) = (row.epoch, row.sequence);
                 host.keeps_in_memory && !said.is_said(epoch, sequence)
@@ -134,8 +142,8 @@ impl Verdict {
     /// Nothing lost, doubled, changed, invented, and the ledger adds up.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let Self { lost, changed, invented, unbalanced, doubled, .. } = self;
-        [lost, changed, invented, unbalanced].iter().all(|found| found.count == 0) && *doubled == 0
+        let Self { lost, changed, invented, vitals, unbalanced, doubled, .. } = self;
+        [lost, changed, invented, vitals, unbalanced].iter().all(|found| found.count == 0) && *doubled == 0
     }
 
     /// Adds what was found of other hosts and another database.
@@ -152,6 +160,7 @@ impl Verdict {
             (&mut self.lost, &other.lost),
             (&mut self.changed, &other.changed),
             (&mut self.invented, &other.invented),
+            (&mut self.vitals, &other.vitals),
             (&mut self.unbalanced, &other.unbalanced),
         ] {
             mine.count += theirs.count;
@@ -180,6 +189,7 @@ impl fmt::Display for Verdict {
             ("lost", lost),
             ("changed", &self.changed),
             ("produced by nobody", &self.invented),
+            ("vitals and rows apart", &self.vitals),
             ("does not add up", &self.unbalanced),
         ] {
             if found.count > 0 {

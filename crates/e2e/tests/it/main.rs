@@ -1,8 +1,10 @@
 //! End-to-end tests, on real processes, and rules for the repository as a whole.
 
+mod agreement;
 mod certs_example;
 mod deploy;
 mod faults;
+mod hostile_machine;
 mod identity;
 mod imports;
 mod interop;
@@ -12,6 +14,7 @@ mod readme;
 mod refused;
 mod remote;
 mod repository;
+mod sandbox;
 mod sessions;
 mod wrong;
 
