@@ -190,6 +190,11 @@ pub(crate) fn host_name(text: &str) -> Result<HostName, String> {
     HostName::parse(text).map_err(|error| error.to_string())
 }
 
+/// A name that is given now.
+pub(crate) fn new_name(text: &str) -> Result<HostName, String> {
+    HostName::parse_new(text).map_err(|error| error.to_string())
+}
+
 /// Which hosts: a name, or a glob.
 pub(crate) fn host_glob(text: &str) -> Result<String, String> {
     let text = text.trim().to_ascii_lowercase();
@@ -345,6 +350,14 @@ mod tests {
             assert!(label_change(text).is_err(), "{text}");
         }
         assert!(label_change(&format!("k={}", "v".repeat(256))).is_err());
+    }
+
+    #[test]
+    fn a_new_name_is_no_path() {
+        assert!(new_name("ann").is_ok() && host_name("..").is_ok());
+        for text in ["..", ".ann", "ann.", "a..b", "-a"] {
+            assert!(new_name(text).is_err(), "{text}");
+        }
     }
 
     #[test]

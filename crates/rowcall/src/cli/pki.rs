@@ -101,7 +101,7 @@ pub(crate) struct PkiIssueArgs {
     pub(crate) kind: IssueKind,
     /// The name; the files are FOR-NAME.pem and FOR-NAME.key, of a server with --out server.pem and
     /// server.key
-    #[arg(value_name = "NAME", value_parser = args::host_name)]
+    #[arg(value_name = "NAME", value_parser = args::new_name)]
     pub(crate) name: HostName,
     /// For a server: a name or address that nodes reach it under; repeat it for several [default:
     /// NAME]

@@ -138,6 +138,7 @@ struct Spread {
 struct Pressure<'a> {
     hosts: Vec<HostPressure<'a>>,
     unknown_hosts: u32,
+    further_hosts: u32,
 }
 
 #[derive(Serialize)]
@@ -318,7 +319,11 @@ fn pressure(report: &v1::PressureReport) -> Pressure<'_> {
             samples: host.samples,
         }
     }
-    Pressure { hosts: report.hosts.iter().map(host).collect(), unknown_hosts: report.unknown_hosts }
+    Pressure {
+        hosts: report.hosts.iter().map(host).collect(),
+        unknown_hosts: report.unknown_hosts,
+        further_hosts: report.further_hosts,
+    }
 }
 
 fn integrity(report: &v1::IntegrityReport) -> Integrity<'_> {

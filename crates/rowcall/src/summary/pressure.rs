@@ -59,6 +59,13 @@ pub(super) fn write(
         );
         text::paragraph(out, screen, Style::new(), &words);
     }
+    if report.further_hosts > 0 {
+        let words = format!(
+            "{} waited less than these; --select and --name show them.",
+            text::plural(report.further_hosts.into(), "host")
+        );
+        text::paragraph(out, screen, ODD, &words);
+    }
     if report.unknown_hosts > 0 {
         let words = format!(
             "{} with samples and no word on this: the agent is told to send the classic columns \

@@ -106,6 +106,7 @@ pub(super) fn answer() -> v1::SummaryResponse {
                 waits("big2.example.org", v1::Wait::Nothing, 0.4),
             ],
             unknown_hosts: 1,
+            further_hosts: 9_000,
         }),
         hardware: Some(v1::HardwareReport {
             groups: vec![

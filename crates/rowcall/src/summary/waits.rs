@@ -15,7 +15,7 @@ fn calm(hosts: usize) -> impl Fn(&mut v1::SummaryResponse) {
         let host = report.hosts.pop().unwrap();
         report.hosts.truncate(1);
         report.hosts.extend(std::iter::repeat_n(host, hosts));
-        report.unknown_hosts = 0;
+        (report.unknown_hosts, report.further_hosts) = (0, 0);
     }
 }
 
