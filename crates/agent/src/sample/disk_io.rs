@@ -161,10 +161,10 @@ impl Disks {
         mut each: impl FnMut(&mut Disk, &Counters),
     ) -> Option<()> {
         let text = self.file.read(buffer)?;
-        if !self.sys_block.is_dir() {
+        let look_again = is_due(&mut self.looked_up, at, LOOK_AGAIN_EVERY);
+        if (look_again || self.known.is_empty()) && !self.sys_block.is_dir() {
             return None;
         }
-        let look_again = is_due(&mut self.looked_up, at, LOOK_AGAIN_EVERY);
         self.reading += 1;
         for line in lines(text) {
             let stat = DiskStat::from_line(str::from_utf8(line).ok()?).ok()?;
