@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every figure, and what it must be in any run.
-const FIGURES: [(&str, f64, f64); 63] = [
+const FIGURES: [(&str, f64, f64); 84] = [
     ("ingest.day.streamed", 1.0, 1e8),
     ("ingest.day.direct", 1.0, 1e8),
     ("ingest.day.ratio", 1e-4, 1e4),
@@ -32,9 +32,18 @@ const FIGURES: [(&str, f64, f64); 63] = [
     ("replay.resident", 1.0, 1e5),
     ("replay.live.p50", 0.01, 1e5),
     ("replay.live.p99", 0.01, 1e5),
-    ("agent.cpu", 1e-3, 1e4),
-    ("agent.resident", 1.0, 1e4),
-    ("agent.anonymous", 0.1, 1e4),
+    ("node.classic.cpu", 1e-3, 1e4),
+    ("node.classic.resident", 1.0, 1e4),
+    ("node.default.cpu", 1e-3, 1e4),
+    ("node.default.resident", 1.0, 1e4),
+    ("node.full.cpu", 1e-3, 1e4),
+    ("node.full.resident", 1.0, 1e4),
+    ("node.classic.1.cpu", 1e-3, 1e4),
+    ("node.default.1.cpu", 1e-3, 1e4),
+    ("node.full.1.cpu", 1e-3, 1e4),
+    ("node.classic.300.cpu", 1e-3, 1e4),
+    ("node.default.300.cpu", 1e-3, 1e4),
+    ("node.full.300.cpu", 1e-3, 1e4),
     ("spool.bytes", 10.0, 1e6),
     ("spool.start.empty", 0.1, 1e6),
     ("spool.start.full", 0.1, 1e6),
@@ -47,6 +56,18 @@ const FIGURES: [(&str, f64, f64); 63] = [
     ("storage.wal", 92.0, 1e5),
     ("storage.wal_short", 92.0, 1e5),
     ("storage.wal_small", 92.0, 1e5),
+    ("storage.classic.rows", 1440.0, 1440.0),
+    ("storage.classic.bytes", 1e5, 1e7),
+    ("storage.classic.names", 0.0, 0.0),
+    ("storage.classic.wire", 50.0, 1e3),
+    ("storage.default.rows", 3168.0, 3168.0),
+    ("storage.default.bytes", 2e5, 1e8),
+    ("storage.default.names", 1e3, 1e6),
+    ("storage.default.wire", 200.0, 2e3),
+    ("storage.full.rows", 4320.0, 4320.0),
+    ("storage.full.bytes", 3e5, 1e8),
+    ("storage.full.names", 1e3, 1e6),
+    ("storage.full.wire", 500.0, 1e4),
     ("summary.1h.all", 0.1, 1e6),
     ("summary.1h.hardware", 0.1, 1e6),
     ("summary.1h.memory", 0.1, 1e6),
@@ -109,9 +130,18 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(&format!("- {name}: {value}\n")), "{name} in {table}");
     }
     let figures = report["figures"].as_array().unwrap();
+    // Only where this machine has node_exporter.
+    let (beside, figures): (Vec<_>, Vec<_>) = figures
+        .iter()
+        .cloned()
+        .partition(|figure| figure["id"].as_str().unwrap().starts_with("node.exporter."));
+    assert!(beside.is_empty() || beside.len() == 3, "{table}");
+    for share in &beside {
+        assert!((1e-3..=1e3).contains(&share["value"].as_f64().unwrap()), "{share}");
+    }
     assert_eq!(figures.len(), FIGURES.len(), "{table}");
     for (id, least, most) in FIGURES {
-        let figure = figure(figures, id);
+        let figure = figure(&figures, id);
         let value = figure["value"].as_f64().unwrap_or_else(|| panic!("{id} is no number"));
         assert!((least..=most).contains(&value), "{id} is {value}");
         if let (Some(low), Some(high)) = (figure["low"].as_f64(), figure["high"].as_f64()) {
@@ -120,9 +150,21 @@ fn a_small_run_gives_every_figure() {
         assert!(table.contains(figure["what"].as_str().unwrap()), "{id} in {table}");
     }
     let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
-    assert_eq!(aimed, 11, "{table}");
-    let rows = table.lines().filter(|line| line.starts_with('|')).count();
-    assert_eq!(rows, figures.len() + 2, "{table}");
+    assert_eq!(aimed, 15, "{table}");
+    let lines = table.lines().filter(|line| line.starts_with('|')).count();
+    let tables = report["tables"].as_array().unwrap();
+    let rows =
+        tables.iter().map(|table| table["rows"].as_array().unwrap().len() + 2).sum::<usize>();
+    assert_eq!(lines, figures.len() + beside.len() + 2 + rows, "{table}");
+    // The agents, node_exporter both ways, and the script; each with three numbers of processes.
+    let node = tables.iter().find(|table| table["name"] == "node").expect("a table of the node");
+    let exporters = if beside.is_empty() { 0 } else { 2 };
+    assert_eq!(node["rows"].as_array().unwrap().len(), 3 * (3 + exporters + 1), "{node}");
+    for row in node["rows"].as_array().unwrap() {
+        let (what, values) = (row[0].as_str().unwrap(), row[8].as_str().unwrap());
+        let least = if what.contains("classic") || what.contains("bash") { 5 } else { 50 };
+        assert!(values.parse::<u32>().unwrap() >= least, "{row}");
+    }
 }
 
 #[test]

@@ -69,6 +69,11 @@ fn cells(family: &str, entry: &Entry) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use rowcall_store::{Settings, Store};
+    use rowcall_testkit::database::Database;
+
     use super::*;
 
     const SMALL: &str = "node_a\tcovered\thost_vitals.a\nnode_b_*\tlater\t-\tsome day\n";
@@ -79,6 +84,21 @@ mod tests {
         let families = ["node_a".to_owned(), "node_c".to_owned(), "node_b_1".to_owned()];
         let error = told(&mapping, &families, 3).unwrap_err().to_string();
         assert!(error.ends_with("says nothing of: node_c"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_place_is_a_column_for_people() {
+        let database = Database::create().await.unwrap();
+        let store = Store::connect(&Settings::new(database.url())).await.unwrap();
+        store.migrate().await.unwrap();
+        let client = database.connect().await.unwrap();
+        let query = "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'";
+        let rows = client.query(query, &[]).await.unwrap();
+        let columns: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+        let mapping = Mapping::load().unwrap();
+        let places = mapping.entries().flat_map(|entry| &entry.places).map(ToString::to_string);
+        let missing: BTreeSet<_> = places.filter(|place| !columns.contains(place)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

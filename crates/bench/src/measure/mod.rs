@@ -105,7 +105,7 @@ impl Sizes {
         replay_samples: 5_000,
         node_samples: 2,
         node_runs: 2,
-        node_processes: [0, 300],
+        node_processes: [1, 300],
         spool_samples: 5_000,
         report_hosts: 20,
         report_hours: 2,
