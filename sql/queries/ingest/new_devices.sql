@@ -14,34 +14,40 @@ present AS MATERIALIZED (
     FROM (SELECT DISTINCT host_id, kind FROM wanted) AS k
 ),
 placed AS MATERIALIZED (
-    SELECT w.*, p.devices + row_number() OVER (PARTITION BY w.host_id, w.kind ORDER BY w.place) < $6::bigint AS fits
-    FROM wanted AS w JOIN present AS p USING (host_id, kind)
+    SELECT
+        w.host_id, w.kind, w.place, f.fits,
+        CASE WHEN f.fits THEN w.name ELSE '(other)' END AS name,
+        CASE WHEN f.fits THEN w.counted_since ELSE -1 END AS counted_since,
+        CASE WHEN f.fits THEN w.attributes ELSE '{}' END AS attributes
+    FROM (
+        SELECT w.*, row_number() OVER (PARTITION BY w.host_id, w.kind ORDER BY w.place) AS number FROM wanted AS w
+    ) AS w
+    JOIN present AS p USING (host_id, kind)
+    CROSS JOIN LATERAL (SELECT p.devices + w.number < $6::bigint) AS f (fits)
 ),
 lacking AS MATERIALIZED (
-    SELECT host_id, kind, name, counted_since, attributes FROM placed WHERE fits
-    UNION ALL
-    SELECT DISTINCT p.host_id, p.kind, '(other)', -1::bigint, '{}'::jsonb FROM placed AS p
-    WHERE NOT p.fits AND NOT EXISTS (
-        SELECT FROM host_device AS d WHERE d.host_id = p.host_id AND d.kind = p.kind AND d.counted_since = -1
+    SELECT DISTINCT p.host_id, p.kind, p.name, p.counted_since, p.attributes FROM placed AS p
+    WHERE p.fits OR NOT EXISTS (
+        SELECT FROM host_device AS d WHERE d.host_id = p.host_id AND d.kind = p.kind
+            AND d.name = '(other)' AND d.counted_since = -1
     )
 ),
 made AS (
     INSERT INTO host_device (host_id, id, kind, name, counted_since, attributes)
     SELECT
         l.host_id,
-        coalesce((SELECT max(d.id) FROM host_device AS d WHERE d.host_id = l.host_id), 0)
-            + row_number() OVER (PARTITION BY l.host_id ORDER BY l.kind, l.name, l.counted_since, l.attributes),
+        coalesce(h.newest, 0) + row_number() OVER (PARTITION BY l.host_id ORDER BY l.kind, l.name, l.counted_since),
         l.kind, l.name, l.counted_since, l.attributes
     FROM lacking AS l
+    JOIN (
+        SELECT o.host_id, (SELECT max(d.id) FROM host_device AS d WHERE d.host_id = o.host_id) AS newest
+        FROM (SELECT DISTINCT host_id FROM lacking) AS o
+    ) AS h USING (host_id)
     RETURNING host_id, id, kind, name, counted_since, attributes
 )
 SELECT coalesce(m.id, d.id) AS id
 FROM placed AS p
-LEFT JOIN made AS m
-    ON m.host_id = p.host_id AND m.kind = p.kind
-    AND CASE WHEN p.fits
-        THEN m.name = p.name AND m.counted_since = p.counted_since AND m.attributes = p.attributes
-        ELSE m.counted_since = -1 END
+LEFT JOIN made AS m USING (host_id, kind, name, counted_since, attributes)
 LEFT JOIN host_device AS d
-    ON d.host_id = p.host_id AND d.kind = p.kind AND d.counted_since = -1 AND NOT p.fits
+    ON d.host_id = p.host_id AND d.kind = p.kind AND d.name = '(other)' AND d.counted_since = -1 AND NOT p.fits
 ORDER BY p.place
