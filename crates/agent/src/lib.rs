@@ -147,7 +147,6 @@ async fn run_as_service(
         Readings::new(devices, reader.clone(), &config.collect, &name, config.align);
     let sampling = Sampling {
         reader,
-        readings,
         queue: Arc::clone(&queue),
         facts: Arc::clone(&facts),
         clock: Arc::clone(&clock),
@@ -194,7 +193,7 @@ async fn run_as_service(
         }
     };
     let link = Box::pin(link.run(shutdown.clone()));
-    let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run()));
+    let sampling = Box::pin(shutdown.run_until_cancelled(sampling.run(readings)));
     let ended = tokio::select! {
         biased;
         Some(Err(gone)) = sampling => Err(gone.into()),

@@ -29,8 +29,6 @@ pub(crate) use skipped::in_words;
 #[derive(Debug)]
 pub(crate) struct Sampling {
     pub(crate) reader: Reader,
-    /// None where devices are not read.
-    pub(crate) readings: Option<Readings>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) clock: SharedClock,
@@ -43,11 +41,15 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// Never ends by itself; may be dropped at any point without losing what was read.
+    /// Reads devices beside the samples, where there are `readings`. Never ends by itself; may be
+    /// dropped at any point without losing a sample that was read.
     ///
     /// # Errors
     /// [`Unread::Gone`] when there is nobody to read.
-    pub(crate) async fn run(mut self) -> Result<std::convert::Infallible, Unread> {
+    pub(crate) async fn run(
+        mut self,
+        mut readings: Option<Readings>,
+    ) -> Result<std::convert::Infallible, Unread> {
         self.prime().await?;
         let primed = Instant::now(self.clock.as_ref());
         let interval = *self.interval.borrow_and_update();
@@ -57,7 +59,6 @@ impl Sampling {
             health: Arc::clone(&self.health),
             watch: Watch::new(Arc::clone(&self.health)),
         };
-        let mut readings = self.readings.take();
         self.queue.spool.set_interval(interval);
         let start = tokio::time::Instant::now() + FACTS_EVERY;
         let mut facts_due = interval_at(start, FACTS_EVERY);

@@ -272,7 +272,9 @@ fn vitals_tell_the_clocks_offset_once_an_acknowledgement_told_it() {
 }
 
 /// A task that samples this machine every 20 ms.
-fn sampling(readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>) -> (Sampling, Host) {
+fn sampling(
+    readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>,
+) -> (Sampling, Option<Readings>, Host) {
     let host = Host::at(START);
     let clock = rowcall_core::clock::SystemClock::shared();
     let collect = crate::collect::Collect::default();
@@ -284,7 +286,6 @@ fn sampling(readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>) -> (S
     let facts = Facts::unread(reader.clone(), Arc::clone(&queue), Arc::clone(&clock));
     let sampling = Sampling {
         reader,
-        readings,
         queue,
         facts: Arc::new(facts),
         clock,
@@ -294,11 +295,16 @@ fn sampling(readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>) -> (S
         earlier: None,
         health: Arc::default(),
     };
-    (sampling, host)
+    (sampling, readings, host)
 }
 
 /// Samples until so many of them, and of readings of devices, are there.
-async fn until(sampling: Sampling, host: &Host, wanted: (usize, usize)) {
+async fn until(
+    sampling: Sampling,
+    readings: Option<Readings>,
+    host: &Host,
+    wanted: (usize, usize),
+) {
     let queue = Arc::clone(&host.taker.queue);
     let counts = || async {
         let records = queue.spool.read_from(rowcall_core::id::Sequence::FIRST, usize::MAX);
@@ -309,7 +315,7 @@ async fn until(sampling: Sampling, host: &Host, wanted: (usize, usize)) {
     };
     let enough = rowcall_testkit::poll::wait_for("enough records", MINUTE, counts);
     tokio::select! {
-        ended = sampling.run() => panic!("it goes on for ever: {ended:?}"),
+        ended = sampling.run(readings) => panic!("it goes on for ever: {ended:?}"),
         () = enough => {}
     }
 }
@@ -319,8 +325,8 @@ async fn a_reading_of_devices_that_hangs_delays_no_sample_and_no_stop() {
     let now = Instant { wall: at(0), since_boot: MINUTE, monotonic: MINUTE };
     let hanging =
         |reader: &Reader, name: &HostName| Some(Readings::hanging(reader.clone(), name, now));
-    let (sampling, host) = sampling(hanging);
-    until(sampling, &host, (5, 0)).await;
+    let (sampling, hanging, host) = sampling(hanging);
+    until(sampling, hanging, &host, (5, 0)).await;
 }
 
 #[tokio::test]
@@ -330,6 +336,6 @@ async fn devices_are_read_beside_the_samples() {
         let devices = crate::devices::DeviceReader::new("/", collect.clone());
         Readings::new(devices, reader.clone(), &collect, name, true)
     };
-    let (sampling, host) = sampling(readings);
-    until(sampling, &host, (5, 3)).await;
+    let (sampling, readings, host) = sampling(readings);
+    until(sampling, readings, &host, (5, 3)).await;
 }

@@ -1,5 +1,6 @@
 //! The link against a scripted peer over real TLS: what no real aggregator can be made to do.
 
+mod breadth;
 mod connecting;
 mod lost;
 mod renewing;

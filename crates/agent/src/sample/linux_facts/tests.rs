@@ -116,3 +116,215 @@ fn hostile_files_give_clean_text_or_nothing() {
     assert_eq!(facts.cpu_model.as_deref(), Some("xy"));
     assert_eq!(facts.l2_cache_kib, None);
 }
+
+const KVM_FLAGS: &str = "flags\t\t: fpu vme hypervisor lahf_lm\n";
+const BARE_FLAGS: &str = "flags\t\t: fpu vme lahf_lm\n";
+
+/// A disk or an interface with a device behind it.
+fn device(tree: &Tree, path: &str, files: &[(&str, &str)]) {
+    fs::create_dir_all(tree.0.path().join(path).join("device")).unwrap();
+    for (name, text) in files {
+        tree.write(&format!("{path}/{name}"), text);
+    }
+}
+
+fn driver(tree: &Tree, interface: &str, driver: &str) {
+    let link = tree.0.path().join(format!("sys/class/net/{interface}/device/driver"));
+    std::os::unix::fs::symlink(format!("../../bus/pci/drivers/{driver}"), link).unwrap();
+}
+
+fn names(facts: &rowcall_core::record::HostFacts) -> (Vec<&str>, Vec<&str>) {
+    let disks = facts.disks.iter().flatten().map(|disk| disk.name.as_str()).collect();
+    (disks, facts.interfaces.iter().flatten().map(|it| it.name.as_str()).collect())
+}
+
+#[test]
+fn a_laptop_is_described() {
+    let tree = server();
+    tree.write("proc/cpuinfo", BARE_FLAGS);
+    for (name, text) in [
+        ("sys_vendor", "LENOVO\n"),
+        ("product_name", "20HRCTO1WW\n"),
+        ("bios_vendor", "LENOVO\n"),
+        ("bios_version", "N1MET70W (1.55 )\n"),
+        ("bios_date", "11/14/2022\n"),
+    ] {
+        tree.write(&format!("sys/class/dmi/id/{name}"), text);
+    }
+    let rotational = ("queue/rotational", "0\n");
+    let model = ("device/model", "SAMSUNG MZVLB512   \n");
+    device(&tree, "sys/block/nvme0n1", &[("size", "1000215216\n"), model, rotational]);
+    device(&tree, "sys/block/nvme0c0n1", &[("size", "1000215216\n"), ("hidden", "1\n")]);
+    device(&tree, "sys/block/sr0", &[("size", "2097151\n")]);
+    device(&tree, "sys/block/sdb", &[("size", "0\n")]);
+    tree.write("sys/block/loop0/size", "8\n");
+    device(&tree, "sys/class/net/wlp4s0", &[("address", "7c:b0:c2:11:22:33\n")]);
+    driver(&tree, "wlp4s0", "iwlwifi");
+    let made_up = [("address", "02:00:00:11:22:33\n"), ("addr_assign_type", "3\n")];
+    device(&tree, "sys/class/net/usb0", &made_up);
+    tree.write("sys/class/net/docker0/address", "02:42:00:00:00:01\n");
+    let facts = FactsReader::new(tree.0.path()).read();
+    assert_eq!(facts.board.as_deref(), Some("LENOVO 20HRCTO1WW"));
+    assert_eq!(facts.firmware.as_deref(), Some("LENOVO N1MET70W (1.55 ) 11/14/2022"));
+    assert_eq!(facts.virtualization.as_deref(), Some("none"));
+    assert_eq!(names(&facts), (vec!["nvme0n1"], vec!["usb0", "wlp4s0"]));
+    let disk = &facts.disks.as_ref().unwrap()[0];
+    assert_eq!((disk.size_kib, disk.rotational), (Some(500_107_608), Some(false)));
+    assert_eq!(disk.model.as_deref(), Some("SAMSUNG MZVLB512"));
+    let [usb, wireless] = facts.interfaces.as_deref().unwrap() else { panic!("{facts:?}") };
+    assert_eq!((usb.mac.as_deref(), usb.driver.as_deref()), (None, None), "made up at each start");
+    assert_eq!(wireless.mac.as_deref(), Some("7c:b0:c2:11:22:33"));
+    assert_eq!(wireless.driver.as_deref(), Some("iwlwifi"));
+    assert_eq!((facts.boot_id.as_deref(), facts.memory_mhz), (Some("d-e-f"), None));
+}
+
+#[test]
+fn a_server_with_two_sockets_has_its_cores_counted_once() {
+    let tree = server();
+    let cpus = "sys/devices/system/cpu";
+    tree.write(&format!("{cpus}/online"), "0-255\n");
+    // CPUs 0 to 63 and their second threads 128 to 191 are the first socket.
+    for cpu in 0..256_u32 {
+        let core = cpu % 128;
+        let socket = if core < 64 { "0-63,128-191\n" } else { "64-127,192-255\n" };
+        let threads = format!("{core},{}\n", core + 128);
+        tree.write(&format!("{cpus}/cpu{cpu}/topology/thread_siblings_list"), &threads);
+        tree.write(&format!("{cpus}/cpu{cpu}/topology/core_siblings_list"), socket);
+    }
+    // Slaves of a bond all have its address.
+    let slave =
+        [("address", "00:11:22:33:44:55\n"), ("bonding_slave/perm_hwaddr", "aa:bb:cc:00:00:02\n")];
+    device(&tree, "sys/class/net/ens2f1", &slave);
+    let facts = FactsReader::new(tree.0.path()).read();
+    assert_eq!((facts.cpu_sockets, facts.cpu_cores), (Some(2), Some(128)));
+    let interfaces = facts.interfaces.unwrap();
+    assert_eq!(interfaces[0].mac.as_deref(), Some("aa:bb:cc:00:00:02"));
+}
+
+#[test]
+fn a_raspberry_pi_has_board_and_cores_without_dmi() {
+    let model = "Raspberry Pi 4 Model B Rev 1.5";
+    let tree = Tree::new()
+        .with("proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd\n\nModel\t\t: Raspberry Pi 4\n")
+        .with("proc/device-tree/model", &format!("{model}\0"))
+        .with("sys/devices/system/cpu/online", "0-3\n");
+    for cpu in 0..4 {
+        let topology = format!("sys/devices/system/cpu/cpu{cpu}/topology");
+        tree.write(&format!("{topology}/thread_siblings_list"), &format!("{cpu}\n"));
+        tree.write(&format!("{topology}/core_siblings_list"), "0-3\n");
+    }
+    device(&tree, "sys/block/mmcblk0", &[("size", "62333952\n"), ("device/name", "SC32G\n")]);
+    let facts = FactsReader::new(tree.0.path()).read();
+    assert_eq!(facts.board.as_deref(), Some(model));
+    assert_eq!((facts.cpu_sockets, facts.cpu_cores), (Some(1), Some(4)));
+    assert_eq!((facts.firmware, facts.virtualization.as_deref()), (None, Some("none")));
+    assert_eq!(facts.disks.unwrap()[0].model.as_deref(), Some("SC32G"));
+}
+
+#[test]
+fn what_a_host_runs_in_has_the_name_that_systemd_gives_it() {
+    let xen = ("sys/hypervisor/type", "xen\n");
+    let clock = "sys/devices/system/clocksource/clocksource0/available_clocksource";
+    let dmi = |name: &'static str| -> &'static str {
+        match name {
+            "vendor" => "sys/class/dmi/id/sys_vendor",
+            _ => "sys/class/dmi/id/product_name",
+        }
+    };
+    let cases: [(&str, &[(&str, &str)], &str); 19] = [
+        ("bare metal", &[("proc/cpuinfo", BARE_FLAGS)], "none"),
+        ("another hypervisor", &[("proc/cpuinfo", KVM_FLAGS)], "vm-other"),
+        (
+            "KVM",
+            &[("proc/cpuinfo", KVM_FLAGS), (clock, "kvm-clock tsc\n"), (dmi("vendor"), "QEMU\n")],
+            "kvm",
+        ),
+        ("QEMU alone", &[("proc/cpuinfo", KVM_FLAGS), (dmi("vendor"), "QEMU\n")], "qemu"),
+        (
+            "Amazon",
+            &[("proc/cpuinfo", KVM_FLAGS), (clock, "kvm-clock\n"), (dmi("vendor"), "Amazon EC2\n")],
+            "amazon",
+        ),
+        (
+            "Amazon's metal",
+            &[("proc/cpuinfo", BARE_FLAGS), (dmi("vendor"), "Amazon EC2\n")],
+            "none",
+        ),
+        ("VMware", &[("proc/cpuinfo", KVM_FLAGS), (dmi("vendor"), "VMware, Inc.\n")], "vmware"),
+        (
+            "Hyper-V",
+            &[("proc/cpuinfo", KVM_FLAGS), (clock, "hyperv_clocksource_tsc_page\n")],
+            "microsoft",
+        ),
+        ("VirtualBox", &[("proc/cpuinfo", KVM_FLAGS), (dmi("product"), "VirtualBox\n")], "oracle"),
+        ("Xen", &[("proc/cpuinfo", BARE_FLAGS), xen], "xen"),
+        (
+            "Xen's first",
+            &[("proc/cpuinfo", BARE_FLAGS), xen, ("proc/xen/capabilities", "control_d\n")],
+            "none",
+        ),
+        (
+            "ARM",
+            &[
+                ("proc/cpuinfo", "Features: fp\n"),
+                ("proc/device-tree/hypervisor/compatible", "linux,kvm\0"),
+            ],
+            "kvm",
+        ),
+        ("systemd's own", &[("run/systemd/container", "systemd-nspawn\n")], "systemd-nspawn"),
+        ("as root", &[("proc/1/environ", "PATH=/\0container=lxc\0")], "lxc"),
+        ("Docker", &[(".dockerenv", ""), ("proc/cpuinfo", KVM_FLAGS)], "docker"),
+        ("Podman", &[("run/.containerenv", ""), ("run/systemd/container", "oci\n")], "podman"),
+        (
+            "cgroup v1",
+            &[("proc/1/cgroup", "4:memory:/docker/0123\n1:name=systemd:/docker/0123\n")],
+            "docker",
+        ),
+        ("Kubernetes", &[("proc/1/cgroup", "0::/kubepods.slice/x\n")], "kubernetes"),
+        ("WSL", &[("proc/sys/kernel/osrelease", "5.15.90.1-microsoft-standard-WSL2\n")], "wsl"),
+    ];
+    for (case, files, expected) in cases {
+        let tree = Tree::new();
+        files.iter().for_each(|(path, text)| tree.write(path, text));
+        let facts = FactsReader::new(tree.0.path()).read();
+        assert_eq!(facts.virtualization.as_deref(), Some(expected), "{case}");
+    }
+    let nothing = Tree::new();
+    assert_eq!(FactsReader::new(nothing.0.path()).read().virtualization, None);
+}
+
+#[test]
+fn a_maker_who_filled_in_nothing_is_not_quoted() {
+    let tree = server()
+        .with("sys/class/dmi/id/sys_vendor", "To Be Filled By O.E.M.\n")
+        .with("sys/class/dmi/id/product_name", "Default string\n")
+        .with("sys/class/dmi/id/board_vendor", "ASRock\n")
+        .with("sys/class/dmi/id/board_name", "B450M Pro4\n");
+    assert_eq!(FactsReader::new(tree.0.path()).read().board.as_deref(), Some("ASRock B450M Pro4"));
+}
+
+#[test]
+fn hostile_hardware_gives_facts_that_fit_a_record() {
+    let tree = server();
+    tree.write("sys/devices/system/cpu/online", "0-4294967295\n");
+    tree.write("sys/class/dmi/id/product_name", &"x\u{1b}".repeat(10_000));
+    for n in 0..500 {
+        let model =
+            ("device/model", "\u{202e}evil\0model of a very long name indeed, and longer still");
+        device(&tree, &format!("sys/block/sd{n:03}"), &[("size", "-1\n"), model]);
+        let mac = ("address", "xx:\u{7}".repeat(100));
+        device(&tree, &format!("sys/class/net/eth{n:03}"), &[(mac.0, mac.1.as_str())]);
+    }
+    device(&tree, "sys/block/sd\u{7}x", &[("size", "8\n")]);
+    fs::write(tree.0.path().join("sys/block/sd000/size"), b"\xff\xfe").unwrap();
+    let facts = FactsReader::new(tree.0.path()).read();
+    assert_eq!((facts.cpu_sockets, facts.cpu_cores), (None, None));
+    let wire = rowcall_core::convert::facts_to_wire(&facts);
+    let bytes = prost::Message::encoded_len(&wire);
+    assert!(bytes < 15 * 1024, "{bytes}");
+    let disks = facts.disks.unwrap();
+    assert!(disks.len() > 30, "the first ones are told: {}", disks.len());
+    assert!(disks.iter().all(|disk| disk.size_kib.is_none() && disk.name.starts_with("sd")));
+    assert!(disks[0].model.as_deref().unwrap().starts_with("evilmodel"));
+    assert!(facts.board.unwrap().len() <= 256);
+}
