@@ -7,6 +7,7 @@ mod enrolling;
 mod files;
 mod joining;
 mod process;
+mod sandbox;
 mod service;
 mod spool;
 
