@@ -3,6 +3,7 @@
 mod agreement;
 mod certs_example;
 mod deploy;
+mod diagnostics;
 mod faults;
 mod hostile_machine;
 mod identity;

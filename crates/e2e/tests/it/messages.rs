@@ -46,6 +46,8 @@ fn each_end_to_end_test_of_something_wrong_stands_in_the_table() {
         "outages",
         "remote",
         "faults",
+        "hostile_machine/mod",
+        "hostile_machine/swapping",
         "interop/mod",
         "identity/clones",
         "identity/names",

@@ -157,7 +157,7 @@ fn compare(path: &str, free: &Value, unit: &Value, found: &mut BTreeSet<(String,
             let beside = if field.contains("bytes") { MOVED_BYTES } else { MOVED };
             let is_fixed = FIXED.contains(&field);
             let moved = if is_fixed { 0.0 } else { one.abs() * MOVED_SHARE + beside };
-            if !((one - other).abs() <= moved) {
+            if (one - other).abs() > moved {
                 differs();
             }
         }

@@ -32,8 +32,11 @@ enum As {
 
 use As::{CpuShare, Difference, Memory, TimeShare, Value};
 
+/// Names and values.
+type Labels = &'static [(&'static str, &'static str)];
+
 /// Vitals, and the families with labels whose sum they are.
-const VITALS: &[(&str, &str, &[(&str, &str)], As)] = &[
+const VITALS: &[(&str, &str, Labels, As)] = &[
     ("cpu_user_percent", "node_cpu_seconds_total", &[("mode", "user")], CpuShare),
     ("cpu_nice_percent", "node_cpu_seconds_total", &[("mode", "nice")], CpuShare),
     ("cpu_system_percent", "node_cpu_seconds_total", &[("mode", "system")], CpuShare),
@@ -106,7 +109,8 @@ fn every_vital_is_compared_or_said_to_be_ours_alone() {
     let compared = VITALS.iter().map(|row| row.0).chain(OF_DEVICES.iter().map(|row| row.0));
     let mut named: Vec<_> = compared.chain(OURS_ALONE.iter().copied()).collect();
     let mut all = Vitals::NAMES.to_vec();
-    (named.sort_unstable(), all.sort_unstable());
+    named.sort_unstable();
+    all.sort_unstable();
     assert_eq!(named, all);
 }
 
