@@ -81,6 +81,7 @@ async fn a_service_role_does_all_that_the_store_does() {
     ];
     let committed = store.ingest(&records).await.unwrap();
     assert_eq!((committed.samples, committed.gaps, committed.facts), (2, 1, 1));
+    tells_of_devices(&bench, &store).await;
     assert_eq!(committed.quarantined, 2);
     assert_eq!(store.ingest(&records).await.unwrap().duplicates, 5);
     // Another epoch, and the first one again.
@@ -124,6 +125,31 @@ async fn a_service_role_does_all_that_the_store_does() {
     bench.sql.batch_execute(old).await.unwrap();
     let retained = store.retain().await.unwrap();
     assert_eq!((retained.days.len(), retained.quarantine_rows, retained.old_rows), (1, 2, 1));
+}
+
+/// Vitals, and two readings of a device, between which it was last seen yesterday.
+async fn tells_of_devices(bench: &Bench, store: &Store) {
+    use rowcall_core::devices::{Devices, Disk, Metric};
+
+    let session = store.opened(&hello("b", 1), crate::testing::MINUTE).await.unwrap();
+    let now = bench.now().await;
+    let mut with_vitals = sample(&session, 1, now);
+    if let Body::Sample(sample) = &mut with_vitals.record.body {
+        sample.vitals = Some(Box::default());
+    }
+    assert_eq!(store.ingest(&[with_vitals]).await.unwrap().samples, 1);
+    for n in 2..4_u64 {
+        let disks = vec![Disk { name: "vda".into(), ..Disk::default() }];
+        let metrics = vec![Metric { name: "m".into(), ..Metric::default() }];
+        let devices = Devices { disks, metrics, ..Devices::default() };
+        let body = Body::Devices(Box::new(devices));
+        let records = [record(&session, n, now.plus_micros(n.cast_signed()), body)];
+        let committed = store.ingest(&records).await.unwrap();
+        assert_eq!((committed.device_rows, committed.metric_rows), (1, 1));
+        bench.sql.batch_execute("UPDATE host_device SET seen_on = seen_on - 1").await.unwrap();
+    }
+    // So that the rest of the test sees one host.
+    store.retire_host(&actor(), &hello("b", 1).host_name).await.unwrap().unwrap();
 }
 
 /// All that has to do with access.

@@ -325,6 +325,44 @@ async fn a_database_of_version_3_keeps_its_rows_and_counts_from_then_on() {
 }
 
 #[tokio::test]
+async fn a_database_of_version_5_gets_days_for_all_tables_and_no_table_is_written_anew() {
+    let bench = Bench::empty().await;
+    let mut client = connect_alone(&settings(&bench)).await.unwrap();
+    client.batch_execute(PREPARE).await.unwrap();
+    for step in &STEPS[..5] {
+        apply(&mut client, step).await.unwrap();
+    }
+    let rows = "SELECT rowcall.create_days(ARRAY(
+            SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(-20, 7) AS n));
+        INSERT INTO host_info (hostname) VALUES ('a');
+        INSERT INTO rowcall.epoch (host_id, epoch) VALUES (1, 1);
+        INSERT INTO host_latest (host_id, epoch_id, mark) VALUES (1, 1, 20);
+        INSERT INTO host_usage (\"timestamp\", host_id, sequence, epoch_id, delay_s)
+            SELECT now() - n * interval '1 day', 1, 21 - n, 1, 0 FROM generate_series(1, 20) AS n";
+    bench.sql.batch_execute(rows).await.unwrap();
+    let files = "SELECT array_agg(pg_relation_filenode(oid)::bigint ORDER BY relname) FROM pg_class
+        WHERE relname ~ '^host_(latest|info|usage_.*)$' AND relkind = 'r'";
+    let files_of =
+        || async { bench.sql.query_one(files, &[]).await.unwrap().get::<_, Vec<i64>>(0) };
+    let before = files_of().await;
+    bench.store.migrate().await.unwrap();
+    assert_eq!(files_of().await, before);
+    // From yesterday on they are there; others are made when something needs them.
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0);
+    let days = "SELECT count(*) FROM rowcall.made_days() WHERE parent = ";
+    assert_eq!(bench.number(&format!("{days} 'host_vitals'::regclass")).await, 9);
+    let session = bench.host("a").await;
+    let late = bench.now().await.plus_micros(-15 * 86_400_000_000);
+    let mut with_vitals = sample(&session, 21, late);
+    if let rowcall_core::record::Body::Sample(sample) = &mut with_vitals.record.body {
+        sample.vitals = Some(Box::default());
+    }
+    assert_eq!(bench.store.ingest(&[with_vitals]).await.unwrap().samples, 1);
+    assert_eq!(bench.number(&format!("{days} 'host_vitals'::regclass")).await, 10);
+    assert_eq!(bench.number("SELECT count(*) FROM host_vitals").await, 1);
+}
+
+#[tokio::test]
 async fn the_schema_is_checked_without_changing_it() {
     let bench = Bench::empty().await;
     let error = bench.store.check_schema().await.unwrap_err();

@@ -5,6 +5,8 @@ use super::*;
 use crate::testing::{Bench, minutes_before, sample};
 use crate::{Committed, Settings};
 
+mod devices;
+
 const DAY: i64 = 86_400_000_000;
 
 /// Days of `host_usage` as they are called, oldest first, that lie before yesterday.
