@@ -68,7 +68,8 @@ impl Machine {
             let kind = |entry: &Entry| std::mem::discriminant(entry);
             match (entry, self.0.get(path)) {
                 (_, Some(now)) if kind(now) == kind(entry) => {}
-                (Entry::Folder, None) => fs::remove_dir_all(at).unwrap_or_default(),
+                // It goes when it is empty.
+                (Entry::Folder, None) => {}
                 _ => fs::remove_file(at).unwrap(),
             }
         }
@@ -92,8 +93,11 @@ impl Machine {
 
     /// A folder of what went away goes too: a device that is gone leaves nothing.
     fn remove_empty(&self, root: &Path, before: &Self) {
-        for path in before.0.keys().filter(|path| !self.0.contains_key(*path)) {
-            for folder in Path::new(path).ancestors().skip(1).take_while(|f| *f != Path::new("")) {
+        for (path, entry) in before.0.iter().filter(|(path, _)| !self.0.contains_key(*path)) {
+            let itself = usize::from(*entry != Entry::Folder);
+            for folder in
+                Path::new(path).ancestors().skip(itself).take_while(|f| *f != Path::new(""))
+            {
                 // One that is not empty stays, and so do those above it.
                 let is_kept = folder.to_str().is_some_and(|folder| self.0.contains_key(folder));
                 if is_kept || fs::remove_dir(root.join(folder)).is_err() {
