@@ -103,6 +103,7 @@ fn what_was_unreadable_once_spans_no_two_intervals() {
     tree.requests(&line(0, "sda", 1, 1));
     assert_eq!(tree.requests("8 0 sda one\n"), None);
     assert_eq!(tree.requests(&line(0, "sda", 50, 50)), None);
+    assert!(tree.disks.take_peaks().is_empty(), "nor does a peak");
     assert_eq!(tree.requests(&line(0, "sda", 50, 51)), Some(1));
 
     let mut nowhere = Disks::new(Path::new("/nonexistent"));

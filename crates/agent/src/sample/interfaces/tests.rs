@@ -96,8 +96,10 @@ fn a_file_that_is_not_understood_is_unknown_once_and_for_the_next_interval() {
     tree.read(&line("eth0", 1, 1));
     for broken in ["eth0 5 5\n", "  eth0: 5 5 5\n", "  eth0: 5 x 1 2 0 0 0 3 5 5 4 5 0 0 0 0\n"] {
         assert_eq!(tree.read(broken), Vitals::default(), "{broken:?}");
-        assert_eq!(tree.read(&line("eth0", 7, 7)), Vitals::default(), "it would span two");
-        assert_eq!(tree.read(&line("eth0", 8, 7)).net_rx_bytes, Some(1));
+        assert_eq!(tree.read(&line("eth0", 70_000, 7)), Vitals::default(), "it would span two");
+        assert!(tree.interfaces.take_peaks().is_empty(), "and so would a peak");
+        assert_eq!(tree.read(&line("eth0", 70_001, 7)).net_rx_bytes, Some(1));
+        let _of_the_last = tree.interfaces.take_peaks();
     }
 }
 

@@ -125,7 +125,7 @@ async fn the_reading_thread_reads_for_peaks_by_itself() {
             tokio::task::yield_now().await;
         }
     };
-    let peaks = tokio::time::timeout(TICK, read).await.unwrap();
+    let peaks = tokio::time::timeout(TICK / 2, read).await.unwrap();
     assert_eq!(peaks.disks.get("sda"), Some(&90.0));
     clock.advance(SPAN);
     let vitals = reader.sample().await.unwrap().sample.vitals.unwrap();
