@@ -1,7 +1,6 @@
 //! A spool as the version wrote it that knew neither vitals nor devices: `before_devices/` holds its
 //! files, without the zeros at their ends.
 
-use rowcall_core::devices::Devices;
 use rowcall_core::id::Sequence;
 use rowcall_core::record::{Body, GapCause, HostFacts};
 
@@ -27,7 +26,7 @@ fn what_an_older_version_left_is_read_and_gone_on_with() {
         (opened.damaged_records, opened.epoch_is_new, opened.boot_is_new),
         (0, false, false)
     );
-    append(&spool, &clock, Body::Devices(Box::new(Devices::default())));
+    append(&spool, &clock, Body::Devices(Box::default()));
     assert!(spool.flush(PATIENCE));
     let records = spool.read_from(Sequence::FIRST, usize::MAX);
     let [one, two, three, facts, gap, four, devices] = records.as_slice() else {

@@ -115,7 +115,7 @@ fn sample(shown: &Shown, text: &mut String) {
         ("disk io", sample.disk_io.map(|count| count.to_string())),
         ("disk available", sample.disk_available_kib.map(|size| kib(Some(size)))),
     ] {
-        table.row(vec![name.into(), value.unwrap_or_else(|| UNKNOWN.into())]);
+        table.row(vec![name.into(), value.unwrap_or_else(unknown)]);
     }
     family("sample", &table, text);
 }
@@ -155,7 +155,7 @@ fn named(name: &str, value: Option<f64>) -> (String, String) {
     } else {
         (name, value.map(|value| format!("{value:.0}")))
     };
-    (short.replace('_', " "), shown.unwrap_or_else(|| UNKNOWN.into()))
+    (short.replace('_', " "), shown.unwrap_or_else(unknown))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size to show")]
@@ -204,7 +204,7 @@ fn of_devices(devices: &Devices, text: &mut String) {
     family("disks, since they are counted", &table(&columns, disks.collect()), text);
     let interfaces = devices.interfaces.iter().map(|i| {
         let state = i.up.map_or(UNKNOWN, |up| if up { "up" } else { "down" });
-        let speed = i.speed_mbit.map_or(UNKNOWN.into(), |speed| format!("{speed} Mbit/s"));
+        let speed = i.speed_mbit.map_or_else(unknown, |speed| format!("{speed} Mbit/s"));
         let errors = (i.rx_errors.saturating_add(i.tx_errors)).to_string();
         let drops = (i.rx_drops.saturating_add(i.tx_drops)).to_string();
         let (rx, tx) = (size(Some(i.rx_bytes)), size(Some(i.tx_bytes)));
@@ -222,18 +222,14 @@ fn of_devices(devices: &Devices, text: &mut String) {
     family("interfaces, since they are counted", &table(&columns, interfaces.collect()), text);
     let sensors = devices.sensors.iter().map(|s| {
         let degrees = |mc: i32| format!("{:.1} \u{b0}C", f64::from(mc) / 1000.0);
-        vec![
-            s.name.clone(),
-            degrees(s.temperature_mc),
-            s.critical_mc.map_or(UNKNOWN.into(), degrees),
-        ]
+        vec![s.name.clone(), degrees(s.temperature_mc), s.critical_mc.map_or_else(unknown, degrees)]
     });
     let columns = [("SENSOR", Left), ("TEMPERATURE", Right), ("CRITICAL", Right)];
     family("sensors", &table(&columns, sensors.collect()), text);
     let arrays = devices.md_arrays.iter().map(|a| {
         let disks = format!("{} of {}", a.disks_active, a.disks);
-        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.into());
-        let sync = a.sync_percent.map_or(UNKNOWN.into(), |share| format!("{share:.1} %"));
+        let or = |text: &Option<String>| text.clone().unwrap_or_else(unknown);
+        let sync = a.sync_percent.map_or_else(unknown, |share| format!("{share:.1} %"));
         vec![a.name.clone(), or(&a.level), or(&a.state), disks, a.disks_failed.to_string(), sync]
     });
     let columns = [
@@ -251,9 +247,9 @@ fn of_devices(devices: &Devices, text: &mut String) {
     let columns = [("CONTROLLER", Left), ("CORRECTED", Right), ("UNCORRECTED", Right)];
     family("memory controllers", &table(&columns, controllers.collect()), text);
     let cgroups = devices.cgroups.iter().map(|c| {
-        let cpu = c.cpu_us.map_or(UNKNOWN.into(), |us| {
-            span(Duration::from_micros(u64::try_from(us).unwrap_or(0)))
-        });
+        let cpu = c
+            .cpu_us
+            .map_or_else(unknown, |us| span(Duration::from_micros(u64::try_from(us).unwrap_or(0))));
         let (read, written) = (size(c.read_bytes), size(c.written_bytes));
         vec![c.name.clone(), cpu, kib(c.memory_kib), read, written, known(c.processes)]
     });
@@ -267,10 +263,10 @@ fn of_devices(devices: &Devices, text: &mut String) {
     ];
     family("cgroups", &table(&columns, cgroups.collect()), text);
     let processes = devices.processes.iter().map(|p| {
-        let cpu = p.cpu_percent.map_or(UNKNOWN.into(), |share| format!("{share:.1} %"));
+        let cpu = p.cpu_percent.map_or_else(unknown, |share| format!("{share:.1} %"));
         let each_second = |bytes: Option<i64>| match bytes {
             Some(_) => format!("{}/s", size(bytes)),
-            None => UNKNOWN.into(),
+            None => unknown(),
         };
         let (read, written) = (each_second(p.read_bytes_per_s), each_second(p.written_bytes_per_s));
         vec![p.pid.to_string(), p.command.clone(), cpu, kib(p.memory_kib), read, written]
@@ -295,17 +291,21 @@ fn of_devices(devices: &Devices, text: &mut String) {
     }
 }
 
+fn unknown() -> String {
+    UNKNOWN.into()
+}
+
 fn kib(size: Option<i64>) -> String {
     let to_bytes = |kib: i64| u64::try_from(kib).unwrap_or(0).saturating_mul(1024);
-    size.map_or_else(|| UNKNOWN.into(), |kib| bytes(to_bytes(kib)))
+    size.map_or_else(unknown, |kib| bytes(to_bytes(kib)))
 }
 
 fn size(size: Option<i64>) -> String {
-    size.map_or_else(|| UNKNOWN.into(), |size| bytes(u64::try_from(size).unwrap_or(0)))
+    size.map_or_else(unknown, |size| bytes(u64::try_from(size).unwrap_or(0)))
 }
 
 fn known(count: Option<i64>) -> String {
-    count.map_or_else(|| UNKNOWN.into(), |count| count.to_string())
+    count.map_or_else(unknown, |count| count.to_string())
 }
 
 fn whole_ms(ms: i64) -> u64 {

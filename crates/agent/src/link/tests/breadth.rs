@@ -37,18 +37,22 @@ async fn sent(
 const HOUR_US: i64 = 3_600_000_000;
 
 fn samples(bodies: &[pb::record::Body]) -> Vec<&pb::Sample> {
-    let sample = |body| match body {
-        &pb::record::Body::Sample(ref sample) => Some(sample),
-        _ => None,
-    };
+    fn sample(body: &pb::record::Body) -> Option<&pb::Sample> {
+        match body {
+            pb::record::Body::Sample(sample) => Some(sample),
+            _ => None,
+        }
+    }
     bodies.iter().filter_map(sample).collect()
 }
 
 fn devices(bodies: &[pb::record::Body]) -> Vec<&pb::Devices> {
-    let devices = |body| match body {
-        &pb::record::Body::Devices(ref devices) => Some(&**devices),
-        _ => None,
-    };
+    fn devices(body: &pb::record::Body) -> Option<&pb::Devices> {
+        match body {
+            pb::record::Body::Devices(devices) => Some(devices),
+            _ => None,
+        }
+    }
     bodies.iter().filter_map(devices).collect()
 }
 

@@ -221,46 +221,41 @@ fn a_raspberry_pi_has_board_and_cores_without_dmi() {
     assert_eq!(facts.disks.unwrap()[0].model.as_deref(), Some("SC32G"));
 }
 
+/// What it is, its files, and the name expected.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn what_a_host_runs_in_has_the_name_that_systemd_gives_it() {
-    let xen = ("sys/hypervisor/type", "xen\n");
-    let clock = "sys/devices/system/clocksource/clocksource0/available_clocksource";
-    let dmi = |name: &'static str| -> &'static str {
-        match name {
-            "vendor" => "sys/class/dmi/id/sys_vendor",
-            _ => "sys/class/dmi/id/product_name",
-        }
-    };
-    let cases: [(&str, &[(&str, &str)], &str); 19] = [
+    const XEN: (&str, &str) = ("sys/hypervisor/type", "xen\n");
+    const CLOCK: &str = "sys/devices/system/clocksource/clocksource0/available_clocksource";
+    const VENDOR: &str = "sys/class/dmi/id/sys_vendor";
+    const PRODUCT: &str = "sys/class/dmi/id/product_name";
+    let cases: [Case; 19] = [
         ("bare metal", &[("proc/cpuinfo", BARE_FLAGS)], "none"),
         ("another hypervisor", &[("proc/cpuinfo", KVM_FLAGS)], "vm-other"),
         (
             "KVM",
-            &[("proc/cpuinfo", KVM_FLAGS), (clock, "kvm-clock tsc\n"), (dmi("vendor"), "QEMU\n")],
+            &[("proc/cpuinfo", KVM_FLAGS), (CLOCK, "kvm-clock tsc\n"), (VENDOR, "QEMU\n")],
             "kvm",
         ),
-        ("QEMU alone", &[("proc/cpuinfo", KVM_FLAGS), (dmi("vendor"), "QEMU\n")], "qemu"),
+        ("QEMU alone", &[("proc/cpuinfo", KVM_FLAGS), (VENDOR, "QEMU\n")], "qemu"),
         (
             "Amazon",
-            &[("proc/cpuinfo", KVM_FLAGS), (clock, "kvm-clock\n"), (dmi("vendor"), "Amazon EC2\n")],
+            &[("proc/cpuinfo", KVM_FLAGS), (CLOCK, "kvm-clock\n"), (VENDOR, "Amazon EC2\n")],
             "amazon",
         ),
-        (
-            "Amazon's metal",
-            &[("proc/cpuinfo", BARE_FLAGS), (dmi("vendor"), "Amazon EC2\n")],
-            "none",
-        ),
-        ("VMware", &[("proc/cpuinfo", KVM_FLAGS), (dmi("vendor"), "VMware, Inc.\n")], "vmware"),
+        ("Amazon's metal", &[("proc/cpuinfo", BARE_FLAGS), (VENDOR, "Amazon EC2\n")], "none"),
+        ("VMware", &[("proc/cpuinfo", KVM_FLAGS), (VENDOR, "VMware, Inc.\n")], "vmware"),
         (
             "Hyper-V",
-            &[("proc/cpuinfo", KVM_FLAGS), (clock, "hyperv_clocksource_tsc_page\n")],
+            &[("proc/cpuinfo", KVM_FLAGS), (CLOCK, "hyperv_clocksource_tsc_page\n")],
             "microsoft",
         ),
-        ("VirtualBox", &[("proc/cpuinfo", KVM_FLAGS), (dmi("product"), "VirtualBox\n")], "oracle"),
-        ("Xen", &[("proc/cpuinfo", BARE_FLAGS), xen], "xen"),
+        ("VirtualBox", &[("proc/cpuinfo", KVM_FLAGS), (PRODUCT, "VirtualBox\n")], "oracle"),
+        ("Xen", &[("proc/cpuinfo", BARE_FLAGS), XEN], "xen"),
         (
             "Xen's first",
-            &[("proc/cpuinfo", BARE_FLAGS), xen, ("proc/xen/capabilities", "control_d\n")],
+            &[("proc/cpuinfo", BARE_FLAGS), XEN, ("proc/xen/capabilities", "control_d\n")],
             "none",
         ),
         (

@@ -65,7 +65,7 @@ pub(super) fn virtualization(root: &Path, cpuinfo: &str) -> Option<String> {
     if is_x86 && !has_flag && !is_xen(root) {
         return Some("none".into());
     }
-    let machine = machine(root).or(has_flag.then_some("vm-other"));
+    let machine = machine(root).or_else(|| has_flag.then_some("vm-other"));
     match machine {
         Some(machine) => Some(machine.into()),
         // Nothing was there to be read.
@@ -119,10 +119,9 @@ fn is_xen(root: &Path) -> bool {
 
 fn machine(root: &Path) -> Option<&'static str> {
     let dmi = dmi(root);
-    match dmi {
-        // Names of clouds and products that say more than the hypervisor does.
-        Some("oracle" | "xen" | "amazon" | "parallels" | "google") => return dmi,
-        _ => {}
+    // Names of clouds and products that say more than the hypervisor does.
+    if let Some("oracle" | "xen" | "amazon" | "parallels" | "google") = dmi {
+        return dmi;
     }
     if is_xen(root) {
         let capabilities = text(&root.join("proc/xen/capabilities")).unwrap_or_default();
