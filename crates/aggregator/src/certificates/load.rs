@@ -1,7 +1,7 @@
 //! Everything that the files of the settings give: whole and consistent, or not at all.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rowcall_core::clock::SharedClock;
@@ -59,7 +59,8 @@ pub(crate) struct Issuing {
 /// # Errors
 /// What is wrong, where, and what to do; the first thing.
 pub(super) fn load(config: &Config, clock: &SharedClock) -> Result<Loaded, String> {
-    let mut material = Material::load(&config.files).map_err(|error| error.to_string())?;
+    let mut material = Material::load(&config.files)
+        .map_err(|error| format!("{error}{}", no_folder(&config.files.certificate)))?;
     if let Some(lists) = &config.revocations
         && (!lists.may_be_missing || lists.path.exists())
     {
@@ -75,6 +76,16 @@ pub(super) fn load(config: &Config, clock: &SharedClock) -> Result<Loaded, Strin
     };
     let trust_sha256 = trust_sha256(&material);
     Ok(Loaded { tls, material, trust, trust_domain, issuing, trust_sha256 })
+}
+
+/// What makes the certificate's folder, where there is none yet.
+fn no_folder(certificate: &Path) -> String {
+    match certificate.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.exists() => {
+            format!("; there is no {0}: `rowcall pki init --dir {0}` makes it", folder.display())
+        }
+        _ => String::new(),
+    }
 }
 
 /// The key files that other users of this machine may read, each said in words.

@@ -124,6 +124,11 @@ fn hosts_are_managed(dir: &Path) {
         |args: &[&str]| -> serde_json::Value { serde_json::from_str(&stdout(run(args))).unwrap() };
     let listed = json(&["host", "list", "--json"]);
     let name = listed["hosts"][0]["host_name"].as_str().unwrap().to_owned();
+    let shown = json(&["host", "show", &name, "--history", "--json"]);
+    assert_eq!(shown["history"][0]["host_info"]["kernel"], shown["host"]["host_info"]["kernel"]);
+    assert!(shown["boots"][0]["boot_id"].is_string(), "{shown}");
+    let waits = json(&["summary", "--json", "--report", "pressure", "--from", "5m", "--to", "now"]);
+    assert_eq!(waits["pressure"]["hosts"][0]["host_name"], name.as_str(), "{waits}");
     let label = stdout(run(&["host", "label", &name, "rack=a1", "env=prod"]));
     assert_eq!(label, format!("{name}: env=prod, rack=a1\n"));
     let number = |line: &[&str]| json(line)["hosts"].as_array().unwrap().len();
