@@ -205,7 +205,7 @@ mod tests {
             metrics_dir: Some("/var/lib/x".into()),
             max_metrics: 0,
             deadline: Duration::from_millis(100),
-            peaks_every: Duration::from_secs(1),
+            peaks_every: Duration::from_millis(50),
             ..Collect::default()
         };
         assert_eq!(collect, expected);
@@ -232,7 +232,7 @@ mod tests {
             "10 problems",
             "--profile: \"all\" is no profile; write one of classic, default, full",
             "--device-interval: \"100ms\" is too short; the least is 1s; or write 0s for each",
-            "--peak-interval: \"0s\" is too short; the least is 1s",
+            "--peak-interval: \"0s\" is too short; the least is 50ms",
             "--collectors-off: \"disk\" is no collector; write some of vitals, disks, ",
             "--mounts-include: 65 patterns are too many; the most is 64",
             "--disks-exclude: the pattern \"xxxxxxxxxxxxxxxxxxxx\"... is too long",

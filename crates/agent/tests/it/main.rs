@@ -7,7 +7,6 @@ mod enrolling;
 mod files;
 mod joining;
 mod process;
-mod sandbox;
 mod service;
 mod spool;
 
