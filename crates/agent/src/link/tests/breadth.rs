@@ -20,6 +20,7 @@ async fn sent(
     call.send(Response::Welcome(pb::Welcome { interval_ms: 20, ..welcome(None) })).await;
     let mut bodies = Vec::new();
     while !enough(&bodies) {
+        assert!(bodies.len() < MOST_RECORDS, "not among the first ones: {:?}", bodies.last());
         let batch = call.batch().await;
         let Some(last) = batch.records.last() else { continue };
         let (spool_epoch, through_sequence) = (hello.spool_epoch, last.sequence);
@@ -32,6 +33,9 @@ async fn sent(
     agent.await.unwrap().unwrap();
     bodies
 }
+
+/// What is waited for comes before these, or never.
+const MOST_RECORDS: usize = 500;
 
 /// By how much the peer's clock is ahead.
 const HOUR_US: i64 = 3_600_000_000;
