@@ -154,6 +154,12 @@ async fn vitals_come_with_their_sample_or_not_at_all() {
     let committed = bench.store.ingest(&later).await.unwrap();
     assert_eq!((committed.samples, committed.duplicates), (1, 1));
     assert_eq!(bench.number("SELECT sum(load_1)::bigint FROM host_vitals").await, 1 + 7);
+    // Nor does it where the earlier one had none.
+    let bare = sample(&session, 7, now.plus_micros(4));
+    assert_eq!(bench.store.ingest(&[bare]).await.unwrap().samples, 1);
+    let later_still = loaded(&session, 8, now.plus_micros(4), 8.0);
+    assert_eq!(bench.store.ingest(&[later_still]).await.unwrap().duplicates, 1);
+    assert_eq!(bench.number("SELECT sum(load_1)::bigint FROM host_vitals").await, 1 + 7);
     // Again: nothing changes.
     let before = bench.everything().await;
     for part in [&records[..2], &later[..]] {
