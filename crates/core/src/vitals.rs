@@ -1,6 +1,6 @@
 //! What a host did, in more breadth than the classic columns.
 //!
-//! The fields are listed once, in [`for_each_vital`]: the struct, its conversions to and from the
+//! The fields are listed once, in [`crate::for_each_vital`]: the struct, its conversions to and from the
 //! wire, and the columns that the store writes are made from that list. The meaning of each stands
 //! at `Vitals` in `telemetry.proto`.
 
