@@ -101,8 +101,7 @@ async fn run_as_service(
     let opening = spool::open(settings, Arc::clone(&clock), machine.boot_id.clone());
     let Some(opened) = shutdown.run_until_cancelled(opening).await else { return Ok(()) };
     let (spool, opened) = opened?;
-    let reader =
-        Reader::start(ROOT, &config.collect, Arc::clone(&clock)).map_err(Error::Thread)?;
+    let reader = Reader::start(ROOT, &config.collect, Arc::clone(&clock)).map_err(Error::Thread)?;
     let queue = Arc::new(Queue::new(spool));
     let health = Arc::new(Health::default());
     let (connected, connected_seen) = watch::channel(None);
@@ -143,8 +142,7 @@ async fn run_as_service(
         metrics::serve(address, metrics)
     });
     let devices = DeviceReader::with_clock(ROOT, config.collect.clone(), Arc::clone(&clock));
-    let readings =
-        Readings::new(devices, reader.clone(), &config.collect, &name, config.align);
+    let readings = Readings::new(devices, reader.clone(), &config.collect, &name, config.align);
     let sampling = Sampling {
         reader,
         queue: Arc::clone(&queue),
@@ -295,7 +293,6 @@ async fn sample_once(collect: &Collect, clock: SharedClock) -> cli::Shown {
     let facts = FactsReader::new(ROOT).read();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let reading = sampler.sample(clock.as_ref());
-    let devices =
-        if has_devices { Some(devices.read(sampler.take_peaks()).await) } else { None };
+    let devices = if has_devices { Some(devices.read(sampler.take_peaks()).await) } else { None };
     cli::Shown { reading, devices, facts, machine: MachineIds::read(Path::new(ROOT)) }
 }
