@@ -87,8 +87,11 @@ fn told_by(path: &str) -> &'static [&'static str] {
     TELLS.iter().find(|(start, _)| starts(start)).map_or(&[], |(_, told)| told)
 }
 
+/// Makes of a file's text another one; none: the file is gone.
+type Damage = fn(&str) -> Option<String>;
+
 /// Ways to damage a file.
-const DAMAGES: [(&str, fn(&str) -> Option<String>); 7] = [
+const DAMAGES: [(&str, Damage); 7] = [
     ("missing", |_| None),
     ("empty", |_| Some(String::new())),
     ("cut in the middle", |text| {
@@ -124,7 +127,7 @@ fn with_numbers(text: &str, number: &str) -> String {
 }
 
 /// The machine with one file damaged.
-fn damaged(machine: &Machine, path: &str, damage: fn(&str) -> Option<String>) -> Machine {
+fn damaged(machine: &Machine, path: &str, damage: Damage) -> Machine {
     let Some(Entry::File(text)) = machine.0.get(path) else { panic!("{path} is no file") };
     match damage(text) {
         Some(text) => machine.clone().file(path, text),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use rowcall_core::vitals::Vitals;
 
 use super::exporter::{Exporter, Scrape};
-use super::witness::{Agreement, Seen, exact, seen};
+use super::witness::{Agreement, Seen, exact, seen, share};
 
 /// What goes up and down may have moved this far between two readings of it: memory, of all of it.
 const MEMORY_SHARE: f64 = 0.03;
@@ -152,15 +152,14 @@ fn scaled(theirs: Option<[f64; 2]>, scale: f64) -> Option<[f64; 2]> {
 
 fn vitals(seen: &Around, agreement: &mut Agreement) {
     let memory = seen.facts.total_mem_kib.map_or(0.0, exact) * MEMORY_SHARE;
-    let cpus = seen.grown("node_cpu_seconds_total", &[]);
     // Guests' time is part of user time, and stands in no mode of its own.
-    let cpus = cpus.map_or(f64::NAN, |[least, most]| f64::midpoint(least, most));
+    let cpus = seen.grown("node_cpu_seconds_total", &[]);
     for (name, family, labels, how) in VITALS {
         let (ours, elapsed) = (seen.vital(name), seen.elapsed());
         let (theirs, tolerance) = match how {
             Difference(unit) => (scaled(seen.grown(family, labels), *unit), 0.0),
             Value(unit, moved) => (seen.value(family, labels, *unit), *moved),
-            CpuShare => (scaled(seen.grown(family, labels), 100.0 / cpus), CPU_POINTS),
+            CpuShare => (share(seen.grown(family, labels), cpus), CPU_POINTS),
             TimeShare => {
                 let points = 100.0 / elapsed;
                 (scaled(seen.grown(family, labels), points), ROUNDED_S * points)

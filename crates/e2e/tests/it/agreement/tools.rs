@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::witness::{Agreement, Seen, exact, seen};
+use super::witness::{Agreement, Seen, exact, seen, share};
 
 /// What goes up and down may have moved by this share of all memory, or of a filesystem.
 const MOVED_SHARE: f64 = 0.03;
@@ -111,9 +111,8 @@ fn cpu(seen: &Seen<Said>, agreement: &mut Agreement) {
     let modes =
         ["non-nice user", "nice user", "system", "idle", "IO-wait", "IRQ", "softirq", "stolen"];
     let ticks = |mode: &str| seen.grown(&format!("vmstat {mode} cpu ticks"));
-    let all: f64 =
-        modes.iter().filter_map(|mode| ticks(mode)).map(|[a, b]| f64::midpoint(a, b)).sum();
-    let share = |mode: &str| ticks(mode).map(|both| both.map(|ticks| ticks * 100.0 / all));
+    let all = modes.iter().filter_map(|mode| ticks(mode));
+    let all = all.reduce(|a, b| [a[0] + b[0], a[1] + b[1]]);
     // In points: four modes of one tick each, of the hundred or two of a second.
     let points = 3.0;
     for (ours, mode) in [
@@ -125,10 +124,10 @@ fn cpu(seen: &Seen<Said>, agreement: &mut Agreement) {
         ("cpu_softirq_percent", "softirq"),
         ("cpu_steal_percent", "stolen"),
     ] {
-        agreement.between(ours, seen.vital(ours), share(mode), points);
+        agreement.between(ours, seen.vital(ours), share(ticks(mode), all), points);
     }
     let idle = seen.reading.sample.cpu_idle_percent;
-    agreement.between("cpu_idle", idle, share("idle"), points);
+    agreement.between("cpu_idle", idle, share(ticks("idle"), all), points);
 }
 
 fn memory(seen: &Seen<Said>, agreement: &mut Agreement) {

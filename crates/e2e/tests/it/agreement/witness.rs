@@ -109,6 +109,13 @@ pub(crate) fn exact(value: i64) -> f64 {
     value as f64
 }
 
+/// The least and the most that a part can be of a whole, in percent, where of both the least and the
+/// most are known.
+pub(crate) fn share(part: Option<[f64; 2]>, whole: Option<[f64; 2]>) -> Option<[f64; 2]> {
+    let ([least, most], [whole_least, whole_most]) = (part?, whole?);
+    Some([least * 100.0 / whole_most, most * 100.0 / whole_least])
+}
+
 /// All comparisons of one witness.
 #[derive(Debug, Default)]
 pub(crate) struct Agreement {
