@@ -107,7 +107,10 @@ impl Upkeep {
                     info!(rows = retained.quarantine_rows, "old quarantined records dropped");
                 }
                 if retained.old_rows > 0 {
-                    info!(rows = retained.old_rows, "old gaps, epochs, intervals and devices dropped");
+                    info!(
+                        rows = retained.old_rows,
+                        "old gaps, epochs, intervals and devices dropped"
+                    );
                 }
             }
             Err(error) => warn!(%error, "cannot drop old days"),

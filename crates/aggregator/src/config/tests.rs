@@ -184,8 +184,10 @@ fn addresses_that_do_not_meet_may_share_a_port() {
 
 #[test]
 fn retention_and_size_are_read() {
-    let file = format!("{LEAST}retention = '14d'\nmax_database_size = '100GiB'\n\
-                        device_retention = '14d'\n");
+    let file = format!(
+        "{LEAST}retention = '14d'\nmax_database_size = '100GiB'\n\
+                        device_retention = '14d'\n"
+    );
     let config = from_file_text(&file).unwrap();
     assert_eq!(config.retention.as_secs(), 14 * 86_400);
     assert_eq!(config.device_retention, config.retention);

@@ -143,7 +143,8 @@ impl Verdict {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let Self { lost, changed, invented, vitals, unbalanced, doubled, .. } = self;
-        [lost, changed, invented, vitals, unbalanced].iter().all(|found| found.count == 0) && *doubled == 0
+        [lost, changed, invented, vitals, unbalanced].iter().all(|found| found.count == 0)
+            && *doubled == 0
     }
 
     /// Adds what was found of other hosts and another database.

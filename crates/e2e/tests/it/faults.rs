@@ -79,11 +79,14 @@ async fn the_oracle_sees_a_row_too_few_one_too_many_and_one_that_differs() -> Re
          WHERE p.n = 5 AND p.\"timestamp\" = u.\"timestamp\";
         INSERT INTO host_usage (\"timestamp\", sequence, host_id, delay_s, epoch_id)
             SELECT \"timestamp\" + interval '1 microsecond', sequence, host_id, delay_s, epoch_id
-              FROM picked WHERE n = 7;";
+              FROM picked WHERE n = 7;
+        DELETE FROM host_vitals v USING picked p WHERE p.n = 9 AND p.\"timestamp\" = v.\"timestamp\";";
     database.connect().await?.batch_execute(tamper).await?;
     let found = Verdict::of_rows(&mut scene.hosts, &url).await?;
     assert_eq!((found.lost.count, found.acknowledged_lost), (1, 1), "{found}");
     assert_eq!((found.changed.count, found.doubled, found.invented.count), (1, 1, 1), "{found}");
+    // Those of the deleted row, none beside the added one, and those that were deleted.
+    assert_eq!(found.vitals.count, 3, "{found}");
     found.check().unwrap_err();
     Ok(())
 }
