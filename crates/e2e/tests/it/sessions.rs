@@ -6,9 +6,11 @@ use crate::stack::Stack;
 
 const SAMPLES: &str = "SELECT count(*) FROM host_usage";
 
-/// Records that the mark says are committed and that are nowhere.
+/// Records that the mark says are committed and that are nowhere. Readings of devices have no number
+/// in the database: there are as many rows of them as holes.
 const HOLES: &str = "
-    SELECT count(*) FROM host_latest l, generate_series(1, l.mark) s
+    SELECT count(*) - (SELECT count(*) FROM rowcall.device_sample)
+      FROM host_latest l, generate_series(1, l.mark) s
     WHERE NOT EXISTS (SELECT FROM host_usage u WHERE (u.host_id, u.epoch_id, u.sequence) = (l.host_id, l.epoch_id, s))
       AND NOT EXISTS (SELECT FROM rowcall.gap g WHERE (g.host_id, g.epoch_id) = (l.host_id, l.epoch_id)
                       AND s BETWEEN g.sequence AND g.through_sequence)";

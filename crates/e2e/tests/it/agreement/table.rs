@@ -51,7 +51,7 @@ const VITALS: &[(&str, &str, Labels, As)] = &[
     ("processes_running", "node_procs_running", &[], Value(1.0, A_FEW)),
     ("processes_blocked", "node_procs_blocked", &[], Value(1.0, A_FEW)),
     ("context_switches", "node_context_switches_total", &[], Difference(1.0)),
-    ("forks", "node_forks_total", &[], Difference(3.0)),
+    ("forks", "node_forks_total", &[], Difference(1.0)),
     ("memory_buffers_kib", "node_memory_Buffers_bytes", &[], Memory),
     ("memory_cached_kib", "node_memory_Cached_bytes", &[], Memory),
     ("memory_dirty_kib", "node_memory_Dirty_bytes", &[], Memory),
