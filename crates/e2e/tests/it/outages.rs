@@ -19,7 +19,8 @@ use rowcall_testkit::poll::DEADLINE;
 /// missed, and epochs.
 const BOOKS: &str = "
     SELECT count(*), count(DISTINCT u.sequence), max(u.sequence),
-           (SELECT coalesce(sum(through_sequence - sequence + 1), 0)::int8 FROM rowcall.gap),
+           (SELECT coalesce(sum(through_sequence - sequence + 1), 0)::int8 FROM rowcall.gap)
+             + (SELECT count(*) FROM rowcall.device_sample),
            (SELECT count(*) FROM rowcall.epoch), (SELECT mark FROM host_latest)
     FROM host_usage u";
 
@@ -107,9 +108,9 @@ async fn a_database_restarted_in_mid_stream_loses_and_doubles_nothing() -> Resul
 
     let row = connect(&url).await?.query_one(BOOKS, &[]).await?;
     let number = |n: usize| row.get::<_, i64>(n);
-    let (rows, once, last, missed) = (number(0), number(1), number(2), number(3));
+    let (rows, once, last, others) = (number(0), number(1), number(2), number(3));
     assert_eq!(rows, once, "a sample stands twice");
-    assert_eq!(rows + missed, number(5), "records of the mark are nowhere: the last row is {last}");
+    assert_eq!(rows + others, number(5), "records of the mark are nowhere: the last row is {last}");
     assert_eq!(number(4), 1, "the agent began anew");
     assert_eq!(aggregator.stop().await, Some(0), "{}", aggregator.output());
     tokio::task::spawn_blocking(move || drop(server)).await?;
@@ -228,19 +229,21 @@ async fn a_data_directory_put_back_under_open_streams_is_filled_again_without_ho
     }
     assert_eq!(aggregator.output().matches(back).count(), 1, "{}", aggregator.output());
 
-    // Of each host: rows, numbers among them that stand once, records that tell of samples missed.
+    // Of each host: rows, numbers among them that stand once, records that tell of samples missed or
+    // of devices.
     let books = "
         SELECT l.mark, count(*), count(DISTINCT u.sequence),
                (SELECT coalesce(sum(through_sequence - sequence + 1), 0)::int8 FROM rowcall.gap g
                  WHERE g.host_id = l.host_id)
+                 + (SELECT count(*) FROM rowcall.device_sample d WHERE d.host_id = l.host_id)
         FROM host_latest l JOIN host_usage u USING (host_id) GROUP BY l.host_id, l.mark";
     let hosts = connect(&url).await?.query(books, &[]).await?;
     assert_eq!(hosts.len(), 2);
     for row in hosts {
         let number = |n: usize| row.get::<_, i64>(n);
-        let (mark, rows, once, missed) = (number(0), number(1), number(2), number(3));
+        let (mark, rows, once, others) = (number(0), number(1), number(2), number(3));
         assert_eq!(rows, once, "a sample stands twice");
-        assert_eq!(rows + missed, mark, "records below the mark are nowhere");
+        assert_eq!(rows + others, mark, "records below the mark are nowhere");
     }
     let anew = "SELECT (SELECT count(*) FROM rowcall.epoch),
                        (SELECT count(*) FROM rowcall.gap WHERE state = 'forgotten')";
