@@ -1,9 +1,8 @@
 //! Reading devices, on threads of their own: one collector per file.
 //!
 //! [`DeviceReader::read`] hands one collector after another to a thread `rowcall-devices`, which
-//! ends with its work, so that nothing rests between readings. What does not answer in time is left
-//! behind with its thread, named, and not asked again until it came back; the others go on
-//! (see `worker.rs`).
+//! sleeps between readings. What does not answer in time is left behind with its thread, named, and
+//! not asked again until it came back; the others go on (see `worker.rs`).
 //!
 //! Numbers are the kernel's own counters, with what resets them beside them; only of processes the
 //! agent computes rates, since most of them are gone by the next reading. What cannot be read is

@@ -4,10 +4,11 @@
 //! thread works through it. When it gets nowhere for a while, another one goes on with the rest;
 //! the first may still answer until the reading's deadline. What did not answer by then has hung:
 //! it is left behind with its thread and what it keeps, is named in each reading, and is not asked
-//! again until it came back. A thread ends when nothing is left to do.
+//! again until it came back. When nothing is left to do one thread rests until the next reading,
+//! which costs less than to start one each time; others end.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -70,11 +71,18 @@ struct State {
     done: u64,
     threads: usize,
     last_worker: u64,
+    /// The thread that waits for something to do.
+    resting: Option<u64>,
+    /// Nobody will ask any more.
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
 struct Board {
     state: Mutex<State>,
+    /// The resting thread is wanted, or may end.
+    wanted: Condvar,
+    /// A thread found nothing more to do.
     finished: Notify,
 }
 
@@ -144,6 +152,13 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.board.state().closed = true;
+        self.board.wanted.notify_all();
+    }
+}
+
 impl State {
     fn is_running(&self, key: &Key) -> bool {
         self.running.iter().any(|it| it.key == *key)
@@ -196,14 +211,23 @@ impl Board {
     fn is_going_on(&self) -> bool {
         let state = self.state();
         let stuck = state.running.iter().filter(|it| it.round != state.round).count();
-        !state.is_finished() && state.threads > stuck
+        let resting = usize::from(state.resting.is_some());
+        !state.is_finished() && state.threads > stuck + resting
     }
 
-    /// Starts one more thread where there is something to do and one may be started.
+    /// Sets one more thread to work where there is something to do: the one that rests, or a new
+    /// one where one may be started.
     fn help(self: &Arc<Self>) {
         let worker = {
             let mut state = self.state();
-            if state.next().is_none() || state.threads >= MAX_THREADS {
+            if state.next().is_none() {
+                return;
+            }
+            if state.resting.take().is_some() {
+                self.wanted.notify_all();
+                return;
+            }
+            if state.threads >= MAX_THREADS {
                 return;
             }
             state.threads += 1;
@@ -243,11 +267,31 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn work(self) {
-        while let Some((Task { key, mut source }, round)) = self.begin_task() {
-            let mut found = Found::default();
-            source.read(&mut found);
-            self.end_task(key, round, source, found);
+        loop {
+            while let Some((Task { key, mut source }, round)) = self.begin_task() {
+                let mut found = Found::default();
+                source.read(&mut found);
+                self.end_task(key, round, source, found);
+            }
+            if !self.rest() {
+                return;
+            }
         }
+    }
+
+    /// Waits until there is something to do again. False when it is not needed: another one rests
+    /// already, or nobody will ask any more.
+    fn rest(&self) -> bool {
+        let mut state = self.board.state();
+        if state.resting.is_some() {
+            return false;
+        }
+        state.resting = Some(self.id);
+        self.board.finished.notify_one();
+        while state.resting == Some(self.id) && !state.closed {
+            state = self.board.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.closed
     }
 
     fn begin_task(&self) -> Option<(Task, u64)> {

@@ -89,6 +89,31 @@ async fn collectors_keep_what_they_remember_from_reading_to_reading() {
 }
 
 #[tokio::test]
+async fn one_thread_rests_between_readings_and_ends_with_its_owner() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&seen);
+    let mut workers = workers(&Collector::ALL, move |_| {
+        let notes = Arc::clone(&notes);
+        fake(move |_| notes.lock().unwrap().push(thread::current().id()))
+    });
+    let first = workers.read(LONG).await;
+    assert!(first.skipped.is_empty());
+    for _ in 0..20 {
+        workers.read(LONG).await;
+        let state = workers.board.state();
+        assert!(state.resting.is_some() && state.threads == 1, "{}", state.threads);
+    }
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(seen.len(), 21 * Collector::ALL.len());
+    assert!(seen.iter().all(|id| *id == seen[0]));
+    let board = Arc::downgrade(&workers.board);
+    drop(workers);
+    while board.strong_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_slow_is_waited_for_while_another_thread_goes_on() {
     let (ran, waits) = channel::<()>();
     let (ran, waits) = (Mutex::new(Some(ran)), Mutex::new(Some(waits)));
@@ -172,11 +197,11 @@ async fn however_many_things_hang_the_threads_are_bounded_and_the_rest_is_read()
             _ => finds("disk"),
         }
     });
-    let threads = |workers: &Workers| workers.board.state().threads;
+    let stuck = |workers: &Workers| workers.board.state().running.len();
     // Each reading leaves one behind at least, until no more may be.
-    while threads(&workers) < MAX_THREADS_FOR_ITEMS {
+    while stuck(&workers) < MAX_THREADS_FOR_ITEMS {
         let devices = workers.read(SHORT).await;
-        assert!(threads(&workers) <= MAX_THREADS);
+        assert!(workers.board.state().threads <= MAX_THREADS);
         assert!(hung(&devices) == ITEMS || names(&devices).is_empty(), "{devices:?}");
     }
     for _ in 0..5 {

@@ -8,6 +8,7 @@
 //!
 //! Where /proc hides the processes of others (`hidepid`), they are not seen.
 
+mod seen;
 mod stat;
 mod top;
 
@@ -22,6 +23,7 @@ use rowcall_core::convert::clean_text_within;
 use rowcall_core::devices::{MAX_PROCESSES, Process, SkipReason};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 
+use self::seen::{Io, Seen, give_back, micros, started};
 use self::stat::Stat;
 use self::top::{Thresholds, Top, Usage};
 use super::Context;
@@ -44,32 +46,13 @@ const MAX_STAT_BYTES: usize = 2048;
 /// Longest name of a process, in bytes.
 const MAX_COMMAND_BYTES: usize = 64;
 
-/// What is remembered of a process.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    pid: i32,
-    started_ticks: u64,
-    cpu_ticks: u64,
-    io: Io,
-}
-
-/// What is known of a process's I/O.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Io {
-    /// The kernel does not let us.
-    Refused,
-    /// Bytes read and written, and the time since boot at which they were.
-    Read { read: u64, written: u64, at: Duration },
-}
-
 /// Reads processes.
 #[derive(Debug)]
 pub(super) struct Processes {
     context: Arc<Context>,
     proc: Option<OwnedFd>,
     /// By pid.
-    before: Vec<Seen>,
-    now: Vec<Seen>,
+    seen: Vec<Seen>,
     passed: Option<Duration>,
     pids: Vec<i32>,
     ticks_per_second: f64,
@@ -81,8 +64,7 @@ impl Processes {
         Self {
             context,
             proc: None,
-            before: Vec::new(),
-            now: Vec::new(),
+            seen: Vec::new(),
             passed: None,
             pids: Vec::new(),
             ticks_per_second: procfs::ticks_per_second() as f64,
@@ -97,8 +79,8 @@ impl Source for Processes {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             self.proc = rustix::fs::open(self.context.path("proc"), flags, Mode::empty()).ok();
         }
-        let now = self.context.clock.since_boot();
-        match self.pass(now) {
+        let now = micros(self.context.clock.since_boot());
+        match self.pass(Duration::from_micros(now)) {
             Ok((usages, too_many)) => {
                 found.skip(Collector::Processes, None, SkipReason::Limit, too_many);
                 let process = |usage| self.process(usage);
@@ -122,26 +104,39 @@ impl Processes {
             since: self.passed.filter(|since| *since < at),
             ticks_per_second: self.ticks_per_second,
         };
-        self.now.clear();
-        let mut before = self.before.iter().peekable();
+        // In one table: those that are known move up over those that are gone, new ones are added
+        // behind all, and sorted in afterwards.
+        let known = self.seen.len();
+        let (mut kept, mut next) = (0, 0);
+        self.seen.reserve_exact(self.pids.len().saturating_sub(known));
         let mut line = [0; MAX_STAT_BYTES];
         for &pid in &self.pids {
             // What is gone by now is no concern.
             let Some(bytes) = read_of(proc, pid, "stat", &mut line).ok() else { continue };
             let Some(stat) = stat::parse(bytes) else { continue };
-            while before.next_if(|it| it.pid < pid).is_some() {}
-            let known = before
-                .next_if(|it| it.pid == pid)
-                .filter(|it| it.started_ticks == stat.started_ticks);
-            let (seen, usage) = pass.look(pid, &stat, known, self.kib_per_page);
+            let earlier = &self.seen[next..known];
+            next += earlier.iter().take_while(|it| it.pid < pid).count();
+            let same_pid = self.seen[next..known].first().copied().filter(|it| it.pid == pid);
+            let before = same_pid.filter(|it| it.started == started(&stat));
+            let (seen, usage) = pass.look(pid, &stat, before.as_ref(), self.kib_per_page);
             top.offer(&usage, || name(&stat));
-            self.now.push(seen);
+            if same_pid.is_some() {
+                self.seen[kept] = seen;
+                (kept, next) = (kept + 1, next + 1);
+            } else {
+                self.seen.push(seen);
+            }
+        }
+        self.seen.drain(kept..known);
+        if self.seen.len() > kept {
+            self.seen.sort_unstable_by_key(|it| it.pid);
         }
         let mut usages = top.into_all();
         for usage in &mut usages {
-            pass.complete(usage, &mut self.now);
+            pass.complete(usage, &mut self.seen);
         }
-        std::mem::swap(&mut self.before, &mut self.now);
+        give_back(&mut self.seen);
+        give_back(&mut self.pids);
         self.passed = Some(at);
         Ok((usages, too_many))
     }
@@ -200,18 +195,16 @@ impl Pass<'_> {
         known: Option<&Seen>,
         kib_per_page: u64,
     ) -> (Seen, Usage) {
+        // CPU time and I/O until then.
         let before = match (known, self.since) {
-            (Some(known), _) => Some(*known),
+            (Some(known), _) => Some((known.cpu_ticks, Io::from(known.io))),
             // All that it did, it did since then.
-            (None, Some(since)) if self.started_after(stat, since) => Some(Seen {
-                pid,
-                started_ticks: stat.started_ticks,
-                cpu_ticks: 0,
-                io: Io::Read { read: 0, written: 0, at: since },
-            }),
+            (None, Some(since)) if self.started_after(stat, since) => {
+                Some((0, Io::Read { read: 0, written: 0, at: since }))
+            }
             _ => None,
         };
-        let ticks = before.and_then(|it| stat.cpu_ticks.checked_sub(it.cpu_ticks));
+        let ticks = before.and_then(|(ticks, _)| stat.cpu_ticks.checked_sub(ticks));
         let seconds = self.since.map(|since| (self.at - since).as_secs_f64());
         let kib = stat.resident_pages.saturating_mul(kib_per_page);
         let mut usage = Usage {
@@ -223,17 +216,17 @@ impl Pass<'_> {
             ..Usage::default()
         };
         let is_busy = ticks != Some(0) || stat.state == b'D';
-        let io = match known.map(|it| it.io) {
+        let io = match known.map(|it| Io::from(it.io)) {
             Some(Io::Refused) => Io::Refused,
             Some(io) if !is_busy => io,
             _ => {
                 let io = self.io(pid);
                 (usage.read_bytes_per_s, usage.written_bytes_per_s) =
-                    rates(before.map(|it| it.io), io).unzip();
+                    rates(before.map(|(_, io)| io), io).unzip();
                 io
             }
         };
-        let seen = Seen { pid, started_ticks: stat.started_ticks, cpu_ticks: stat.cpu_ticks, io };
+        let seen = Seen { pid, started: started(stat), cpu_ticks: stat.cpu_ticks, io: io.into() };
         (seen, usage)
     }
 
@@ -251,10 +244,11 @@ impl Pass<'_> {
     fn complete(&self, usage: &mut Usage, seen: &mut [Seen]) {
         let Ok(at) = seen.binary_search_by_key(&usage.pid, |it| it.pid) else { return };
         let seen = &mut seen[at];
-        if matches!(seen.io, Io::Read { at, .. } if at < self.at) {
+        let last = Io::from(seen.io);
+        if matches!(last, Io::Read { at, .. } if at < self.at) {
             let now = self.io(usage.pid);
-            (usage.read_bytes_per_s, usage.written_bytes_per_s) = rates(Some(seen.io), now).unzip();
-            seen.io = now;
+            (usage.read_bytes_per_s, usage.written_bytes_per_s) = rates(Some(last), now).unzip();
+            seen.io = now.into();
         }
     }
 }

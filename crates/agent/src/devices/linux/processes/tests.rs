@@ -143,6 +143,66 @@ fn counters_that_fall_and_a_clock_that_stands_give_no_rate() {
 }
 
 #[test]
+fn a_moment_within_a_microsecond_is_not_another_pass() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "disk", IDLE);
+    machine.read();
+    machine.run(10, "disk", Doing { cpu: 6, io: Some((10_001_000, 1000)), ..IDLE });
+    machine.clock.advance(Duration::from_nanos(100_000_000_999));
+    assert_eq!(told(&machine.read()), [it("disk", Some(1.0), 8, Some(100_000), Some(0))]);
+}
+
+#[test]
+fn among_those_that_come_and_go_each_keeps_its_own_numbers() {
+    let mut machine = Machine::new(Collect { top_processes: 50, ..Collect::default() });
+    let was = |pid: i32| Doing { cpu: u64::try_from(pid).unwrap(), ..IDLE };
+    for pid in [2, 5, 6, 9, 20] {
+        machine.run(pid, "old", was(pid));
+    }
+    machine.read();
+    // Before, between and behind those that stay; 6 is another one.
+    for pid in [2, 9] {
+        machine.tree.remove(&format!("proc/{pid}"));
+    }
+    for pid in [1, 6, 7, 30] {
+        machine.run(pid, "new", Doing { cpu: 10, started: 3650, ..IDLE });
+    }
+    for pid in [5, 20] {
+        machine.run(pid, "old", Doing { cpu: 20 + was(pid).cpu, ..IDLE });
+    }
+    let percent = |devices: &Devices| {
+        let one = |it: &Process| (it.pid, it.cpu_percent.unwrap());
+        devices.processes.iter().map(one).collect::<Vec<_>>()
+    };
+    let all = [(1, 10.0), (5, 20.0), (6, 10.0), (7, 10.0), (20, 20.0), (30, 10.0)];
+    assert_eq!(percent(&machine.after(100)), all);
+    for pid in [1, 6, 7, 30] {
+        machine.run(pid, "new", Doing { cpu: 10 + 5, started: 3650, ..IDLE });
+    }
+    assert_eq!(percent(&machine.after(100)), [(1, 5.0), (6, 5.0), (7, 5.0), (30, 5.0)]);
+}
+
+#[test]
+fn thousands_take_little_room_and_leave_none_behind() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(1, "stays", IDLE);
+    for pid in 2..5000 {
+        machine.run(pid, "goes", Doing { io: None, ..IDLE });
+    }
+    machine.read();
+    let room = |machine: &Machine| {
+        let Processes { seen, pids, .. } = &machine.processes;
+        seen.capacity() * size_of::<Seen>() + pids.capacity() * size_of::<i32>()
+    };
+    assert!(room(&machine) < 300_000, "{}", room(&machine));
+    for pid in 2..5000 {
+        machine.tree.remove(&format!("proc/{pid}"));
+    }
+    machine.after(100);
+    assert!(room(&machine) < 1000, "{}", room(&machine));
+}
+
+#[test]
 fn io_that_is_refused_is_absent() {
     let mut machine = Machine::new(Collect::default());
     let doing = Doing { io: None, ..IDLE };
