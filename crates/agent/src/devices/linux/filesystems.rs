@@ -12,6 +12,9 @@
 //! (its shortest mount point stands for it); filesystems of size 0; and such that are reached over
 //! a network, unless `network_mounts` asks for them: network filesystems, what FUSE serves unless
 //! it is known to be on a disk, and sources as "server:/path". Whatever type "/" has, it is read.
+//!
+//! Patterns of the settings look at that shortest mount point alone: what they leave out does not
+//! come back under another name, and what they choose is not told a second time.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -123,13 +126,22 @@ impl Filesystems {
 
     fn mounts(&mut self, found: &mut Found) -> Option<Vec<Mount>> {
         let own = self.own.read().ok().map(mountinfo::parse);
-        let Some((host, broken)) = self.host.read().ok().map(mountinfo::parse) else {
+        let Some((mut host, broken)) = self.host.read().ok().map(mountinfo::parse) else {
             return own.map(|(mounts, _)| mounts);
         };
         for _ in 0..broken {
             found.unreadable(Collector::Filesystems, None);
         }
         let Some((own, _)) = own else { return Some(host) };
+        // By the host's table, or a filesystem whose shortest mount point only the host sees would
+        // come back by another one.
+        let left_out: HashSet<_> = self
+            .distinct(host.clone())
+            .into_iter()
+            .filter(|it| !self.is_chosen(it))
+            .map(|it| it.device)
+            .collect();
+        host.retain(|it| !left_out.contains(&it.device));
         let own: HashMap<_, _> = own.into_iter().map(|it| (it.point, it.device)).collect();
         let (seen, unseen): (Vec<_>, Vec<_>) = topmost(host)
             .into_iter()
@@ -142,15 +154,20 @@ impl Filesystems {
 
     /// Those that are to be read, each filesystem once.
     fn wanted(&self, mounts: Vec<Mount>) -> Vec<Mount> {
-        let collect = &self.context.collect;
+        let mut mounts = self.distinct(mounts);
+        mounts.retain(|it| self.is_chosen(it));
+        mounts
+    }
+
+    fn is_chosen(&self, mount: &Mount) -> bool {
+        self.context.collect.mounts.takes(&mount.point.to_string_lossy())
+    }
+
+    /// Each filesystem that can be read, whatever patterns say, at its shortest mount point.
+    fn distinct(&self, mounts: Vec<Mount>) -> Vec<Mount> {
+        let network_mounts = self.context.collect.network_mounts;
         let mut mounts = topmost(mounts);
-        mounts.retain(|it| {
-            let over_network = is_over_network(it);
-            holds_data(it)
-                && (collect.network_mounts || !over_network)
-                && collect.mounts.takes(&it.point.to_string_lossy())
-        });
-        // The same filesystem, mounted here and there, counts once.
+        mounts.retain(|it| holds_data(it) && (network_mounts || !is_over_network(it)));
         mounts.sort_by_cached_key(|it| (it.point.as_os_str().len(), it.point.clone()));
         let mut devices = HashSet::new();
         mounts.retain(|it| devices.insert(it.device.clone()));

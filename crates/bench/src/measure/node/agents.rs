@@ -1,4 +1,5 @@
-//! The real agent with each profile, beside each other on one aggregator.
+//! The real agent with each profile, and as broad as node_exporter, beside each other on one
+//! aggregator.
 
 use std::time::Duration;
 
@@ -19,6 +20,35 @@ pub(super) const INTERVAL: &str = "1s";
 /// default profile devices with every fifth.
 const PEAKS: (&str, &str) = ("ROWCALL_PEAK_INTERVAL", "166ms");
 const DEVICES: (&str, &str) = ("ROWCALL_DEVICE_INTERVAL", "5s");
+
+/// What an agent is told to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Breadth {
+    /// In figures.
+    pub(super) id: &'static str,
+    /// For people.
+    pub(super) name: &'static str,
+    profile: &'static str,
+    off: Option<&'static str>,
+}
+
+impl Breadth {
+    const fn profile(name: &'static str) -> Self {
+        Self { id: name, name, profile: name, off: None }
+    }
+}
+
+/// The profiles, in their order.
+pub(super) const BREADTHS: [Breadth; 3] =
+    [Breadth::profile("classic"), Breadth::profile("default"), Breadth::profile("full")];
+
+/// node_exporter reads no processes unless it is told to.
+pub(super) const WITHOUT_PROCESSES: Breadth = Breadth {
+    id: "default-without-processes",
+    name: "default without processes",
+    profile: "default",
+    off: Some("processes"),
+};
 
 /// Samples that are not measured: connecting is not sampling.
 const WARM_UP: i64 = 5;
@@ -77,19 +107,20 @@ struct Mark {
 }
 
 impl Agent {
-    /// Starts it with a profile, through a relay of its own.
+    /// Starts it, through a relay of its own.
     pub(super) async fn start(
         stage: &Stage,
         aggregator: &Aggregator,
-        profile: &str,
+        breadth: Breadth,
         crowd: usize,
     ) -> Result<Self> {
-        let host = format!("{profile}-{crowd}.example");
+        let host = format!("{}-{crowd}.example", breadth.id);
         let (relay, port) = Relay::tcp(aggregator.address).await?;
-        let mut settings = vec![("ROWCALL_PROFILE", profile), PEAKS];
-        if profile == "default" {
+        let mut settings = vec![("ROWCALL_PROFILE", breadth.profile), PEAKS];
+        if breadth.profile == "default" {
             settings.push(DEVICES);
         }
+        settings.extend(breadth.off.map(|off| ("ROWCALL_COLLECTORS_OFF", off)));
         let process = stage.agent_with(&host, port, &settings)?;
         let cpu = FineCpu::new(process.pid());
         Ok(Self { host, process, relay, cpu })

@@ -1,8 +1,10 @@
 //! What it costs a node to be known: the agent with each profile, node_exporter with its default
 //! collectors, and a script that cron runs, on one machine in one run, each with few, 300 and 5,000
-//! processes around.
+//! processes around. Where few and where 5,000 are, there is an agent as broad as node_exporter too,
+//! which reads no processes.
 //!
-//! All are asked once a second. An agent's figures hold a minute's whole mix: its readings for
+//! All are asked once a second; agents and node_exporter in the same seconds, so that the machine
+//! is as busy and its caches are as cold for both. An agent's figures hold a minute's whole mix: its readings for
 //! peaks, its share of readings of devices, encoding, TLS and the spool. CPU time is the kernel's
 //! own sum for all threads and children. So the same work once a minute costs this per minute, and
 //! somewhat more where the caches have forgotten it by then.
@@ -26,7 +28,7 @@ use crate::exporter::{self, Exporter};
 use crate::report::{Aim, Figure, Found, Table};
 use crate::resources::{self, FineCpu};
 use crate::stage::{Aggregator, Stage};
-use agents::Agent;
+use agents::{Agent, BREADTHS, WITHOUT_PROCESSES};
 use sleepers::Sleepers;
 
 /// Scrapes that are not measured.
@@ -105,34 +107,44 @@ impl Bench<'_> {
         crate::progress(&format!("  with {processes} processes ..."));
         let is_first = crowd == 0;
         let suffix = if is_first { String::new() } else { format!(".{crowd}") };
+        let mut breadths = BREADTHS.to_vec();
+        if crowd != self.sizes.node_processes[0] {
+            breadths.push(WITHOUT_PROCESSES);
+        }
         let mut agents = Vec::new();
-        for profile in PROFILES {
-            agents.push(Agent::start(self.stage, &self.aggregator, profile.name, crowd).await?);
+        for breadth in &breadths {
+            agents.push(Agent::start(self.stage, &self.aggregator, *breadth, crowd).await?);
         }
         let samples = self.sizes.node_samples;
-        let costs = agents::measure(&mut agents, &self.client, samples).await?;
+        let scraped = async {
+            if !exporter::is_there() {
+                return Ok(None);
+            }
+            tokio::try_join!(scrapes(samples, false), scrapes(samples, true)).map(Some)
+        };
+        let costs = agents::measure(&mut agents, &self.client, samples);
+        let (costs, scraped) = tokio::try_join!(costs, scraped)?;
         drop(agents);
-        let mut scraped = None;
-        if exporter::is_there() {
-            scraped = Some((scrapes(samples, false).await?, scrapes(samples, true).await?));
-        }
         let cron = cron::measure(self.stage, &self.cron, self.sizes.node_runs).await?;
         drop(sleepers);
 
-        for ((profile, cost), day) in PROFILES.iter().zip(&costs).zip(&self.days) {
+        // What is stored of a day is known of whole profiles.
+        let days = self.days.iter().map(Some).chain(std::iter::repeat(None));
+        for ((breadth, cost), day) in breadths.iter().zip(&costs).zip(days) {
+            let of_day = |tell: fn(&PerDay) -> String| day.map_or_else(String::new, tell);
             self.table.row(vec![
-                format!("agent, profile {}", profile.name),
+                format!("agent, profile {}", breadth.name),
                 processes.to_string(),
                 format!("{:.2} ms", cost.cpu_ms),
                 share(cost.cpu_ms),
                 memory(cost.resident_mb, cost.anonymous_mb),
                 format!("{:.0} B", cost.wire_bytes),
-                format!("{:.0}", day.rows),
-                format!("{:.2} MB", day.bytes / 1e6),
+                of_day(|day| format!("{:.0}", day.rows)),
+                of_day(|day| format!("{:.2} MB", day.bytes / 1e6)),
                 format!("{:.0}", cost.values),
             ]);
-            let id = |what: &str| format!("node.{}{suffix}.{what}", profile.name);
-            let what = format!("profile {} with {processes} processes", profile.name);
+            let id = |what: &str| format!("node.{}{suffix}.{what}", breadth.id);
+            let what = format!("profile {} with {processes} processes", breadth.name);
             let cpu = Figure::new(
                 id("cpu"),
                 format!("CPU time of the agent per sample, {what}"),
@@ -148,7 +160,7 @@ impl Bench<'_> {
                 self.figures.push(resident.unit("MB").aim(Aim::AtMost(8.0)));
             }
         }
-        if let (Some((plain, gzip)), Some(agent)) = (scraped, costs.get(1)) {
+        if let Some((plain, gzip)) = scraped {
             for (name, cost) in [("plain", plain), ("gzip", gzip)] {
                 self.table.row(vec![
                     format!("node_exporter, {name}"),
@@ -163,16 +175,18 @@ impl Bench<'_> {
                 ]);
             }
             let lacked = lacked().await?;
-            self.figures.push(
-                Figure::new(
-                    format!("node.exporter{suffix}.share"),
-                    format!(
-                        "profile default over node_exporter, CPU time, {processes} processes ({lacked})"
-                    ),
-                    agent.cpu_ms / plain.cpu_ms,
-                )
-                .aim(Aim::AtMost(0.2)),
-            );
+            let ids = [("default", "share"), (WITHOUT_PROCESSES.id, "share.without-processes")];
+            for (id, share) in ids {
+                let found = breadths.iter().zip(&costs).find(|(breadth, _)| breadth.id == id);
+                let Some((breadth, agent)) = found else { continue };
+                let what = format!(
+                    "profile {} over node_exporter, CPU time, {processes} processes ({lacked})",
+                    breadth.name
+                );
+                let id = format!("node.exporter{suffix}.{share}");
+                let figure = Figure::new(id, what, agent.cpu_ms / plain.cpu_ms);
+                self.figures.push(figure.aim(Aim::AtMost(0.2)));
+            }
         }
         self.table.row(vec![
             "bash, vmstat, df, psql".to_owned(),

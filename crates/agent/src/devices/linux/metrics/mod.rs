@@ -3,14 +3,15 @@
 //!
 //! A file is taken whole or, where it has a mistake or a timestamp, not at all: whoever writes it
 //! should write another file and rename it. Values that are no finite number are left out and
-//! counted, and so is what a file before it has already told, in order of names. Only regular files
-//! are read: no link is followed, and no pipe waited for.
+//! counted, and so is what was told before, in order of files and lines. Only regular files are
+//! read: no link is followed, and no pipe waited for. What was not taken is named by its file and
+//! why: "backup.prom line 5: no value".
 
 mod text;
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Most files.
 const MAX_FILES: usize = 256;
+
+/// Most bytes of a file's name that are shown before what is wrong with it.
+const MAX_FILE_NAME_BYTES: usize = 160;
 
 /// Longest name of a metric or label, and longest value of a label, in bytes.
 const MAX_WORD_BYTES: usize = 256;
@@ -51,24 +55,24 @@ impl Source for Metrics {
         let mut taken =
             Taken { most: self.0.collect.max_metrics.min(MAX_METRICS), ..Taken::default() };
         for name in names.iter().take(MAX_FILES) {
-            let shown = clean_text_within(name, MAX_NAME_BYTES);
-            let mut skip = |reason, count| {
-                found.skip(Collector::Metrics, shown.as_deref(), reason, count);
+            let shown = clean_text_within(name, MAX_FILE_NAME_BYTES).unwrap_or_default();
+            let mut skip = |what: &str, reason, count| {
+                found.skip(Collector::Metrics, Some(&format!("{shown}{what}")), reason, count);
             };
             match contents(&folder.join(name)) {
-                Ok(Some(text)) => match text::parse(&text) {
+                Ok(text) => match text::parse(&text) {
                     Ok(metrics) => {
-                        let left_out = taken.take(metrics);
-                        skip(SkipReason::Unreadable, left_out.unusable);
-                        skip(SkipReason::Limit, left_out.too_large);
+                        let LeftOut { not_finite, repeated, too_large } = taken.take(metrics);
+                        let unreadable = SkipReason::Unreadable;
+                        skip(": values NaN or infinite left out", unreadable, not_finite);
+                        skip(": values told before left out", unreadable, repeated);
+                        skip(": values with long labels left out", SkipReason::Limit, too_large);
                     }
                     Err(text::Mistake { line, what }) => {
-                        tracing::debug!(file = %name, line, what, "a drop-in file is not taken");
-                        skip(SkipReason::Unreadable, 1);
+                        skip(&format!(" line {line}: {what}"), SkipReason::Unreadable, 1);
                     }
                 },
-                Ok(None) => skip(SkipReason::Limit, 1),
-                Err(_) => skip(SkipReason::Unreadable, 1),
+                Err((reason, what)) => skip(&format!(": {what}"), reason, 1),
             }
         }
         found.skip(Collector::Metrics, None, SkipReason::Limit, taken.too_many);
@@ -88,8 +92,10 @@ struct Taken {
 /// What was not taken of a file.
 #[derive(Default)]
 struct LeftOut {
-    /// No finite number, or told already.
-    unusable: usize,
+    /// No finite number.
+    not_finite: usize,
+    /// Told already, by this file or one before it.
+    repeated: usize,
     /// Larger than a metric may be.
     too_large: usize,
 }
@@ -99,7 +105,7 @@ impl Taken {
         let mut left_out = LeftOut::default();
         for metric in metrics {
             if !metric.value.is_finite() {
-                left_out.unusable += 1;
+                left_out.not_finite += 1;
                 continue;
             }
             let Some(metric) = bounded(metric) else {
@@ -107,7 +113,7 @@ impl Taken {
                 continue;
             };
             if self.known.contains(&(metric.name.clone(), metric.labels.clone())) {
-                left_out.unusable += 1;
+                left_out.repeated += 1;
             } else if self.metrics.len() == self.most {
                 self.too_many += 1;
             } else {
@@ -137,20 +143,31 @@ fn bounded(mut metric: Metric) -> Option<Metric> {
     fits.then_some(metric)
 }
 
-/// What a file holds; nothing where it is too large.
-fn contents(path: &Path) -> io::Result<Option<String>> {
+/// What a file holds.
+///
+/// # Errors
+/// Why it is not taken, and in words.
+fn contents(path: &Path) -> Result<String, (SkipReason, &'static str)> {
+    let unreadable = |what| (SkipReason::Unreadable, what);
+    // Neither follows a link nor waits for a pipe's writer. The flags fit: they are the kernel's own.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file: File = opened.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => unreadable("permission denied"),
+        ErrorKind::NotFound => unreadable("no such file"),
+        _ => unreadable("no regular file"),
+    })?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(unreadable("no regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|_| unreadable("cannot be read"))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
-        return Ok(None);
+        return Err((SkipReason::Limit, "larger than 1 MiB"));
     }
-    String::from_utf8(bytes).map(Some).map_err(io::Error::other)
+    String::from_utf8(bytes).map_err(|_| unreadable("no UTF-8 text"))
 }
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl Processes {
         Self {
             context,
             proc: None,
-            seen: Vec::new(),
+            seen: seen::table(),
             passed: None,
-            pids: Vec::new(),
+            pids: seen::table(),
             ticks_per_second: procfs::ticks_per_second() as f64,
             kib_per_page: procfs::page_size() / 1024,
         }

@@ -5,6 +5,16 @@ use std::time::Duration;
 
 use super::stat::Stat;
 
+/// Room that a table begins with. An allocator as glibc's maps what is this large by itself, and
+/// that table stays apart however it shrinks and grows: it leaves no holes among other things, and
+/// gives back each page that it no longer needs. Pages that are not used take no memory.
+const FIRST_BYTES: usize = 160 * 1024;
+
+/// An empty table.
+pub(super) fn table<T>() -> Vec<T> {
+    Vec::with_capacity(FIRST_BYTES / size_of::<T>())
+}
+
 /// A table with room for more than this many times what it holds gives room back, once it is this
 /// large: what thousands of processes took is not kept after they are gone.
 const SPARE: usize = 2;
