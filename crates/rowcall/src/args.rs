@@ -78,6 +78,42 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Time between readings of devices: none is never, zero is with each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DeviceInterval(pub(crate) Option<Duration>);
+
+impl fmt::Display for DeviceInterval {
+    /// As [`device_interval`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.map_or_else(|| "off".to_owned(), short_span))
+    }
+}
+
+/// Reads a [`DeviceInterval`], within the agent's bounds.
+pub(crate) fn device_interval(text: &str) -> Result<DeviceInterval, String> {
+    if text == "off" {
+        return Ok(DeviceInterval(None));
+    }
+    let span = span(text)?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(MAX_WINDOW_S);
+    let fits = span.is_zero() || bounds.contains(&span);
+    if fits && span.subsec_nanos().is_multiple_of(1_000_000) {
+        Ok(DeviceInterval(Some(span)))
+    } else {
+        Err("devices are read every 1 s to 1 day, in whole milliseconds; or write 0s for with \
+             each sample, off for never"
+            .into())
+    }
+}
+
+/// Whole milliseconds as [`span`] reads them: `90s`, `1500ms`.
+pub(crate) fn short_span(span: Duration) -> String {
+    match (span.as_secs(), span.subsec_millis()) {
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{}ms", span.as_millis()),
+    }
+}
+
 /// An instant: RFC 3339, a date with or without a time, `now`, or a span ago (`2h`, `-30m`).
 pub(crate) fn when(text: &str) -> Result<When, String> {
     let text = text.trim();

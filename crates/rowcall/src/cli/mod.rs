@@ -29,8 +29,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
+use rowcall_agent::collect::Profile;
 
-use crate::args::{self, Selector, When};
+use crate::args::{self, DeviceInterval, Selector, When};
 
 pub(crate) use host::{
     HostArgs, HostCommand, LabelArgs, ListArgs, RenameArgs, RestoreArgs, RetireArgs, RevokeArgs,
@@ -80,7 +81,8 @@ Examples:
 const UP_NOTES: &str = "\
 Environment:
   ROWCALL_DATA_DIR  stands for --data-dir
-  ROWCALL_LOG  stands for --log
+  ROWCALL_PROFILE, ROWCALL_DEVICE_INTERVAL, ROWCALL_METRICS_DIR, ROWCALL_LOG  stand for the \
+options of these names
 
 Files:
   pki/  authorities and certificates in the data directory, as of `rowcall pki`; renewed while it \
@@ -247,6 +249,17 @@ pub(crate) struct UpArgs {
     /// Time between samples, from 10ms
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = args::interval)]
     pub(crate) interval: Duration,
+    /// What this machine's agent reads [env: ROWCALL_PROFILE] [default: default]
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<ProfileName>,
+    /// Time between readings of devices, 1s to 1d; 0s with each sample, off never [env:
+    /// ROWCALL_DEVICE_INTERVAL] [default: 5 samples, at least 1s, at most 5m; by --profile off or 0s]
+    #[arg(long, value_name = "SPAN", value_parser = args::device_interval)]
+    pub(crate) device_interval: Option<DeviceInterval>,
+    /// Folder whose *.prom files, in node_exporter's textfile format, become rows of host_metric; off
+    /// for none [env: ROWCALL_METRICS_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) metrics_dir: Option<String>,
     /// Where to listen [default: as the last time, else 127.0.0.1:7443, else a free port]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
@@ -260,6 +273,27 @@ pub(crate) struct UpArgs {
     /// What to log to standard error, such as info or rowcall_agent=debug [env: ROWCALL_LOG]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+/// How much an agent reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// The classic columns alone
+    Classic,
+    /// Vitals with each sample, devices now and then
+    Default,
+    /// Devices with each sample too, and twice as many processes
+    Full,
+}
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Classic => Self::Classic,
+            ProfileName::Default => Self::Default,
+            ProfileName::Full => Self::Full,
+        }
+    }
 }
 
 /// Options of `rowcall completions`.

@@ -4,6 +4,9 @@ use rowcall_proto::v1;
 
 use crate::text;
 
+/// Characters that a fact's name takes; a device's may be longer, and moves its words.
+pub(super) const NAME: usize = 17;
+
 /// A fact's name, and how it is shown; none: unknown.
 type Fact = (&'static str, Option<String>);
 
@@ -25,8 +28,8 @@ pub(super) fn of(info: &v1::HostInfo) -> Vec<Fact> {
         ("memory clock", mhz(info.memory_mhz)),
         ("system", words(&info.os)),
         ("kernel", words(&info.kernel)),
-        ("kernel name", words(&info.kernel_host_name)),
-        ("machine", words(&info.virtualization).map(machine)),
+        ("kernel host name", words(&info.kernel_host_name)),
+        ("virtualization", words(&info.virtualization).map(machine)),
         ("board", words(&info.board)),
         ("firmware", words(&info.firmware)),
     ]

@@ -2,29 +2,40 @@
 
 use rowcall_proto::v1;
 
-use super::facts;
+use super::facts::{self, NAME};
 use crate::summary::instant;
 use crate::text::{self, Column, FAINT, Screen, Table};
-
-/// Characters of a fact's name; longer ones move their words.
-const NAME: usize = 13;
 
 /// Changes and boots, under headings, the newest first.
 pub(super) fn write(out: &mut String, answer: &v1::GetHostResponse, screen: &Screen) {
     text::heading(out, "HISTORY", "what changed, the newest first");
-    if answer.history.is_empty() {
-        text::paragraph(out, screen, FAINT, "Nothing is known: it has not told what it is.");
+    match answer.history.as_slice() {
+        [] => text::paragraph(out, screen, FAINT, "Nothing is known: it has not told what it is."),
+        // What it is stands above already.
+        [only] => {
+            let joined = || instant(answer.host.as_ref()?.joined_at.as_ref());
+            let since = instant(only.valid_from.as_ref()).or_else(joined);
+            let since = since.map(|at| format!(" since {}", text::timestamp(at, &screen.zone)));
+            let words = format!("Nothing has changed{}.", since.unwrap_or_default());
+            text::paragraph(out, screen, FAINT, &words);
+        }
+        rows => {
+            for (index, row) in rows.iter().enumerate() {
+                changed(out, row, rows.get(index + 1), screen);
+            }
+        }
     }
-    for (index, row) in answer.history.iter().enumerate() {
-        changed(out, row, answer.history.get(index + 1), screen);
-    }
+    boots(out, &answer.boots, screen);
+}
+
+fn boots(out: &mut String, boots: &[v1::Boot], screen: &Screen) {
     text::heading(out, "BOOTS", "the newest first");
-    if answer.boots.is_empty() {
+    if boots.is_empty() {
         text::paragraph(out, screen, FAINT, "None is known.");
         return;
     }
     let mut table = Table::new(["BOOTED", "HEARD OF", "BOOT ID"].map(Column::left));
-    for boot in &answer.boots {
+    for boot in boots {
         let at = |time: &Option<prost_types::Timestamp>| {
             let at = instant(time.as_ref());
             at.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone))

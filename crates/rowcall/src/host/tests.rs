@@ -188,6 +188,18 @@ async fn the_history_of_a_host_says_from_what_to_what_the_newest_first() {
     assert!(nothing.contains("it has not told what it is"), "{nothing}");
 }
 
+#[tokio::test]
+async fn a_host_that_never_changed_says_so_in_one_line() {
+    let mut fake = fleet();
+    fake.history = vec![v1::HostHistory { valid_from: None, ..fake.history.remove(1) }];
+    let answer = super::answer(&client(fake).await, "node1", true).await.unwrap();
+    let mut text = String::new();
+    history::write(&mut text, &answer, &screen());
+    let text = plain(&text);
+    let said = "the newest first\n  Nothing has changed since 2026-11-01T08:00:00Z.\n\nBOOTS";
+    assert!(text.contains(said), "{text}");
+}
+
 #[test]
 fn no_fact_of_a_host_is_cut_however_narrow_the_screen_is() {
     let narrow = Screen { width: 60, ..screen() };
@@ -343,16 +355,16 @@ fn a_host_shows_its_certificates_former_names_and_why_it_is_refused() {
     };
     let text = plain(&view::show(&host, now(), &screen()));
     for line in [
-        "  revoked       since 2026-11-20T08:00:00Z: stolen\n",
-        "  ephemeral     retires itself after 1 h of silence\n",
-        "  former names  node7\n                node8\n",
-        "  certificates  revoked; renewed, until 2026-12-01T16:00:00Z (in 9 d), seen 1 h ago\n",
+        "  revoked           since 2026-11-20T08:00:00Z: stolen\n",
+        "  ephemeral         retires itself after 1 h of silence\n",
+        "  former names      node7\n                    node8\n",
+        "  certificates      revoked; renewed, until 2026-12-01T16:00:00Z (in 9 d), seen 1 h ago\n",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
     let restored = v1::Host { revoked_at: None, ..host.clone() };
     let text = plain(&view::show(&restored, now(), &screen()));
-    assert!(text.contains("  certificates  good; renewed, until"), "{text}");
+    assert!(text.contains("  certificates      good; renewed, until"), "{text}");
     let listed = plain(&view::list(&[host], false, &Screen { width: 100, ..screen() }));
     assert!(listed.contains("REVOKED") && listed.contains("2026-11-20  env=prod"), "{listed}");
 }

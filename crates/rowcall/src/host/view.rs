@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rowcall_proto::v1;
 
-use super::facts;
+use super::facts::{self, NAME};
 use crate::summary::instant;
 use crate::text::{self, BAD, Cell, Column, FAINT, HEADING, ODD, Screen, Table};
 
@@ -86,7 +86,7 @@ pub(super) fn show(host: &v1::Host, now: Timestamp, screen: &Screen) -> String {
     let mut out = String::new();
     text::line(&mut out, &text::paint(HEADING, &text::clean(&host.host_name)));
     let mut fact = |name: &str, value: String| {
-        let name = text::paint(FAINT, &format!("{name:<13}"));
+        let name = text::paint(FAINT, &format!("{name:<NAME$}"));
         text::line(&mut out, &format!("  {name} {value}"));
     };
     let at = |time: &Option<prost_types::Timestamp>| {

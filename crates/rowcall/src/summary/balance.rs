@@ -24,25 +24,20 @@ pub(super) fn write(
         return;
     }
     let few = !all && report.windows.len() > MOST;
-    let mut load = None;
+    let mut bytes_are_short = false;
     for measure in &MEASURES {
         if !report.windows.iter().any(|window| (measure.pick)(window).is_some()) {
             continue;
         }
         text::line(out, &format!("  {}", text::paint(HEADING, measure.title)));
-        if few {
-            table(
-                &least_even(&report.windows, measure.pick),
-                Some(&report.windows),
-                measure,
-                screen,
-            )
-            .write(out);
+        let shown = if few {
+            least_even(&report.windows, measure.pick)
         } else {
-            let windows: Vec<&v1::BalanceWindow> = report.windows.iter().collect();
-            table(&windows, None, measure, screen).write(out);
-        }
-        load = load.or(measure.unit);
+            report.windows.iter().collect()
+        };
+        table(&shown, few.then_some(&report.windows), measure, screen).write(out);
+        let spreads = report.windows.iter().filter_map(|window| (measure.pick)(window));
+        bytes_are_short |= measure.is_bytes && spreads.into_iter().any(has_thousands);
     }
     if few {
         let number = u64::try_from(report.windows.len()).unwrap_or(u64::MAX);
@@ -55,7 +50,12 @@ pub(super) fn write(
     }
     let words = "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
                  number of CPUs.";
-    text::paragraph(out, screen, FAINT, &format!("{words}{}", load.unwrap_or_default()));
+    text::paragraph(
+        out,
+        screen,
+        FAINT,
+        &format!("{words}{}", if bytes_are_short { text::K_IS } else { "" }),
+    );
 }
 
 type Pick = fn(&v1::BalanceWindow) -> Option<&v1::Spread>;
@@ -66,8 +66,8 @@ struct Measure {
     pick: Pick,
     /// A value as it is shown.
     show: fn(f32) -> String,
-    /// What the legend must say of that.
-    unit: Option<&'static str>,
+    /// Whether it is shown in K, M, G.
+    is_bytes: bool,
 }
 
 const MEASURES: [Measure; 4] = [
@@ -75,25 +75,25 @@ const MEASURES: [Measure; 4] = [
         title: "CPU busy (100 - idle), percent",
         pick: |window| window.cpu_busy_percent.as_ref(),
         show: percent,
-        unit: None,
+        is_bytes: false,
     },
     Measure {
         title: "Memory used (total - free), percent",
         pick: |window| window.memory_used_percent.as_ref(),
         show: percent,
-        unit: None,
+        is_bytes: false,
     },
     Measure {
         title: "Network, received and sent, bytes per second",
         pick: |window| window.net_bytes_per_s.as_ref(),
         show: bytes,
-        unit: Some(" K: 1,024 bytes."),
+        is_bytes: true,
     },
     Measure {
         title: "Busiest disk of each host, percent of the time",
         pick: |window| window.disk_busy_percent.as_ref(),
         show: percent,
-        unit: None,
+        is_bytes: false,
     },
 ];
 
@@ -108,6 +108,14 @@ fn percent(value: f32) -> String {
 )]
 fn bytes(value: f32) -> String {
     text::short_bytes(value as u64)
+}
+
+/// Whether any of them is shown in K or more.
+fn has_thousands(spread: &v1::Spread) -> bool {
+    let v1::Spread { mean, standard_deviation, min, max, weighted_mean, .. } = *spread;
+    let values = [mean, standard_deviation, min, max, weighted_mean];
+    let values = values.into_iter().chain([spread.weighted_standard_deviation]);
+    values.flatten().any(|value| value >= 1_024.0)
 }
 
 /// The windows with the largest deviation, in the order of time; of equal ones the latest.

@@ -10,6 +10,9 @@ const MIN_MODEL: usize = 12;
 /// Most characters of an architecture; the longest that there is has 11.
 const MAX_ARCHITECTURE: usize = 16;
 
+/// When a host last changed: the column that goes first where not all fit.
+const CHANGED: &str = "CHANGED";
+
 pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame, screen: &Screen) {
     let about = "hosts by number of CPUs, most memory first";
     let then = frame.as_of.map(|at| text::timestamp(at, &screen.zone));
@@ -25,15 +28,20 @@ pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame
         text::paragraph(out, screen, FAINT, &words);
         return;
     }
-    table(&report.groups, screen).write(out);
+    let (table, is_whole) = table(&report.groups, screen);
+    table.write(out);
     let hosts: usize = report.groups.iter().map(|group| group.hosts.len()).sum();
     if hosts > 1 {
         let hosts = text::plural(u64::try_from(hosts).unwrap_or(u64::MAX), "host");
         text::paragraph(out, screen, FAINT, &hosts);
     }
+    if !is_whole {
+        text::paragraph(out, screen, FAINT, &super::left_out(&[CHANGED]));
+    }
 }
 
-fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
+/// The table, and whether it has every column.
+fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> (Table, bool) {
     let columns = || {
         [
             Column::right("CPUS"),
@@ -77,7 +85,7 @@ fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
     };
     let (room, changes) = (fixed.room(screen.width), width(&changed));
     let with_change = room >= width(&model).max(MIN_MODEL) + 2 + changes;
-    let extra = with_change.then(|| Column::left("CHANGED"));
+    let extra = with_change.then(|| Column::left(CHANGED));
     let mut table = Table::new(columns().into_iter().chain([Column::left("MODEL")]).chain(extra));
     for (host, number) in rows() {
         let model =
@@ -85,7 +93,7 @@ fn table(groups: &[v1::HardwareGroup], screen: &Screen) -> Table {
         let extra = with_change.then(|| Cell::from(changed(host)));
         table.row(cells(host, number).into_iter().chain([model.into()]).chain(extra));
     }
-    table
+    (table, with_change)
 }
 
 fn architecture(name: &str) -> String {

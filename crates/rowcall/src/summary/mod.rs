@@ -128,6 +128,11 @@ async fn ask(client: &Client, request: v1::SummaryRequest) -> anyhow::Result<v1:
     }
 }
 
+/// What a legend says of the columns that do not fit, after a blank.
+fn left_out(titles: &[&str]) -> String {
+    format!(" A wider terminal, or --json, also has {}.", titles.join(", "))
+}
+
 /// All reports of an answer as text.
 fn render(
     answer: &v1::SummaryResponse,

@@ -9,6 +9,9 @@ use crate::text::{self, BAD, Cell, Column, FAINT, ODD, Screen, Table};
 /// A fleet of up to so many hosts is shown whole, also those that wait for nothing.
 const FEW: usize = 10;
 
+/// Ends the titles of what holds all tasks up.
+const FULL: &str = " FULL";
+
 /// A column of numbers: its title, what stands in it, and whether it may be left out where it does
 /// not fit, the lowest number first.
 struct Number {
@@ -19,12 +22,16 @@ struct Number {
 
 /// In the order in which they are shown.
 const NUMBERS: [Number; 11] = [
-    Number { title: "%", cell: |host| percent(host.wait_percent), expendable: None },
+    Number { title: "WAIT %", cell: |host| percent(host.wait_percent), expendable: None },
     Number { title: "CPU", cell: |host| percent(host.cpu_some_percent), expendable: None },
     Number { title: "MEM", cell: |host| percent(host.memory_some_percent), expendable: None },
-    Number { title: "FULL", cell: |host| percent(host.memory_full_percent), expendable: Some(4) },
+    Number {
+        title: "MEM FULL",
+        cell: |host| percent(host.memory_full_percent),
+        expendable: Some(4),
+    },
     Number { title: "I/O", cell: |host| percent(host.io_some_percent), expendable: None },
-    Number { title: "FULL", cell: |host| percent(host.io_full_percent), expendable: Some(5) },
+    Number { title: "I/O FULL", cell: |host| percent(host.io_full_percent), expendable: Some(5) },
     Number { title: "IOWAIT", cell: |host| percent(host.iowait_percent), expendable: Some(2) },
     Number { title: "STEAL", cell: |host| percent(host.steal_percent), expendable: Some(3) },
     Number { title: "LOAD", cell: |host| load(host.load_per_cpu), expendable: Some(6) },
@@ -91,7 +98,7 @@ fn hosts(out: &mut String, shown: &[&v1::HostPressure], screen: &Screen) {
     };
     table.write(out);
     let mut legend = "Percent of the time. CPU, MEM, I/O: when some task waited for it".to_owned();
-    if numbers.iter().any(|number| number.title == "FULL") {
+    if numbers.iter().any(|number| number.title.ends_with(FULL)) {
         legend.push_str("; FULL: when all did");
     }
     for (title, words) in [
@@ -105,6 +112,10 @@ fn hosts(out: &mut String, shown: &[&v1::HostPressure], screen: &Screen) {
         }
     }
     legend.push('.');
+    let sizes = shown.iter().filter(|_| numbers.iter().any(|number| number.title == "SWAPPED"));
+    if sizes.filter_map(|host| host.swapped_kib).any(|kib| kib > 0) {
+        legend.push_str(text::K_IS);
+    }
     let untold = |host: &&&v1::HostPressure| {
         host.wait_percent.is_some() && host.cpu_some_percent.or(host.io_some_percent).is_none()
     };
@@ -115,9 +126,7 @@ fn hosts(out: &mut String, shown: &[&v1::HostPressure], screen: &Screen) {
     }
     if !left_out.is_empty() {
         left_out.reverse();
-        left_out.dedup();
-        legend
-            .push_str(&format!(" A wider terminal, or --json, also has {}.", left_out.join(", ")));
+        legend.push_str(&super::left_out(&left_out));
     }
     text::paragraph(out, screen, FAINT, &legend);
 }

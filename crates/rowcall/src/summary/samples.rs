@@ -423,6 +423,27 @@ fn absurd_values_keep_the_tables_narrow() {
 }
 
 #[test]
+fn a_footnote_stands_only_where_something_needs_it() {
+    let wide = Screen { width: 130, ..screen() };
+    let text = shown(&wide, |_| ());
+    assert_eq!(text.matches("K: 1,024 bytes.").count(), 2, "{text}");
+    assert!(!text.contains("A wider terminal"), "{text}");
+    let text = shown(&wide, |answer| {
+        for window in &mut answer.balance.as_mut().unwrap().windows {
+            for value in window.net_bytes_per_s.iter_mut() {
+                (value.mean, value.weighted_mean, value.max) = (Some(3.0), Some(3.0), Some(9.0));
+            }
+        }
+        for host in &mut answer.pressure.as_mut().unwrap().hosts {
+            host.swapped_kib = Some(0);
+        }
+    });
+    assert!(!text.contains("K: 1,024 bytes."), "{text}");
+    let text = shown(&screen(), |answer| keep(answer, v1::Report::Hardware));
+    assert!(text.contains("also has CHANGED."), "{text}");
+}
+
+#[test]
 fn the_hardware_of_another_time_says_so() {
     let request = v1::SummaryRequest {
         hardware_as_of: at("2026-11-01T00:00:00Z"),

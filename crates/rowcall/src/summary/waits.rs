@@ -36,14 +36,17 @@ fn of_a_large_fleet_only_those_are_shown_that_wait() {
 #[test]
 fn columns_that_nobody_fills_or_no_line_holds_are_left_out() {
     let pressure = |answer: &mut v1::SummaryResponse| keep(answer, v1::Report::Pressure);
-    let text = shown(&Screen { width: 100, ..screen() }, pressure);
-    assert!(text.contains("IOWAIT  STEAL  LOAD  SWAPPED  OOM\n"), "{text}");
+    let text = shown(&Screen { width: 110, ..screen() }, pressure);
+    assert!(
+        text.contains("MEM FULL   I/O  I/O FULL  IOWAIT  STEAL  LOAD  SWAPPED  OOM\n"),
+        "{text}"
+    );
     assert!(!text.contains("wider"), "{text}");
     let text = shown(&Screen { width: 60, ..screen() }, pressure);
     // But for the titles.
     let mut lines = text.lines().filter(|line| line.starts_with("  "));
     assert!(lines.all(|line| line.chars().count() <= 60), "{text}");
-    assert!(text.contains("has LOAD, FULL, STEAL, IOWAIT,"), "{text}");
+    assert!(text.contains("has LOAD, I/O FULL, MEM FULL,"), "{text}");
     let text = shown(&Screen { width: 100, ..screen() }, |answer| {
         pressure(answer);
         for host in &mut answer.pressure.as_mut().unwrap().hosts {

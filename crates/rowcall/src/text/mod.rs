@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 pub(crate) use strip::{SPARK_NONE_ASCII, fold, spark};
 pub(crate) use table::{Cell, Column, Table};
 pub(crate) use value::{
-    age, clean, count, cut, decimal, kib, milliseconds, plural, short_bytes, span, timestamp,
+    K_IS, age, clean, count, cut, decimal, kib, milliseconds, plural, short_bytes, span, timestamp,
 };
 
 /// Width of lines where nothing tells.

@@ -74,6 +74,9 @@ pub(crate) fn kib(kib: u64) -> String {
     }
 }
 
+/// What a legend says of [`short_bytes`], after a blank.
+pub(crate) const K_IS: &str = " K: 1,024 bytes.";
+
 /// Bytes in at most five characters, for columns of them: `512`, `1.5K`, `20M`; K is 1,024.
 pub(crate) fn short_bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];

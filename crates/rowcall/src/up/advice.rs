@@ -10,6 +10,8 @@ use rowcall_core::id::HostName;
 
 use super::dir::Dir;
 use super::pki::Pki;
+use super::reads::Reads;
+use crate::args;
 use crate::text::{self, FAINT, HEADING};
 
 /// Windows that show something soon, in seconds: of this length, or of one interval.
@@ -36,12 +38,13 @@ pub(super) struct Next<'a> {
     /// The line that opens psql.
     pub(super) psql: &'a str,
     pub(super) interval: Duration,
+    pub(super) reads: &'a Reads,
 }
 
 impl Next<'_> {
     /// The whole block. Lines to paste are indented by 4 blanks.
     pub(super) fn words(&self) -> anyhow::Result<String> {
-        let Next { dir, pki, host, address, http, enroll, psql, interval } = *self;
+        let Next { dir, pki, host, address, http, enroll, psql, interval, reads } = *self;
         let program = program()?;
         let data = shell(dir.path());
         let window = QUICK_WINDOW_S.max(interval.as_secs()).min(DEFAULT_WINDOW_S);
@@ -69,9 +72,16 @@ impl Next<'_> {
                 format!("{program} status --data-dir {data}"),
             ),
             ("the tables, with SQL", psql.to_owned()),
-            (any_client, grpcurl),
         ];
-        let others = others(&program, &data, host, enroll, interval);
+        let vitals = reads.has_vitals().then(|| {
+            let about =
+                "what this machine does; more: host_disk, host_filesystem, host_process, ...";
+            let last = "SELECT * FROM host_vitals ORDER BY timestamp DESC LIMIT 1";
+            (about, format!("{psql} -xc '{last}'"))
+        });
+        let clients = [(any_client, grpcurl)];
+        let again = again(interval, reads);
+        let others = others(&program, &data, host, enroll, &again);
         let metrics = http.map(|http| {
             let about = "metrics; /readyz says whether the database takes writes";
             (about, format!("curl http://{http}/metrics"))
@@ -80,7 +90,8 @@ impl Next<'_> {
             [("stop: Ctrl-C here, or from elsewhere", format!("kill {}", std::process::id()))];
         let mut out = format!("\n{}\n", text::paint(HEADING, "What to do next"));
         let reports = std::iter::once(("the reports", summary)).chain(sooner);
-        for (about, line) in reports.chain(lines).chain(metrics).chain(others).chain(stop) {
+        let tables = lines.into_iter().chain(vitals).chain(clients);
+        for (about, line) in reports.chain(tables).chain(metrics).chain(others).chain(stop) {
             writeln!(out, "  {}\n    {line}", text::paint(FAINT, about))?;
         }
         let first = format!(
@@ -93,23 +104,28 @@ impl Next<'_> {
     }
 }
 
+/// The options that were given, each after a blank, but for what else the line says.
+fn again(interval: Duration, reads: &Reads) -> String {
+    let interval = if interval == Duration::from_secs(DEFAULT_INTERVAL_S) {
+        String::new()
+    } else {
+        format!(" --interval {}", args::short_span(interval))
+    };
+    interval + &reads.options()
+}
+
 /// How other nodes join.
 fn others(
     program: &str,
     data: &str,
     host: &HostName,
     enroll: Option<SocketAddr>,
-    interval: Duration,
+    again: &str,
 ) -> Vec<(&'static str, String)> {
     let Some(enroll) = enroll else { return Vec::new() };
     if enroll.ip().is_loopback() {
         let about = "other nodes can join once it listens for them: stop it, and start it so";
-        let interval = match (interval.as_secs(), interval.subsec_millis()) {
-            (DEFAULT_INTERVAL_S, 0) => String::new(),
-            (seconds, 0) => format!(" --interval {seconds}s"),
-            _ => format!(" --interval {}ms", interval.as_millis()),
-        };
-        let line = format!("{program} up --data-dir {data}{interval} --listen 0.0.0.0:7443");
+        let line = format!("{program} up --data-dir {data}{again} --listen 0.0.0.0:7443");
         return vec![(about, line)];
     }
     let server = enroll_server(enroll, host);
@@ -164,7 +180,13 @@ mod tests {
         let host = HostName::parse("vm").unwrap();
         let line = |millis| {
             let enroll = Some(SocketAddr::from(([127, 0, 0, 1], 7444)));
-            let lines = others("rowcall", "d", &host, enroll, Duration::from_millis(millis));
+            let lines = others(
+                "rowcall",
+                "d",
+                &host,
+                enroll,
+                &again(Duration::from_millis(millis), &Reads::default()),
+            );
             lines[0].1.clone()
         };
         assert_eq!(line(60_000), "rowcall up --data-dir d --listen 0.0.0.0:7443");

@@ -21,6 +21,7 @@ mod database;
 mod dir;
 mod listen;
 mod pki;
+mod reads;
 mod samples;
 mod signals;
 mod steps;
@@ -45,6 +46,7 @@ use crate::text;
 use database::Database;
 use dir::Dir;
 use pki::Pki;
+use reads::Reads;
 use samples::Samples;
 use steps::{OpenLine, Steps};
 
@@ -67,13 +69,14 @@ const AGENT_MIN_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &UpArgs, around: &Surroundings<'_>) -> anyhow::Result<ExitCode> {
     let line = OpenLine::default();
     log(args, around, &line)?;
+    let reads = Reads::find(args, around)?;
     let dir = dir::choose(args.data_dir.clone(), around)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let ended = runtime.block_on(up(args, &dir, line));
+    let ended = runtime.block_on(up(args, &reads, &dir, line));
     // What still blocks then has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended.map(|()| ExitCode::SUCCESS)
@@ -97,7 +100,7 @@ fn log(args: &UpArgs, around: &Surroundings<'_>, line: &OpenLine) -> anyhow::Res
     log.try_init().map_err(|error| anyhow!("start logging: {error}"))
 }
 
-async fn up(args: &UpArgs, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
+async fn up(args: &UpArgs, reads: &Reads, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
     let clock = SystemClock::shared();
     let stop = signals::watch(SharedClock::clone(&clock))?;
     let mut steps = Steps::new(SharedClock::clone(&clock), line);
@@ -107,7 +110,7 @@ async fn up(args: &UpArgs, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
     let database = Database::start(dir, DATABASE).await?;
     steps.done(&database.describe());
     // From here on a failure, too, stops what was started.
-    let ended = with_database(args, &stop, &clock, &mut steps, &database).await;
+    let ended = with_database(args, reads, &stop, &clock, &mut steps, &database).await;
     steps.begin("PostgreSQL");
     let stopped = database.stop().await;
     if stopped.is_ok() {
@@ -118,6 +121,7 @@ async fn up(args: &UpArgs, dir: &Path, line: OpenLine) -> anyhow::Result<()> {
 
 async fn with_database(
     args: &UpArgs,
+    reads: &Reads,
     stop: &CancellationToken,
     clock: &SharedClock,
     steps: &mut Steps,
@@ -166,8 +170,9 @@ async fn with_database(
 
     steps.begin("agent");
     let end_agent = CancellationToken::new();
-    let mut agent = agent(args, address, &dir, &pki, clock, &end_agent)?;
-    steps.done(&format!("{host}, one sample every {}", text::span(args.interval)));
+    let mut agent = agent(args, reads, address, &dir, &pki, clock, &end_agent)?;
+    let (every, devices) = (text::span(args.interval), reads.describe(args.interval));
+    steps.done(&format!("{host}, one sample every {every}, {devices}"));
     let next = advice::Next {
         dir: &dir,
         pki: &pki,
@@ -177,6 +182,7 @@ async fn with_database(
         enroll,
         psql: &database.psql_line(DATABASE),
         interval: args.interval,
+        reads,
     };
     steps.say(&next.words()?);
 
@@ -311,6 +317,7 @@ fn aggregator_ended(
 /// Starts the agent on a thread of its own.
 fn agent(
     args: &UpArgs,
+    reads: &Reads,
     address: SocketAddr,
     dir: &Dir,
     pki: &Pki,
@@ -321,6 +328,7 @@ fn agent(
         rowcall_agent::config::Endpoint::parse(&address.to_string()).map_err(|e| anyhow!(e))?;
     let mut config = rowcall_agent::config::Config::new(aggregator, pki.agent());
     config.min_interval = args.interval.min(AGENT_MIN_INTERVAL);
+    config.collect = reads.collect(args.interval);
     config.backoff_max = AGENT_BACKOFF_MAX;
     config.refused_wait = AGENT_REFUSED_WAIT;
     config.spool.dir = dir.path().join(AGENT_SPOOL);

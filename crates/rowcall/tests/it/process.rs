@@ -77,9 +77,15 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it, in a process group of its own.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::with(dir, args, &[])
+    }
+
+    /// The same with variables.
+    pub(crate) fn with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         use std::os::unix::process::CommandExt as _;
         let mut command = rowcall();
         command.arg("up").arg("--data-dir").arg(dir).args(args).process_group(0);
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         // A log line begins with a time, as a sample does: they must not be taken for each other.

@@ -19,8 +19,12 @@ fn data(folder: &tempfile::TempDir) -> PathBuf {
 }
 
 fn rows(psql_line: &str) -> u64 {
-    let line = format!("{psql_line} -XAtc 'SELECT count(*) FROM host_usage'");
-    stdout(pasted(&line, Path::new("/"))).trim().parse().unwrap()
+    query(psql_line, "SELECT count(*) FROM host_usage").parse().unwrap()
+}
+
+fn query(psql_line: &str, sql: &str) -> String {
+    let answer = stdout(pasted(&format!("{psql_line} -XAtc \"{sql}\""), Path::new("/")));
+    answer.trim().to_owned()
 }
 
 #[test]
@@ -213,6 +217,48 @@ fn tokens_are_managed(dir: &Path) {
     let unknown = run(&["revoke", "0000000000000000"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("NOT_FOUND"), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn devices_and_metrics_are_read_as_asked_for_and_rates_come_soon() {
+    let folder = folder();
+    let dir = data(&folder);
+    let metrics = folder.path().join("its metrics");
+    std::fs::create_dir(&metrics).unwrap();
+    std::fs::write(metrics.join("backup.prom"), "backup_size_bytes 42\n").unwrap();
+    let metrics = metrics.to_str().unwrap();
+    let mut up = Up::sampling(&dir, &["--interval", "200ms", "--metrics-dir", metrics]);
+    assert!(up.printed.contains("sample every 200 ms, devices every 1 s"), "{}", up.printed);
+    let again = up.advice("--listen 0.0.0.0:7443");
+    assert!(again.contains(" --interval 200ms --metrics-dir '"), "{again}");
+
+    let psql = up.advice("psql");
+    let rates = "SELECT max(elapsed_s) FROM host_interface_rates(now() - interval '1 day', now())";
+    let apart: f64 = eventually("rates of interfaces", || query(&psql, rates).parse().ok());
+    assert!(apart >= 0.5, "{apart} s apart with samples every 200 ms");
+    let value = "SELECT DISTINCT name, value FROM host_metric WHERE name LIKE 'backup%'";
+    assert_eq!(query(&psql, value), "backup_size_bytes|42");
+    let shown = stdout(pasted(&up.advice("host_vitals"), Path::new("/")));
+    assert!(shown.contains("timestamp") && shown.contains("-[ RECORD 1 ]-"), "{shown}");
+    up.signal(Signal::TERM);
+    assert!(up.ended().success(), "{}", up.printed);
+
+    // The classic columns alone; the variable stands for the option.
+    let before = "SELECT count(*) FROM host_vitals";
+    let mut up = Up::with(&dir, &["--interval", "200ms"], &[("ROWCALL_PROFILE", "classic")]);
+    up.line(|line| line.starts_with("20"));
+    assert!(up.printed.contains("no devices"), "{}", up.printed);
+    assert!(!up.printed.contains("host_vitals"), "{}", up.printed);
+    let psql = up.advice("psql");
+    let (vitals, samples) = (query(&psql, before), rows(&psql));
+    eventually("more samples", || (rows(&psql) > samples + 2).then_some(()));
+    assert_eq!(query(&psql, before), vitals);
+    up.signal(Signal::TERM);
+    assert!(up.ended().success(), "{}", up.printed);
+
+    let mut up = Up::start(&dir, &["--metrics-dir", "/nowhere/at-all"]);
+    assert_eq!(up.ended().code(), Some(2), "{}", up.printed);
+    assert!(up.printed.contains("/nowhere/at-all is not there"), "{}", up.printed);
 }
 
 #[test]

@@ -94,7 +94,8 @@ impl std::fmt::Debug for Surroundings<'_> {
 }
 
 impl Surroundings<'_> {
-    fn var(&self, name: &str) -> Option<String> {
+    /// A variable that is there and not empty.
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
         (self.env)(name).filter(|value| !value.is_empty())
     }
 
