@@ -23,7 +23,7 @@ use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
 pub(crate) use devices::Readings;
 use skipped::Watch;
-pub(crate) use skipped::in_words;
+pub(crate) use skipped::{in_words, one_in_words};
 
 /// Takes samples until it is dropped.
 #[derive(Debug)]

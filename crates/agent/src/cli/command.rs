@@ -52,9 +52,9 @@ whether it lets this host in, then the spool. Sends no samples and changes nothi
 what fails, where that makes sense.";
 
 const SAMPLE_HELP: &str = "\
-Reads what the settings say, as an agent that starts would, and sends nothing. Peaks need an agent that
-runs; counters of devices are since the kernel counts them. As root it reads more than the service
-does: see README.md of the units.";
+Reads what the settings say, as an agent that starts would, and sends nothing. - and null are unknown:
+so are peaks, which need an agent that runs. Counters of devices are since the kernel counts them. As
+root it reads more than the service does: see README.md of the units.";
 
 const STATUS_HELP: &str = "\
 Reads the settings, the certificate and the spool, as the agent's user or root; asks no process and

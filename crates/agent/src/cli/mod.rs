@@ -48,11 +48,11 @@ fn sample(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(problems) => return wrong(&problems),
     };
     let reading = crate::sample_once(&config.collect, SystemClock::shared());
-    let shown = crate::block_on(reading)?;
+    let shown = crate::block_on(reading)?.without_peaks();
     if matches.get_flag("json") {
         print(&serde_json::to_string_pretty(&sample::json(&shown))?)
     } else {
-        print(sample::text(&shown).trim_end())
+        print(sample::text(&shown, sample::width()).trim_end())
     }
 }
 
@@ -175,8 +175,11 @@ fn log_to_stderr(log: &Log) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(ExitCode::SUCCESS)
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Who reads has enough, as head(1) does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => Ok(written.map(|()| ExitCode::SUCCESS)?),
+    }
 }
 
 /// Says what people have to change.

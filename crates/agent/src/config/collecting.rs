@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rowcall_core::devices::MAX_METRICS;
+
 use super::layers::Layers;
 use super::{between, boolean, folder, values};
 use crate::collect::{Collect, Collector, Filter, Profile};
@@ -15,9 +17,6 @@ const MAX_PATTERN_BYTES: usize = 256;
 
 /// Most processes by each of CPU, memory and I/O.
 const MAX_TOP_PROCESSES: usize = 50;
-
-/// Most values from drop-in files.
-const MAX_METRICS: usize = 10_000;
 
 /// The collector that has no devices.
 const VITALS: &str = "vitals";
@@ -187,7 +186,7 @@ mod tests {
             ("network_mounts", "true"),
             ("process_arguments", "true"),
             ("metrics_dir", "/var/lib/x"),
-            ("max_metrics", "0"),
+            ("max_metrics", "4096"),
             ("collect_deadline", "100ms"),
             ("peak_interval", "50ms"),
         ];
@@ -203,7 +202,7 @@ mod tests {
             network_mounts: true,
             process_arguments: true,
             metrics_dir: Some("/var/lib/x".into()),
-            max_metrics: 0,
+            max_metrics: 4096,
             deadline: Duration::from_millis(100),
             peaks_every: Duration::from_millis(50),
             ..Collect::default()
@@ -222,8 +221,8 @@ mod tests {
             ("collectors_off", "sensors, disk"),
             ("mounts_include", many.as_str()),
             ("disks_exclude", long.as_str()),
-            ("top_processes", "51"),
-            ("max_metrics", "-1"),
+            ("top_processes", "-1"),
+            ("max_metrics", "4097"),
             ("metrics_dir", "x"),
             ("collect_deadline", "31s"),
         ];
@@ -236,8 +235,8 @@ mod tests {
             "--collectors-off: \"disk\" is no collector; write some of vitals, disks, ",
             "--mounts-include: 65 patterns are too many; the most is 64",
             "--disks-exclude: the pattern \"xxxxxxxxxxxxxxxxxxxx\"... is too long",
-            "--top-processes: \"51\" is too many; the most is 50",
-            "--max-metrics: \"-1\" is no whole number from 0 to 10000",
+            "--top-processes: \"-1\" is no whole number from 0 to 50",
+            "--max-metrics: \"4097\" is too many; the most is 4096",
             "--metrics-dir: \"x\" depends on where the agent is started",
             "--collect-deadline: \"31s\" is too long; the most is 30s",
         ] {
@@ -250,6 +249,17 @@ mod tests {
         let help = super::super::Setting::find("collectors_off").unwrap().help;
         for collector in Collector::ALL {
             assert!(help.contains(collector.name()), "{}", collector.name());
+        }
+    }
+
+    #[test]
+    fn the_most_values_that_are_taken_are_what_a_record_may_hold() {
+        let help = super::super::Setting::find("max_metrics").unwrap().help;
+        assert!(help.ends_with(&format!("0 to {MAX_METRICS}")), "{help}");
+        let files =
+            [include_str!("../../README.md"), include_str!("../../../../deploy/agent.toml")];
+        for text in files {
+            assert!(text.contains(&format!(" to {MAX_METRICS}")), "{MAX_METRICS}");
         }
     }
 }

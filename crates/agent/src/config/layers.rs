@@ -75,14 +75,11 @@ impl Layers {
     fn table(&mut self, path: &Path, table: toml::Table) {
         for (name, value) in table {
             let Some(setting) = Setting::find(&name) else {
-                let known: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
-                let guess =
-                    meant(&name).map_or_else(String::new, |key| format!("did you mean {key}? "));
-                self.problem(format!(
-                    "{}: unknown key {name:?}; {guess}remove it or write one of {}",
-                    path.display(),
-                    known.join(", ")
-                ));
+                let advice = meant(&name).map_or_else(
+                    || "remove it; `rowcall-agent run --help` has all of them".to_owned(),
+                    |key| format!("did you mean {key}?"),
+                );
+                self.problem(format!("{}: unknown key {name:?}; {advice}", path.display()));
                 continue;
             };
             let origin = Origin::File(path.to_owned());

@@ -141,7 +141,7 @@ pub const SETTINGS: [Setting; 37] = [
         "DIR",
         "Folder whose *.prom files (node_exporter's textfile format) become rows of host_metric",
     ),
-    setting("max_metrics", Some("500"), "NUMBER", "Most values from there, 0 to 10000"),
+    setting("max_metrics", Some("500"), "NUMBER", "Most values from there, 0 to 4096"),
     setting(
         "collect_deadline",
         Some("2s"),

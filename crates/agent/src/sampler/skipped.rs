@@ -38,9 +38,9 @@ impl Watch {
             return;
         }
         let text = if now.is_empty() {
-            "all devices are read again".to_owned()
+            "nothing is skipped any more".to_owned()
         } else {
-            format!("not all devices are read: {}", in_words(&now))
+            format!("skipped: {}", in_words(&now))
         };
         if let Some(repeated) = self.journal.note(&text, Instant::now()) {
             if now.is_empty() {
@@ -60,25 +60,29 @@ fn same(one: &[Skipped], other: &[Skipped]) -> bool {
     one.len() == other.len() && one.iter().map(what).eq(other.iter().map(what))
 }
 
-/// "filesystems /mnt/a hung, interfaces 24 above the limit".
+/// "filesystems /mnt/a not answered in time, interfaces 24 above the limit".
 pub(crate) fn in_words(skipped: &[Skipped]) -> String {
-    let mut text = String::new();
-    for (at, Skipped { collector, item, reason, count }) in skipped.iter().enumerate() {
-        if at == MOST_NAMED {
-            // Writing into a String cannot fail.
-            let _done = write!(text, " and {} more", skipped.len() - MOST_NAMED);
-            break;
-        }
-        let item = match (item, count) {
-            (Some(item), _) => format!(" {item}"),
-            (None, 0 | 1) => String::new(),
-            (None, count) => format!(" {count}"),
-        };
-        let separator = if at > 0 { ", " } else { "" };
-        let reason = reason_in_words(*reason);
-        let _done = write!(text, "{separator}{collector}{item} {reason}");
+    let named: Vec<_> = skipped.iter().take(MOST_NAMED).map(one_in_words).collect();
+    let mut text = named.join(", ");
+    if skipped.len() > MOST_NAMED {
+        // Writing into a String cannot fail.
+        let _done = write!(text, " and {} more", skipped.len() - MOST_NAMED);
     }
     text
+}
+
+/// "filesystems /mnt/a not answered in time". A drop-in file says itself what is wrong with it:
+/// "metrics backup.prom line 5: no value".
+pub(crate) fn one_in_words(skipped: &Skipped) -> String {
+    let Skipped { collector, item, reason, count } = skipped;
+    let of_file = |item: &str| item.contains(".prom: ") || item.contains(".prom line ");
+    match (item, count) {
+        (Some(item), 0 | 1) if of_file(item) => format!("{collector} {item}"),
+        (Some(item), _) if of_file(item) => format!("{collector} {item} ({count})"),
+        (Some(item), _) => format!("{collector} {item} {}", reason_in_words(*reason)),
+        (None, 0 | 1) => format!("{collector} {}", reason_in_words(*reason)),
+        (None, _) => format!("{collector} {count} {}", reason_in_words(*reason)),
+    }
 }
 
 fn reason_in_words(reason: SkipReason) -> &'static str {
@@ -115,7 +119,7 @@ mod tests {
         watch.skipped(vec![hung(), many(25)]);
         let lines = log.take();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let said = "WARN rowcall_agent::sampler::skipped: not all devices are read: filesystems \
+        let said = "WARN rowcall_agent::sampler::skipped: skipped: filesystems \
                     /mnt/a not answered in time, interfaces 24 above the limit";
         assert!(lines[0].contains(said), "{lines:?}");
         let count =
@@ -128,7 +132,7 @@ mod tests {
         }
         let lines = log.take();
         assert_eq!(lines.len(), 1, "what comes and goes fills no log: {lines:?}");
-        assert!(lines[0].contains("INFO") && lines[0].contains("all devices are read again"));
+        assert!(lines[0].contains("INFO") && lines[0].contains("nothing is skipped any more"));
         watch.skipped(Vec::new());
         assert!(health.skipped().is_empty());
     }
@@ -141,5 +145,16 @@ mod tests {
         let text = in_words(&all);
         assert!(text.starts_with("sensors s0 unreadable, sensors s1 unreadable"), "{text}");
         assert!(text.ends_with("sensors s7 unreadable and 12 more"), "{text}");
+    }
+
+    #[test]
+    fn a_drop_in_file_says_itself_what_is_wrong_with_it() {
+        let line = skipped("metrics", Some("a.prom line 5: no value"), SkipReason::Unreadable, 1);
+        let values = skipped("metrics", Some("a.prom: left out"), SkipReason::Unreadable, 2);
+        let folder = skipped("metrics", Some("/x"), SkipReason::Unreadable, 1);
+        assert_eq!(
+            in_words(&[line, values, folder]),
+            "metrics a.prom line 5: no value, metrics a.prom: left out (2), metrics /x unreadable"
+        );
     }
 }

@@ -67,7 +67,7 @@ aggregators   https://db1:7443, https://db2:7443
 spool         /var/lib/rowcall-agent/spool
 epoch         4711, new
 records       41 to 1480
-size          195.3 KiB of 64 MiB
+size          195.3 KiB of 64.0 MiB
 waiting       3 not acknowledged, the oldest 2 min 5 s old
 acknowledged  up to 1477, 2 min 10 s ago (2026-11-22T16:31:22Z)
 dropped       0

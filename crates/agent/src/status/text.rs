@@ -174,17 +174,14 @@ pub(crate) fn span(time: Duration) -> String {
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
-/// A size with one decimal, rounded down.
+/// A size with one decimal, rounded down; bytes have none.
 pub(crate) fn bytes(bytes: u64) -> String {
     let mut unit = 1;
     for name in ["B", "KiB", "MiB", "GiB"] {
         if bytes / unit < 1024 || name == "GiB" {
             let tenths = bytes % unit * 10 / unit;
-            return if tenths == 0 {
-                format!("{} {name}", bytes / unit)
-            } else {
-                format!("{}.{tenths} {name}", bytes / unit)
-            };
+            let decimal = if unit == 1 { String::new() } else { format!(".{tenths}") };
+            return format!("{}{decimal} {name}", bytes / unit);
         }
         unit *= 1024;
     }
@@ -211,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_one_decimal_where_it_says_something() {
+    fn sizes_have_one_decimal_and_bytes_none() {
         for (size, shown) in [
             (0, "0 B"),
             (1023, "1023 B"),
-            (1024, "1 KiB"),
+            (1024, "1.0 KiB"),
             (1_300_000, "1.2 MiB"),
-            (64 << 20, "64 MiB"),
-            (5 << 40, "5120 GiB"),
+            (64 << 20, "64.0 MiB"),
+            (5 << 40, "5120.0 GiB"),
         ] {
             assert_eq!(bytes(size), shown);
         }

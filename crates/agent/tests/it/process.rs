@@ -110,6 +110,17 @@ async fn it_outlives_an_aggregator_that_ends_every_connection_and_stops_on_a_sig
 }
 
 #[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = agent();
+    command.arg("run").arg("--config").arg(configured(folder.path(), 7443)).arg("--print-config");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command.stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr)), (Some(0), "".into()));
+}
+
+#[test]
 fn the_help_names_defaults_variables_and_exit_codes() {
     let (code, stdout, _) = output(agent().args(["run", "--help"]));
     assert_eq!(code, Some(0));

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use rowcall_core::devices::Devices;
 use rowcall_core::record::HostFacts;
 
-use super::Shown;
 use super::table::{Align, Table};
-use crate::sampler::in_words;
+use super::{Shown, devices};
 use crate::status::{bytes, span};
 use crate::utc::Utc;
 
@@ -25,26 +23,58 @@ const FAMILIES: [(&str, &str); 10] = [
     ("file_handles", "system"),
 ];
 
-const UNKNOWN: &str = "-";
+/// Vitals that were counted over the time of the sample: shown by the second.
+const COUNTED: [&str; 16] = [
+    "context_switches",
+    "forks",
+    "swap_in_kib",
+    "swap_out_kib",
+    "major_faults",
+    "oom_kills",
+    "disk_read_kib",
+    "disk_written_kib",
+    "net_rx_bytes",
+    "net_tx_bytes",
+    "net_rx_packets",
+    "net_tx_packets",
+    "net_errors",
+    "net_drops",
+    "tcp_retransmitted",
+    "tcp_listen_drops",
+];
 
-pub(crate) fn text(shown: &Shown) -> String {
-    let mut text = String::new();
-    host(&shown.facts, &mut text);
-    sample(shown, &mut text);
+/// Stands for what is not known.
+pub(super) const UNKNOWN: &str = "-";
+
+/// In lines of so many characters, where what has to be whole leaves that room.
+pub(crate) fn text(shown: &Shown, width: usize) -> String {
+    let mut out = Text { text: String::new(), width };
+    host(&shown.facts, &mut out);
+    sample(shown, &mut out);
     if let Some(vitals) = &shown.reading.sample.vitals {
-        vitals_by_family(&vitals.values(), &mut text);
+        vitals_by_family(&vitals.values(), elapsed(shown), &mut out);
     }
-    if let Some(devices) = &shown.devices {
-        of_devices(devices, &mut text);
+    if let Some(read) = &shown.devices {
+        devices::write(read, &mut out);
     }
-    text
+    out.text
 }
 
-fn family(title: &str, table: &Table, text: &mut String) {
-    let mut rows = String::new();
-    table.write(&mut rows);
-    if !rows.is_empty() {
-        text.push_str(&format!("{title}\n{rows}\n"));
+/// What is written so far, and how wide it may be.
+#[derive(Debug)]
+pub(super) struct Text {
+    text: String,
+    width: usize,
+}
+
+impl Text {
+    /// A table under its title; nothing without a row.
+    pub(super) fn family(&mut self, title: &str, table: &Table) {
+        let mut rows = String::new();
+        table.write(self.width, &mut rows);
+        if !rows.is_empty() {
+            self.text.push_str(&format!("{title}\n{rows}\n"));
+        }
     }
 }
 
@@ -52,43 +82,46 @@ fn pairs() -> Table {
     Table::new(&[("", Align::Left), ("", Align::Left)])
 }
 
-fn host(facts: &HostFacts, text: &mut String) {
+fn host(facts: &HostFacts, out: &mut Text) {
     let mut table = pairs();
-    let cpus = [
-        facts.cpu_number.map(|number| format!("{number} of")),
-        facts.cpu_model.clone(),
-        facts.cpu_architecture.as_ref().map(|name| format!("({name})")),
-    ];
+    let plural = |number: i32, noun: &str| {
+        let s = if number == 1 { "" } else { "s" };
+        format!("{number} {noun}{s}")
+    };
     let layout = [
-        facts.cpu_sockets.map(|number| format!("{number} sockets")),
-        facts.cpu_cores.map(|number| format!("{number} cores")),
-        facts.cpu_mhz.map(|mhz| format!("{mhz:.0} MHz")),
-        facts.l2_cache_kib.map(|size| format!("{} of L2 cache", kib(Some(size)))),
+        facts.cpu_sockets.map(|number| plural(number, "socket")),
+        facts.cpu_cores.map(|number| plural(number, "core")),
     ];
-    let memory = [
-        facts.total_mem_kib.map(|size| kib(Some(size))),
-        facts.memory_mhz.map(|mhz| format!("at {mhz:.0} MHz")),
-    ];
-    for (name, parts, separator) in [
-        ("cpus", cpus.as_slice(), " "),
-        ("", &layout, ", "),
-        ("memory", &memory, " "),
-        ("system", &[facts.os.clone(), facts.kernel.clone()], ", kernel "),
-        ("host name", std::slice::from_ref(&facts.kernel_host_name), ""),
-        ("board", std::slice::from_ref(&facts.board), ""),
-        ("firmware", std::slice::from_ref(&facts.firmware), ""),
-        ("runs in", std::slice::from_ref(&facts.virtualization), ""),
-        ("booted", &[facts.booted.map(|at| Utc(at).to_string())], ""),
+    let layout: Vec<_> = layout.into_iter().flatten().collect();
+    let cpus = facts.cpu_number.map(|number| match layout.as_slice() {
+        [] => number.to_string(),
+        parts => format!("{number} ({})", parts.join(", ")),
+    });
+    let mhz = |mhz: Option<f64>| mhz.map(|mhz| format!("{mhz:.0} MHz"));
+    for (name, value) in [
+        ("CPUs", cpus),
+        ("architecture", facts.cpu_architecture.clone()),
+        ("CPU model", facts.cpu_model.clone()),
+        ("CPU clock", mhz(facts.cpu_mhz)),
+        ("L2 cache", facts.l2_cache_kib.map(|size| kib(Some(size)))),
+        ("memory", facts.total_mem_kib.map(|size| kib(Some(size)))),
+        ("memory clock", mhz(facts.memory_mhz)),
+        ("system", facts.os.clone()),
+        ("kernel", facts.kernel.clone()),
+        ("kernel host name", facts.kernel_host_name.clone()),
+        ("virtualization", facts.virtualization.clone()),
+        ("board", facts.board.clone()),
+        ("firmware", facts.firmware.clone()),
+        ("booted", facts.booted.map(|at| Utc(at).to_string())),
     ] {
-        let known: Vec<_> = parts.iter().flatten().map(String::as_str).collect();
-        if !known.is_empty() {
-            table.row(vec![name.into(), known.join(separator)]);
+        if let Some(value) = value {
+            table.row(vec![name.into(), value]);
         }
     }
     for disk in facts.disks.iter().flatten() {
-        let kind = disk.rotational.map(|spins| if spins { "rotating" } else { "solid state" });
+        let kind = disk.rotational.map(|spins| if spins { "spins" } else { "solid state" });
         let parts =
-            [disk.size_kib.map(|size| kib(Some(size))), disk.model.clone(), kind.map(Into::into)];
+            [disk.size_kib.map(|size| kib(Some(size))), kind.map(Into::into), disk.model.clone()];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         table.row(vec![format!("disk {}", disk.name), parts.join(", ")]);
     }
@@ -97,30 +130,37 @@ fn host(facts: &HostFacts, text: &mut String) {
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         table.row(vec![format!("interface {}", interface.name), parts.join(", ")]);
     }
-    family("host", &table, text);
+    out.family("host", &table);
 }
 
-fn sample(shown: &Shown, text: &mut String) {
+/// The seconds that the sample is of.
+fn elapsed(shown: &Shown) -> Option<f64> {
+    let us = u64::try_from(shown.reading.sample.elapsed_us?).ok().filter(|us| *us > 0)?;
+    Some(Duration::from_micros(us).as_secs_f64())
+}
+
+fn sample(shown: &Shown, out: &mut Text) {
     let (reading, sample) = (&shown.reading, &shown.reading.sample);
     let mut table = pairs();
     let seconds = |us: i64| Duration::from_micros(u64::try_from(us).unwrap_or(0));
+    let disk_io = |(count, seconds)| format!("{:.0}/s", count as f64 / seconds);
     for (name, value) in [
         ("time", Some(Utc(reading.time).to_string())),
-        ("over", sample.elapsed_us.map(|us| format!("{:.3} s", seconds(us).as_secs_f64()))),
+        ("over", elapsed(shown).map(|seconds| format!("{seconds:.3} s"))),
         ("up", sample.uptime_us.map(|us| span(seconds(us)))),
         ("cpu idle", sample.cpu_idle_percent.map(|share| format!("{share:.1} %"))),
         ("cpu kernel", sample.cpu_kernel_percent.map(|share| format!("{share:.1} %"))),
         ("memory free", sample.memory_free_kib.map(|size| kib(Some(size)))),
         ("memory available", sample.memory_available_kib.map(|size| kib(Some(size)))),
-        ("disk io", sample.disk_io.map(|count| count.to_string())),
+        ("disk io", sample.disk_io.zip(elapsed(shown)).map(disk_io)),
         ("disk available", sample.disk_available_kib.map(|size| kib(Some(size)))),
     ] {
         table.row(vec![name.into(), value.unwrap_or_else(unknown)]);
     }
-    family("sample", &table, text);
+    out.family("sample", &table);
 }
 
-fn vitals_by_family(values: &[(&str, Option<f64>)], text: &mut String) {
+fn vitals_by_family(values: &[(&str, Option<f64>)], seconds: Option<f64>, out: &mut Text) {
     let mut families: Vec<(&str, Table)> = Vec::new();
     for (name, value) in values {
         let begins = |(begin, _): &&(&str, &str)| name.starts_with(begin);
@@ -131,17 +171,19 @@ fn vitals_by_family(values: &[(&str, Option<f64>)], text: &mut String) {
             families.len() - 1
         });
         if let Some((_, table)) = families.get_mut(at) {
-            let (name, value) = named(name, *value);
+            let (name, value) = named(name, *value, seconds);
             table.row(vec![name, value]);
         }
     }
     for (title, table) in &families {
-        family(title, table, text);
+        out.family(title, table);
     }
 }
 
 /// A vital's name without its unit, and its value with it.
-fn named(name: &str, value: Option<f64>) -> (String, String) {
+fn named(name: &str, value: Option<f64>, seconds: Option<f64>) -> (String, String) {
+    let is_counted = COUNTED.contains(&name);
+    let value = if is_counted { value.zip(seconds).map(|(value, s)| value / s) } else { value };
     let (short, shown) = if let Some(short) = name.strip_suffix("_percent") {
         (short, value.map(|value| format!("{value:.1} %")))
     } else if let Some(short) = name.strip_suffix("_kib") {
@@ -155,7 +197,13 @@ fn named(name: &str, value: Option<f64>) -> (String, String) {
     } else {
         (name, value.map(|value| format!("{value:.0}")))
     };
-    (short.replace('_', " "), shown.unwrap_or_else(unknown))
+    let per = if is_counted { "/s" } else { "" };
+    let mut short = short.replace('_', " ");
+    if name == "memory_used_max_kib" {
+        // Unlike the reports' "used", which is total - free.
+        short.push_str(" (total - available)");
+    }
+    (short, shown.map_or_else(unknown, |shown| shown + per))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size to show")]
@@ -163,151 +211,23 @@ fn whole(value: f64) -> u64 {
     value as u64
 }
 
-fn of_devices(devices: &Devices, text: &mut String) {
-    use Align::{Left, Right};
-    let table = |columns: &[(&'static str, Align)], rows: Vec<Vec<String>>| {
-        let mut table = Table::new(columns);
-        rows.into_iter().for_each(|row| table.row(row));
-        table
-    };
-    let filesystems = devices.filesystems.iter().map(|f| {
-        let read_only = if f.read_only { "ro" } else { "rw" };
-        let kind = f.kind.clone().unwrap_or_default();
-        let (size, free) = (kib(f.size_kib), kib(f.available_kib));
-        vec![f.mount.clone(), kind, read_only.into(), size, free, known(f.inodes_free)]
-    });
-    let columns = [
-        ("MOUNT", Left),
-        ("TYPE", Left),
-        ("", Left),
-        ("SIZE", Right),
-        ("AVAILABLE", Right),
-        ("INODES FREE", Right),
-    ];
-    family("filesystems", &table(&columns, filesystems.collect()), text);
-    let disks = devices.disks.iter().map(|d| {
-        let bytes = [d.read_bytes, d.written_bytes].map(|b| size(Some(b)));
-        let busy = format!("{:.1} s", Duration::from_millis(whole_ms(d.busy_ms)).as_secs_f64());
-        let [read, written] = bytes;
-        let (reads, writes) = (d.reads.to_string(), d.writes.to_string());
-        vec![d.name.clone(), reads, writes, read, written, busy, d.in_flight.to_string()]
-    });
-    let columns = [
-        ("DISK", Left),
-        ("READS", Right),
-        ("WRITES", Right),
-        ("READ", Right),
-        ("WRITTEN", Right),
-        ("BUSY", Right),
-        ("IN FLIGHT", Right),
-    ];
-    family("disks, since they are counted", &table(&columns, disks.collect()), text);
-    let interfaces = devices.interfaces.iter().map(|i| {
-        let state = i.up.map_or(UNKNOWN, |up| if up { "up" } else { "down" });
-        let speed = i.speed_mbit.map_or_else(unknown, |speed| format!("{speed} Mbit/s"));
-        let errors = (i.rx_errors.saturating_add(i.tx_errors)).to_string();
-        let drops = (i.rx_drops.saturating_add(i.tx_drops)).to_string();
-        let (rx, tx) = (size(Some(i.rx_bytes)), size(Some(i.tx_bytes)));
-        vec![i.name.clone(), state.into(), speed, rx, tx, errors, drops]
-    });
-    let columns = [
-        ("INTERFACE", Left),
-        ("", Left),
-        ("SPEED", Right),
-        ("RECEIVED", Right),
-        ("SENT", Right),
-        ("ERRORS", Right),
-        ("DROPS", Right),
-    ];
-    family("interfaces, since they are counted", &table(&columns, interfaces.collect()), text);
-    let sensors = devices.sensors.iter().map(|s| {
-        let degrees = |mc: i32| format!("{:.1} \u{b0}C", f64::from(mc) / 1000.0);
-        vec![s.name.clone(), degrees(s.temperature_mc), s.critical_mc.map_or_else(unknown, degrees)]
-    });
-    let columns = [("SENSOR", Left), ("TEMPERATURE", Right), ("CRITICAL", Right)];
-    family("sensors", &table(&columns, sensors.collect()), text);
-    let arrays = devices.md_arrays.iter().map(|a| {
-        let disks = format!("{} of {}", a.disks_active, a.disks);
-        let or = |text: &Option<String>| text.clone().unwrap_or_else(unknown);
-        let sync = a.sync_percent.map_or_else(unknown, |share| format!("{share:.1} %"));
-        vec![a.name.clone(), or(&a.level), or(&a.state), disks, a.disks_failed.to_string(), sync]
-    });
-    let columns = [
-        ("ARRAY", Left),
-        ("LEVEL", Left),
-        ("STATE", Left),
-        ("DISKS", Right),
-        ("FAILED", Right),
-        ("SYNC", Right),
-    ];
-    family("md arrays", &table(&columns, arrays.collect()), text);
-    let controllers = devices.memory_controllers.iter().map(|c| {
-        vec![c.name.clone(), c.corrected_errors.to_string(), c.uncorrected_errors.to_string()]
-    });
-    let columns = [("CONTROLLER", Left), ("CORRECTED", Right), ("UNCORRECTED", Right)];
-    family("memory controllers", &table(&columns, controllers.collect()), text);
-    let cgroups = devices.cgroups.iter().map(|c| {
-        let cpu = c
-            .cpu_us
-            .map_or_else(unknown, |us| span(Duration::from_micros(u64::try_from(us).unwrap_or(0))));
-        let (read, written) = (size(c.read_bytes), size(c.written_bytes));
-        vec![c.name.clone(), cpu, kib(c.memory_kib), read, written, known(c.processes)]
-    });
-    let columns = [
-        ("CGROUP", Left),
-        ("CPU", Right),
-        ("MEMORY", Right),
-        ("READ", Right),
-        ("WRITTEN", Right),
-        ("PROCESSES", Right),
-    ];
-    family("cgroups", &table(&columns, cgroups.collect()), text);
-    let processes = devices.processes.iter().map(|p| {
-        let cpu = p.cpu_percent.map_or_else(unknown, |share| format!("{share:.1} %"));
-        let each_second = |bytes: Option<i64>| match bytes {
-            Some(_) => format!("{}/s", size(bytes)),
-            None => unknown(),
-        };
-        let (read, written) = (each_second(p.read_bytes_per_s), each_second(p.written_bytes_per_s));
-        vec![p.pid.to_string(), p.command.clone(), cpu, kib(p.memory_kib), read, written]
-    });
-    let columns = [
-        ("PID", Right),
-        ("COMMAND", Left),
-        ("CPU", Right),
-        ("MEMORY", Right),
-        ("READS", Right),
-        ("WRITES", Right),
-    ];
-    family("processes", &table(&columns, processes.collect()), text);
-    let metrics = devices.metrics.iter().map(|metric| {
-        let labels = metric.labels.iter().map(|(name, value)| format!("{name}={value:?}"));
-        vec![metric.name.clone(), labels.collect::<Vec<_>>().join(","), metric.value.to_string()]
-    });
-    let columns = [("METRIC", Left), ("LABELS", Left), ("VALUE", Right)];
-    family("metrics", &table(&columns, metrics.collect()), text);
-    if !devices.skipped.is_empty() {
-        text.push_str(&format!("not read\n  {}\n", in_words(&devices.skipped)));
-    }
-}
-
-fn unknown() -> String {
+pub(super) fn unknown() -> String {
     UNKNOWN.into()
 }
 
-fn kib(size: Option<i64>) -> String {
+pub(super) fn kib(size: Option<i64>) -> String {
     let to_bytes = |kib: i64| u64::try_from(kib).unwrap_or(0).saturating_mul(1024);
     size.map_or_else(unknown, |kib| bytes(to_bytes(kib)))
 }
 
-fn size(size: Option<i64>) -> String {
+pub(super) fn size(size: Option<i64>) -> String {
     size.map_or_else(unknown, |size| bytes(u64::try_from(size).unwrap_or(0)))
 }
 
-fn known(count: Option<i64>) -> String {
+pub(super) fn known(count: Option<i64>) -> String {
     count.map_or_else(unknown, |count| count.to_string())
 }
 
-fn whole_ms(ms: i64) -> u64 {
+pub(super) fn whole_ms(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }

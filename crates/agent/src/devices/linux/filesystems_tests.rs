@@ -106,18 +106,31 @@ fn what_is_behind_a_network_is_read_only_when_asked_for() {
     assert_eq!(all.filesystems.len(), mounts.len());
 }
 
+/// The mount points that are told of a tree with these patterns.
+fn chosen(tree: &Tree, include: &[&str], exclude: &[&str]) -> Vec<String> {
+    let own = |patterns: &[&str]| patterns.iter().map(|&it| it.to_owned()).collect();
+    let mounts = Filter { include: own(include), exclude: own(exclude) };
+    let devices = read_with(tree, Collector::Filesystems, Collect { mounts, ..Collect::default() });
+    devices.filesystems.into_iter().map(|it| it.mount).collect()
+}
+
 #[test]
 fn patterns_choose_mounts() {
     let tree = mounted(&["8:1 / ext4 a", "8:2 /srv ext4 b", "8:3 /srv/x ext4 c"]);
-    let of = |include: &[&str], exclude: &[&str]| {
-        let own = |patterns: &[&str]| patterns.iter().map(|&it| it.to_owned()).collect();
-        let mounts = Filter { include: own(include), exclude: own(exclude) };
-        let collect = Collect { mounts, ..Collect::default() };
-        let devices = read_with(&tree, Collector::Filesystems, collect);
-        devices.filesystems.into_iter().map(|it| it.mount).collect::<Vec<_>>()
-    };
-    assert_eq!(of(&["/srv*"], &[]), ["/srv", "/srv/x"]);
-    assert_eq!(of(&[], &["/srv/*"]), ["/", "/srv"]);
+    assert_eq!(chosen(&tree, &["/srv*"], &[]), ["/srv", "/srv/x"]);
+    assert_eq!(chosen(&tree, &[], &["/srv/*"]), ["/", "/srv"]);
+}
+
+#[test]
+fn what_patterns_leave_out_does_not_come_back_under_another_name() {
+    let mounts = ["8:1 / ext4 a", "8:1 /run/netns ext4 a", "8:2 /srv ext4 b", "8:2 /x/srv ext4 b"];
+    let tree = mounted(&mounts);
+    assert_eq!(chosen(&tree, &[], &["/", "/srv"]), [""; 0]);
+    assert_eq!(chosen(&tree, &["/run/*", "/x/*"], &[]), [""; 0]);
+    assert_eq!(chosen(&tree, &[], &["/run/*", "/x/*"]), ["/", "/srv"]);
+    // Our own view lacks the one that is left out.
+    tree.add("proc/self/mountinfo", &[mounts[0], mounts[1], mounts[3]].map(line).concat());
+    assert_eq!(chosen(&tree, &[], &["/srv"]), ["/"]);
 }
 
 #[test]

@@ -58,39 +58,34 @@ fn values_with_their_labels_are_taken_in_order_of_files() {
 
 #[test]
 fn a_file_with_a_mistake_or_a_timestamp_is_named_and_gives_nothing() {
-    for bad in [
-        "up 1 1700000000000\n",
-        "up 1",
-        "up\n",
-        "up one\n",
-        "up 1 x\n",
-        "up 1\r\n",
-        "1up 1\n",
-        "up{ 1\n",
-        "up{a} 1\n",
-        "up{a=b} 1\n",
-        "up{a=\"b} 1\n",
-        "up{a=\"b\" c=\"d\"} 1\n",
-        "up{a=\"b\",a=\"c\"} 1\n",
-        "up{a=\"\\t\"} 1\n",
-        "up{__name__=\"x\"} 1\n",
-        "up{,} 1\n",
-        "{\"quoted.name\"} 1\n",
-        "# TYPE up thing\n",
-        "# TYPE up\n",
-        "# HELP 1\n",
+    for (bad, what) in [
+        ("up 1 1700000000000\n", "2: timestamps are not supported"),
+        ("up 1", "2: the last line has no end"),
+        ("up\n", "2: no value"),
+        ("up one\n", "2: no number"),
+        ("up 1 x\n", "2: something after the value"),
+        ("up 1\r\n", "2: no number"),
+        ("1up 1\n", "2: no name of a metric"),
+        ("up{ 1\n", "2: no end of the labels"),
+        ("up{a} 1\n", "2: no end of the labels"),
+        ("up{a=b} 1\n", "2: a value without quotes"),
+        ("up{a=\"b} 1\n", "2: no end of a value"),
+        ("up{a=\"b\" c=\"d\"} 1\n", "2: no comma between labels"),
+        ("up{a=\"b\",a=\"c\"} 1\n", "2: a label stands twice"),
+        ("up{a=\"\\t\"} 1\n", "2: an escape that there is not"),
+        ("up{__name__=\"x\"} 1\n", "2: no name of a label"),
+        ("up{,} 1\n", "2: no end of the labels"),
+        ("{\"quoted.name\"} 1\n", "2: no name of a metric"),
+        ("# TYPE up thing\n", "2: no type of a metric"),
+        ("# TYPE up\n", "2: no type of a metric"),
+        ("\n\n# HELP 1\n", "4: no name of a metric"),
     ] {
         let tree = folder(&[("bad.prom", &format!("fine 1\n{bad}")), ("good.prom", "good 1\n")]);
         let devices = read_all(&tree, 500);
         assert_eq!(told(&devices), ["good{} 1"], "{bad:?}");
-        assert_eq!(skipped(&devices), ["metrics bad.prom unreadable 1"], "{bad:?}");
+        let said = format!("metrics bad.prom line {what} unreadable 1");
+        assert_eq!(skipped(&devices), [said], "{bad:?}");
     }
-}
-
-#[test]
-fn a_mistake_says_where_and_what_it_is() {
-    let mistake = text::parse("a 1\nb 2 3\n").unwrap_err();
-    assert_eq!(mistake, text::Mistake { line: 2, what: "timestamps are not supported" });
 }
 
 #[test]
@@ -101,7 +96,14 @@ fn what_is_no_number_and_what_was_told_already_is_counted() {
     ]);
     let devices = read_all(&tree, 500);
     assert_eq!(told(&devices), ["d{} 1", "d{x=1} 4", "e{} 6"]);
-    assert_eq!(skipped(&devices), ["metrics a.prom unreadable 5", "metrics b.prom unreadable 1"]);
+    assert_eq!(
+        skipped(&devices),
+        [
+            "metrics a.prom: values NaN or infinite left out unreadable 3",
+            "metrics a.prom: values told before left out unreadable 2",
+            "metrics b.prom: values told before left out unreadable 1",
+        ]
+    );
 }
 
 #[test]
@@ -117,12 +119,12 @@ fn number_and_size_are_bounded() {
     let text = format!("a{{l=\"{long}\"}} 1\nb{{{labels}}} 1\nc{{{wide}}} 1\nd 1\n");
     let devices = read_all(&folder(&[("a.prom", &text)]), 500);
     assert_eq!(told(&devices), ["d{} 1"]);
-    assert_eq!(skipped(&devices), ["metrics a.prom limit 3"]);
+    assert_eq!(skipped(&devices), ["metrics a.prom: values with long labels left out limit 3"]);
 
     let huge = "up 1\n".repeat(300_000);
     let devices = read_all(&folder(&[("huge.prom", &huge), ("z.prom", "z 1\n")]), 500);
     assert_eq!(told(&devices), ["z{} 1"]);
-    assert_eq!(skipped(&devices), ["metrics huge.prom limit 1"]);
+    assert_eq!(skipped(&devices), ["metrics huge.prom: larger than 1 MiB limit 1"]);
 
     let files: Vec<_> = (0..300).map(|n| (format!("f{n:03}.prom"), format!("f{n} 1\n"))).collect();
     let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
@@ -141,10 +143,23 @@ fn only_regular_files_of_text_are_read() {
     tree.add_bytes("metrics/binary.prom", b"up{a=\"\xff\"} 1\n");
     let devices = read_all(&tree, 500);
     assert_eq!(told(&devices), ["ok{} 1"]);
-    let mut said = skipped(&devices);
-    said.sort();
-    let bad = ["binary", "folder", "link", "pipe"];
-    assert_eq!(said, bad.map(|name| format!("metrics {name}.prom unreadable 1")));
+    assert_eq!(
+        skipped(&devices),
+        [
+            "metrics binary.prom: no UTF-8 text unreadable 1",
+            "metrics folder.prom: no regular file unreadable 1",
+            "metrics link.prom: no regular file unreadable 1",
+            "metrics pipe.prom: no regular file unreadable 1",
+        ]
+    );
+}
+
+#[test]
+fn a_long_name_of_a_file_leaves_room_for_what_is_wrong_with_it() {
+    let name = format!("{}.prom", "\u{fc}".repeat(125));
+    let devices = read_all(&folder(&[(&name, "up\n")]), 500);
+    let said = devices.skipped[0].item.clone().unwrap();
+    assert!(said.len() <= MAX_NAME_BYTES && said.ends_with(" line 1: no value"), "{said}");
 }
 
 #[test]
