@@ -132,22 +132,36 @@ $$;
 
 COMMENT ON FUNCTION rowcall.facts_with(jsonb, jsonb) IS 'What is known once that was told: what is not told stays, and so does memory within 1 %, so that it cannot creep';
 
--- Puts a row into a host's history, in place of the one that begins there.
+-- Puts facts into a host's history: into the row that begins at old_from, or, where that is NULL,
+-- into one of its own. A list that is as it was is not written again.
 CREATE FUNCTION rowcall.put_facts(
-    host integer, valid_from timestamptz, valid_to timestamptz, first_told_at timestamptz, last_told_at timestamptz,
-    facts jsonb
+    host integer, old_from timestamptz, valid_from timestamptz, valid_to timestamptz,
+    first_told_at timestamptz, last_told_at timestamptz, facts jsonb
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    f CONSTANT public.host_info_history := jsonb_populate_record(NULL::public.host_info_history,
+        facts || jsonb_build_object('host_id', host, 'valid_from', valid_from, 'valid_to', valid_to,
+                                    'first_told_at', first_told_at, 'last_told_at', last_told_at));
 BEGIN
-    DELETE FROM public.host_info_history AS y WHERE y.host_id = host AND y.valid_from = put_facts.valid_from;
-    INSERT INTO public.host_info_history
-    SELECT (jsonb_populate_record(NULL::public.host_info_history, facts || jsonb_build_object(
-               'host_id', host, 'valid_from', valid_from, 'valid_to', valid_to,
-               'first_told_at', first_told_at, 'last_told_at', last_told_at))).*;
+    IF old_from IS NULL THEN
+        INSERT INTO public.host_info_history SELECT f.*;
+        RETURN;
+    END IF;
+    UPDATE public.host_info_history AS y
+       SET valid_from = f.valid_from, valid_to = f.valid_to, first_told_at = f.first_told_at,
+           last_told_at = f.last_told_at, cpu_number = f.cpu_number, cpu_architecture = f.cpu_architecture,
+           cpu_model = f.cpu_model, cpu_mhz = f.cpu_mhz, l2_cache = f.l2_cache, total_mem = f.total_mem,
+           os = f.os, kernel = f.kernel, kernel_host_name = f.kernel_host_name, machine_id = f.machine_id,
+           memory_mhz = f.memory_mhz, cpu_sockets = f.cpu_sockets, cpu_cores = f.cpu_cores,
+           virtualization = f.virtualization, board = f.board, firmware = f.firmware,
+           disks = CASE WHEN y.disks = f.disks THEN y.disks ELSE f.disks END,
+           interfaces = CASE WHEN y.interfaces = f.interfaces THEN y.interfaces ELSE f.interfaces END
+     WHERE y.host_id = host AND y.valid_from = old_from;
 END
 $$;
 
-COMMENT ON FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timestamptz, timestamptz, jsonb) IS 'A part of rowcall.tell_facts';
+COMMENT ON FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, jsonb) IS 'A part of rowcall.tell_facts';
 
 -- Tells what a host is (is_now: a handshake) or was at a time (a record in the stream).
 --
@@ -157,7 +171,9 @@ COMMENT ON FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timesta
 --   - what the next row says already, and nothing in between contradicts, makes that row begin then;
 --   - else it is a change: a row of its own, up to the next one, or to where the row that was in
 --     force was told again;
---   - of two that contradict each other at one moment, the first told counts.
+--   - of two that contradict each other at one moment, the first told counts;
+--   - a change within a minute of the one before takes its place: what was so for less is not kept,
+--     or whoever tells one thing and another in turn would fill the history.
 -- So the order of telling does not matter, nor how often; except where a host went to and fro and is
 -- told of that out of order: then it takes telling once more in order.
 --
@@ -171,6 +187,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     most  CONSTANT integer := 1000;
+    brief CONSTANT interval := '1 minute';
     host  CONSTANT integer := tell_facts.host_id;
     facts CONSTANT jsonb := rowcall.facts_of(jsonb_populate_record(NULL::public.host_info_history, tell_facts.told));
     at    timestamptz := tell_facts.told_at;
@@ -179,6 +196,7 @@ DECLARE
     next  public.host_info_history;
     known jsonb;
     since timestamptz;
+    added boolean := false;
 BEGIN
     -- Who tells of a host waits for who does.
     PERFORM FROM public.host_info WHERE id = host FOR NO KEY UPDATE;
@@ -201,7 +219,8 @@ BEGIN
         RETURN false;
     END IF;
 
-    SELECT * INTO next FROM public.host_info_history WHERE host_id = host AND valid_to = 'infinity';
+    SELECT * INTO next FROM public.host_info_history
+     WHERE host_id = host AND valid_to = 'infinity' ORDER BY valid_from DESC LIMIT 1;
     IF NOT FOUND THEN
         -- A host that is new, or that a person made.
         SELECT rowcall.facts_of(jsonb_populate_record(NULL::public.host_info_history, to_jsonb(h))), least("timestamp", now())
@@ -212,75 +231,102 @@ BEGIN
             known := facts;
             since := least(at, now());
         END IF;
-        PERFORM rowcall.put_facts(host, '-infinity', 'infinity', since, since, known);
+        PERFORM rowcall.put_facts(host, NULL, '-infinity', 'infinity', since, since, known);
         SELECT * INTO next FROM public.host_info_history WHERE host_id = host;
     END IF;
     IF is_now OR at > now() THEN
         at := greatest(now(), next.last_told_at + interval '1 microsecond');
     END IF;
 
+    -- A row begins when it was first told, but for the first.
     SELECT * INTO this FROM public.host_info_history
-     WHERE host_id = host AND first_told_at <= at ORDER BY first_told_at DESC LIMIT 1;
-    IF NOT FOUND THEN
+     WHERE host_id = host AND valid_from <= at ORDER BY valid_from DESC LIMIT 1;
+    IF at < this.first_told_at THEN
         -- Before all that was told.
-        SELECT * INTO next FROM public.host_info_history WHERE host_id = host ORDER BY valid_from LIMIT 1;
-        known := rowcall.facts_of(next);
+        known := rowcall.facts_of(this);
         IF rowcall.facts_differ(known, facts) THEN
             UPDATE public.host_info_history SET valid_from = first_told_at
              WHERE host_id = host AND valid_from = '-infinity';
-            PERFORM rowcall.put_facts(host, '-infinity', next.first_told_at, at, at, rowcall.facts_with(known, facts));
+            PERFORM rowcall.put_facts(host, NULL, '-infinity', this.first_told_at, at, at,
+                rowcall.facts_with(known, facts));
+            added := true;
         ELSE
-            PERFORM rowcall.put_facts(host, '-infinity', next.valid_to, at, next.last_told_at,
+            PERFORM rowcall.put_facts(host, '-infinity', '-infinity', this.valid_to, at, this.last_told_at,
                 rowcall.facts_with(known, facts));
         END IF;
     ELSE
         known := rowcall.facts_of(this);
         IF NOT rowcall.facts_differ(known, facts) THEN
-            IF (NOT is_now AND at > this.last_told_at) OR rowcall.facts_with(known, facts) <> known THEN
-                PERFORM rowcall.put_facts(host, this.valid_from, this.valid_to, this.first_told_at,
+            IF rowcall.facts_with(known, facts) <> known THEN
+                PERFORM rowcall.put_facts(host, this.valid_from, this.valid_from, this.valid_to, this.first_told_at,
                     CASE WHEN is_now THEN this.last_told_at ELSE greatest(at, this.last_told_at) END,
                     rowcall.facts_with(known, facts));
+            ELSIF NOT is_now AND at > this.last_told_at THEN
+                UPDATE public.host_info_history SET last_told_at = at
+                 WHERE host_id = host AND valid_from = this.valid_from;
             END IF;
         ELSIF at = this.first_told_at OR at = this.last_told_at THEN
             RETURN false;
         ELSIF at < this.last_told_at THEN
+            -- What was so for less than a minute, and what was told after it took its place.
+            IF at < this.valid_from + brief THEN
+                RETURN false;
+            END IF;
             UPDATE public.host_info_history SET valid_to = at, last_told_at = first_told_at
              WHERE host_id = host AND valid_from = this.valid_from;
-            PERFORM rowcall.put_facts(host, at, this.last_told_at, at, at, rowcall.facts_with(known, facts));
-            PERFORM rowcall.put_facts(host, this.last_told_at, this.valid_to, this.last_told_at, this.last_told_at, known);
+            PERFORM rowcall.put_facts(host, NULL, at, this.last_told_at, at, at, rowcall.facts_with(known, facts));
+            PERFORM rowcall.put_facts(host, NULL, this.last_told_at, this.valid_to, this.last_told_at, this.last_told_at,
+                known);
+            added := true;
         ELSE
-            UPDATE public.host_info_history SET valid_to = at
-             WHERE host_id = host AND valid_from = this.valid_from;
             SELECT * INTO next FROM public.host_info_history WHERE host_id = host AND valid_from = this.valid_to;
             IF FOUND AND NOT rowcall.facts_differ(rowcall.facts_of(next), facts) THEN
-                DELETE FROM public.host_info_history WHERE host_id = host AND valid_from = next.valid_from;
-                PERFORM rowcall.put_facts(host, at, next.valid_to, at, next.last_told_at,
+                UPDATE public.host_info_history SET valid_to = at
+                 WHERE host_id = host AND valid_from = this.valid_from;
+                PERFORM rowcall.put_facts(host, next.valid_from, at, next.valid_to, at, next.last_told_at,
                     rowcall.facts_with(rowcall.facts_of(next), facts));
+            ELSIF at < this.valid_from + brief THEN
+                PERFORM rowcall.put_facts(host, this.valid_from, this.valid_from, this.valid_to, this.first_told_at, at,
+                    rowcall.facts_with(known, facts));
             ELSE
-                PERFORM rowcall.put_facts(host, at, this.valid_to, at, at, rowcall.facts_with(known, facts));
+                UPDATE public.host_info_history SET valid_to = at
+                 WHERE host_id = host AND valid_from = this.valid_from;
+                PERFORM rowcall.put_facts(host, NULL, at, this.valid_to, at, at, rowcall.facts_with(known, facts));
+                added := true;
             END IF;
         END IF;
     END IF;
 
-    DELETE FROM public.host_info_history WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM public.host_info_history WHERE host_id = host ORDER BY valid_from DESC OFFSET most));
-    IF FOUND THEN
-        UPDATE public.host_info_history SET valid_from = '-infinity' WHERE ctid = (
-            SELECT ctid FROM public.host_info_history WHERE host_id = host ORDER BY valid_from LIMIT 1);
+    IF added THEN
+        DELETE FROM public.host_info_history WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.host_info_history WHERE host_id = host ORDER BY valid_from DESC OFFSET most));
+        IF FOUND THEN
+            UPDATE public.host_info_history SET valid_from = '-infinity' WHERE ctid = (
+                SELECT ctid FROM public.host_info_history WHERE host_id = host ORDER BY valid_from LIMIT 1);
+        END IF;
     END IF;
 
+    -- A list that is as it was is not written again.
     UPDATE public.host_info AS h
        SET cpu_number = y.cpu_number, cpu_architecture = y.cpu_architecture, cpu_model = y.cpu_model,
            cpu_mhz = y.cpu_mhz, l2_cache = y.l2_cache, total_mem = y.total_mem, os = y.os, kernel = y.kernel,
            kernel_host_name = y.kernel_host_name, machine_id = y.machine_id, memory_mhz = y.memory_mhz,
            cpu_sockets = y.cpu_sockets, cpu_cores = y.cpu_cores, virtualization = y.virtualization,
-           board = y.board, firmware = y.firmware, disks = y.disks, interfaces = y.interfaces,
+           board = y.board, firmware = y.firmware,
+           disks = CASE WHEN h.disks = y.disks THEN h.disks ELSE y.disks END,
+           interfaces = CASE WHEN h.interfaces = y.interfaces THEN h.interfaces ELSE y.interfaces END,
            "timestamp" = y.first_told_at
-      FROM public.host_info_history AS y
-     WHERE h.id = host AND y.host_id = host AND y.valid_to = 'infinity'
+      FROM (SELECT * FROM public.host_info_history
+             WHERE host_id = host AND valid_to = 'infinity' ORDER BY valid_from DESC LIMIT 1) AS y
+     WHERE h.id = host
        AND (h."timestamp" <> y.first_told_at
-            OR rowcall.facts_of(jsonb_populate_record(NULL::public.host_info_history, to_jsonb(h)))
-               <> rowcall.facts_of(y));
+            OR (h.cpu_number, h.cpu_architecture, h.cpu_model, h.cpu_mhz, h.l2_cache, h.total_mem, h.os, h.kernel,
+                h.kernel_host_name, h.machine_id, h.memory_mhz, h.cpu_sockets, h.cpu_cores, h.virtualization,
+                h.board, h.firmware, h.disks, h.interfaces)
+               IS DISTINCT FROM
+               (y.cpu_number, y.cpu_architecture, y.cpu_model, y.cpu_mhz, y.l2_cache, y.total_mem, y.os, y.kernel,
+                y.kernel_host_name, y.machine_id, y.memory_mhz, y.cpu_sockets, y.cpu_cores, y.virtualization,
+                y.board, y.firmware, y.disks, y.interfaces));
     RETURN FOUND;
 END
 $$;
@@ -300,32 +346,47 @@ COMMENT ON FUNCTION rowcall.size_text(bigint) IS 'A number of KiB for people';
 
 CREATE FUNCTION rowcall.facts_change(before host_info_history, after host_info_history) RETURNS text
 LANGUAGE sql STABLE AS $$
-    WITH device AS (
+    -- Of lists only what differs is looked at.
+    WITH list AS (
+        SELECT * FROM (VALUES ('disk', before.disks, after.disks), ('interface', before.interfaces, after.interfaces))
+                      AS l (kind, old, new)
+         WHERE old <> new
+    ),
+    device AS (
         SELECT side, kind, name, coalesce(' (' || nullif(concat_ws(', ', rowcall.size_text(size_kib), model,
                    CASE WHEN rotational THEN 'spins' END, mac, driver), '') || ')', '') AS text
-          FROM (SELECT DISTINCT ON (side, kind, name) side, kind, d.*
-                  FROM (VALUES ('before', 'disk', before.disks), ('after', 'disk', after.disks),
-                               ('before', 'interface', before.interfaces), ('after', 'interface', after.interfaces))
-                       AS l (side, kind, list)
-                 CROSS JOIN LATERAL jsonb_to_recordset(l.list)
+          FROM (SELECT DISTINCT ON (e.side, l.kind, d.name) e.side, l.kind, d.*
+                  FROM list AS l
+                 CROSS JOIN LATERAL (
+                       (SELECT 'before' AS side, o.it FROM jsonb_array_elements(l.old) AS o (it)
+                        EXCEPT SELECT 'before', n.it FROM jsonb_array_elements(l.new) AS n (it))
+                        UNION ALL
+                       (SELECT 'after', n.it FROM jsonb_array_elements(l.new) AS n (it)
+                        EXCEPT SELECT 'after', o.it FROM jsonb_array_elements(l.old) AS o (it))) AS e
+                 CROSS JOIN LATERAL jsonb_to_record(e.it)
                        AS d (name text, model text, size_kib bigint, rotational boolean, mac text, driver text)
-                 ORDER BY side, kind, name) AS d
+                 ORDER BY e.side, l.kind, d.name) AS d
     ),
     change AS (
-        SELECT f.place, '' AS name, format('%s %s -> %s', f.label, o.text, n.text) AS text
-          FROM (VALUES (1, 'total_mem', 'memory', ''), (2, 'cpu_number', 'CPUs', ''), (3, 'cpu_sockets', 'CPU sockets', ''),
-                       (4, 'cpu_cores', 'CPU cores', ''), (5, 'cpu_model', 'CPU', ''), (6, 'cpu_mhz', 'CPU clock', ' MHz'),
-                       (7, 'l2_cache', 'L2 cache', ''), (8, 'cpu_architecture', 'architecture', ''),
-                       (9, 'memory_mhz', 'memory clock', ' MHz'), (12, 'board', 'board', ''), (13, 'firmware', 'firmware', ''),
-                       (14, 'virtualization', 'virtualization', ''), (15, 'os', 'system', ''), (16, 'kernel', 'kernel', ''),
-                       (17, 'kernel_host_name', 'kernel''s host name', ''), (18, 'machine_id', 'machine id', ''))
-               AS f (place, key, label, unit)
-         CROSS JOIN (SELECT rowcall.facts_of(before) AS old, rowcall.facts_of(after) AS new) AS both_facts
-         CROSS JOIN LATERAL (SELECT CASE WHEN f.key IN ('total_mem', 'l2_cache') THEN rowcall.size_text((old ->> f.key)::bigint)
-                                         ELSE (old ->> f.key) || f.unit END AS text) AS o
-         CROSS JOIN LATERAL (SELECT CASE WHEN f.key IN ('total_mem', 'l2_cache') THEN rowcall.size_text((new ->> f.key)::bigint)
-                                         ELSE (new ->> f.key) || f.unit END AS text) AS n
-         WHERE old -> f.key <> new -> f.key
+        SELECT f.place, '' AS name, format('%s %s -> %s', f.label, f.old, f.new) AS text
+          FROM (VALUES (1, 'memory', rowcall.size_text(before.total_mem), rowcall.size_text(after.total_mem), before.total_mem <> after.total_mem),
+                       (2, 'CPUs', before.cpu_number::text, after.cpu_number::text, before.cpu_number <> after.cpu_number),
+                       (3, 'CPU sockets', before.cpu_sockets::text, after.cpu_sockets::text, before.cpu_sockets <> after.cpu_sockets),
+                       (4, 'CPU cores', before.cpu_cores::text, after.cpu_cores::text, before.cpu_cores <> after.cpu_cores),
+                       (5, 'CPU', before.cpu_model, after.cpu_model, before.cpu_model <> after.cpu_model),
+                       (6, 'CPU clock', before.cpu_mhz || ' MHz', after.cpu_mhz || ' MHz', before.cpu_mhz <> after.cpu_mhz),
+                       (7, 'L2 cache', rowcall.size_text(before.l2_cache), rowcall.size_text(after.l2_cache), before.l2_cache <> after.l2_cache),
+                       (8, 'architecture', before.cpu_architecture, after.cpu_architecture, before.cpu_architecture <> after.cpu_architecture),
+                       (9, 'memory clock', before.memory_mhz || ' MHz', after.memory_mhz || ' MHz', before.memory_mhz <> after.memory_mhz),
+                       (12, 'board', before.board, after.board, before.board <> after.board),
+                       (13, 'firmware', before.firmware, after.firmware, before.firmware <> after.firmware),
+                       (14, 'virtualization', before.virtualization, after.virtualization, before.virtualization <> after.virtualization),
+                       (15, 'system', before.os, after.os, before.os <> after.os),
+                       (16, 'kernel', before.kernel, after.kernel, before.kernel <> after.kernel),
+                       (17, 'kernel''s host name', before.kernel_host_name, after.kernel_host_name, before.kernel_host_name <> after.kernel_host_name),
+                       (18, 'machine id', before.machine_id, after.machine_id, before.machine_id <> after.machine_id))
+               AS f (place, label, old, new, differs)
+         WHERE f.differs
          UNION ALL
         SELECT CASE kind WHEN 'disk' THEN 10 ELSE 11 END, name,
                CASE WHEN n.name IS NULL THEN format('%s %s removed%s', kind, name, o.text)
@@ -334,8 +395,6 @@ LANGUAGE sql STABLE AS $$
           FROM (SELECT * FROM device WHERE side = 'before') AS o
           FULL JOIN (SELECT * FROM device WHERE side = 'after') AS n USING (kind, name)
          WHERE o.text IS DISTINCT FROM n.text
-           AND CASE kind WHEN 'disk' THEN before.disks IS NOT NULL AND after.disks IS NOT NULL
-                    ELSE before.interfaces IS NOT NULL AND after.interfaces IS NOT NULL END
     )
     SELECT CASE WHEN length(text) > 1000 THEN left(text, 1000) || ' ...' ELSE text END
       FROM (SELECT string_agg(text, '; ' ORDER BY place, name COLLATE "C") AS text FROM change) AS whole
@@ -355,7 +414,7 @@ BEGIN
         'TABLE public.host_info_history', 'TABLE public.host_boot',
         'FUNCTION rowcall.facts_of(public.host_info_history)', 'FUNCTION rowcall.is_same_memory(jsonb, jsonb)',
         'FUNCTION rowcall.facts_differ(jsonb, jsonb)', 'FUNCTION rowcall.facts_with(jsonb, jsonb)',
-        'FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timestamptz, timestamptz, jsonb)',
+        'FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, jsonb)',
         'FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz)',
         'FUNCTION rowcall.size_text(bigint)',
         'FUNCTION rowcall.facts_change(public.host_info_history, public.host_info_history)'

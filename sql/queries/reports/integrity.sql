@@ -50,9 +50,11 @@
 --   restarted        starts of the agent in the range (rowcall.run) but its first, one row for each
 --                    way: a reboot, an upgrade, a planned stop (it had said Bye), a crash
 --   hardware_changed a row of host_info_history that began in the range, but for the first: detail says
---                    what was before and what is now
+--                    what was before and what is now; of each host the newest 20, and one row for the
+--                    others
 --   not_read         what agents should have read and did not (host_skipped), one row for each thing and
---                    reason: samples is the number of readings
+--                    reason: samples is the number of readings. Of each host the newest readings up to
+--                    10,000 things, and of those the 20 that were most often not read
 -- Index: the primary key of host_usage, or whole partitions where the range covers them; in schema
 --   rowcall gap_by_time, gap_by_host, quarantine_by_reception, quarantine_by_host, epoch_by_time,
 --   epoch_by_host, conflict_by_time, run_by_time, run_by_host, device_sample_skipped and the primary key
@@ -178,8 +180,11 @@ bad_values AS (
               FROM bounds b
               JOIN host_usage u ON u."timestamp" >= b.first_ts AND u."timestamp" < b.end_ts
               JOIN suspects h ON h.host_id = u.host_id + 0
-              LEFT JOIN host_info_history y ON y.host_id = h.host_id
-               AND u."timestamp" >= y.valid_from AND u."timestamp" < y.valid_to) u
+              -- Looked up for each sample: a host may have 1,000 rows.
+              LEFT JOIN LATERAL (
+                   SELECT y.host_id, y.total_mem FROM host_info_history y
+                    WHERE y.host_id = h.host_id AND y.valid_from <= u."timestamp"
+                    ORDER BY y.valid_from DESC LIMIT 1) y ON true) u
      WHERE u.cpu_idle < 0 OR u.cpu_idle > 100.5 OR u.cpu_kernel < 0 OR u.cpu_kernel > 100.5
         OR u.cpu_idle::float8 + u.cpu_kernel > 101 OR u.disk_io < 0 OR u.disk_available < 0
         OR u.memory_free < 0 OR u.memory_free > u.total_mem / 1024
@@ -352,25 +357,43 @@ restarts AS (
 ),
 changes AS (
     -- In words only those that are listed, at the end; until then their times keep them in order.
-    SELECT y.host_id, 'hardware_changed' AS kind, 0::bigint AS samples, y.valid_to AS from_ts, y.valid_to AS to_ts,
-           to_char(y.valid_to AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') AS detail
-      FROM bounds b
-      JOIN host_info_history y ON y.valid_to >= b.first_ts AND y.valid_to < b.end_ts AND y.valid_to < 'infinity'
+    SELECT host_id, 'hardware_changed' AS kind, 0::bigint AS samples, min(valid_to) AS from_ts, max(valid_to) AS to_ts,
+           min(time) || CASE count(*) WHEN 1 THEN '' ELSE ' ' || count(*) || ' changes before' END AS detail
+      FROM (SELECT y.host_id, y.valid_to, to_char(y.valid_to AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') AS time,
+                   least(row_number() OVER (PARTITION BY y.host_id ORDER BY y.valid_to DESC), 21) AS place
+              FROM bounds b
+              JOIN host_info_history y ON y.valid_to >= b.first_ts AND y.valid_to < b.end_ts
+               AND y.valid_to < 'infinity') y
+     GROUP BY host_id, place
+),
+skipped AS (
+    -- Whoever leaves out much, and often, is not counted to the end: the report is not only about him.
+    SELECT *
+      FROM (SELECT d.host_id, d."timestamp", d.skipped,
+                   sum(jsonb_array_length(d.skipped)) OVER (
+                       PARTITION BY d.host_id ORDER BY d."timestamp" DESC) AS things
+              FROM bounds b
+              JOIN rowcall.device_sample d ON d."timestamp" >= b.first_ts AND d."timestamp" < b.end_ts
+               AND d.skipped IS NOT NULL
+             WHERE (b.name_glob = '' AND b.labels = '{}') OR d.host_id IN (SELECT host_id FROM hosts)) d
+     WHERE things <= 10000
 ),
 not_read AS (
-    SELECT d.host_id, 'not_read' AS kind, count(DISTINCT d."timestamp") AS samples,
-           min(d."timestamp") AS from_ts, max(d."timestamp") AS to_ts,
-           concat(k.collector, ' ' || nullif(k.item, ''), ': ', CASE k.reason
-               WHEN 'hung' THEN 'did not answer in time'
-               WHEN 'limit' THEN format('up to %s more than the agent reads', max(k.count))
-               WHEN 'unreadable' THEN 'cannot be read or understood'
-               ELSE coalesce(k.reason, 'unknown') END) AS detail
-      FROM bounds b
-      JOIN rowcall.device_sample d ON d."timestamp" >= b.first_ts AND d."timestamp" < b.end_ts
-       AND d.skipped IS NOT NULL
-     CROSS JOIN LATERAL jsonb_to_recordset(d.skipped) AS k (collector text, item text, reason text, count bigint)
-     WHERE (b.name_glob = '' AND b.labels = '{}') OR d.host_id IN (SELECT host_id FROM hosts)
-     GROUP BY d.host_id, k.collector, k.item, k.reason
+    SELECT *
+      FROM (SELECT d.host_id, 'not_read' AS kind, count(DISTINCT d."timestamp") AS samples,
+                   min(d."timestamp") AS from_ts, max(d."timestamp") AS to_ts,
+                   concat(k.collector, ' ' || nullif(k.item, ''), ': ', CASE k.reason
+                       WHEN 'hung' THEN 'did not answer in time'
+                       WHEN 'limit' THEN format('up to %s more than the agent reads', max(k.count))
+                       WHEN 'unreadable' THEN 'cannot be read or understood'
+                       ELSE coalesce(k.reason, 'unknown') END) AS detail,
+                   row_number() OVER (PARTITION BY d.host_id ORDER BY count(DISTINCT d."timestamp") DESC,
+                                      k.collector, k.item, k.reason) AS place
+              FROM skipped d
+             CROSS JOIN LATERAL jsonb_to_recordset(d.skipped)
+                   AS k (collector text, item text, reason text, count bigint)
+             GROUP BY d.host_id, k.collector, k.item, k.reason) k
+     WHERE place <= 20
 ),
 findings AS (
     SELECT 0 AS rank, * FROM unbalanced
@@ -384,7 +407,7 @@ findings AS (
      UNION ALL SELECT 8, * FROM gaps WHERE kind = 'missed'
      UNION ALL SELECT 9, * FROM restarts
      UNION ALL SELECT 10, * FROM changes
-     UNION ALL SELECT 11, * FROM not_read
+     UNION ALL SELECT 11, host_id, kind, samples, from_ts, to_ts, detail FROM not_read
 ),
 listed AS (
     SELECT f.*, h.hostname, count(*) OVER () AS total
@@ -393,10 +416,12 @@ listed AS (
      ORDER BY f.rank, f.samples DESC, h.hostname, f.detail
      LIMIT 1000
 )
-SELECT hostname, kind, samples, from_ts, to_ts, CASE WHEN kind = 'hardware_changed' THEN coalesce((
-           SELECT rowcall.facts_change(o, n)
-             FROM host_info_history o
-             JOIN host_info_history n ON n.host_id = o.host_id AND n.valid_from = o.valid_to
-            WHERE o.host_id = l.host_id AND o.valid_to = l.to_ts), 'changed') ELSE detail END AS detail, total
+SELECT hostname, kind, samples, from_ts, to_ts, CASE WHEN kind <> 'hardware_changed' THEN detail
+           WHEN strpos(detail, ' ') > 0 THEN substr(detail, strpos(detail, ' ') + 1)
+           ELSE coalesce((
+               SELECT rowcall.facts_change(o, n)
+                 FROM host_info_history o
+                 JOIN host_info_history n ON n.host_id = o.host_id AND n.valid_from = o.valid_to
+                WHERE o.host_id = l.host_id AND o.valid_to = l.to_ts), 'changed') END AS detail, total
   FROM listed l
  ORDER BY rank, samples DESC, hostname, l.detail;

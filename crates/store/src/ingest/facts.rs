@@ -12,9 +12,10 @@ use crate::time::Time;
 
 pub(super) const FACTS: &str = include_str!("../../../../sql/queries/ingest/facts.sql");
 
-/// Most records of facts of one host that one call tells, the newest; a host that sends more than
-/// that at once changes nothing but its numbers.
-const MOST_OF_A_HOST: usize = 16;
+/// Most records of facts of one host that one call tells, the newest, for others wait for them: of a
+/// host that changed more often than that while nobody could be told, what it was in between may
+/// be lost, and a boot in between.
+const MOST_OF_A_HOST: usize = 2;
 
 /// What the records of one call tell of each host, in order.
 #[derive(Default)]

@@ -189,3 +189,43 @@ async fn each_change_is_told_in_words() {
     assert_eq!(rows, expected);
     assert_eq!(found.total, 3);
 }
+
+#[tokio::test]
+async fn of_a_host_that_changes_all_the_time_the_newest_changes_are_told() {
+    let world = World::new().await;
+    let (host, other) = (world.host("a").await, grown(&world, "b", at(12, 0, 0)).await);
+    assert_ne!(host, other);
+    let flood = "SELECT count(rowcall.tell_facts($1, to_timestamp($2::bigint / 1e6) + n * interval '2 minutes',
+            false, jsonb_build_object('kernel', n::text), NULL, NULL)) FROM generate_series(0, 300) AS n";
+    world.run(flood, &[&host, &at(10, 0, 0).0]).await;
+    let scope = between(at(0, 0, 0), at(24, 0, 0));
+    let frame = world.frame(&scope).await;
+    let found = world.store.integrity(&scope, &frame).await.unwrap();
+    let of_a: Vec<_> = found.findings.iter().filter(|row| row.host_name == "a").collect();
+    let told = |place: usize| (of_a[place].from, of_a[place].to, of_a[place].detail.as_str());
+    assert_eq!((of_a.len(), found.total), (21, 22));
+    assert_eq!(told(0), (at(10, 2, 0), at(19, 20, 0), "280 changes before"));
+    assert_eq!(told(1), (at(19, 22, 0), at(19, 22, 0), "kernel 280 -> 281"));
+    assert_eq!(told(20), (at(20, 0, 0), at(20, 0, 0), "kernel 299 -> 300"));
+}
+
+#[tokio::test]
+async fn of_a_host_that_leaves_out_much_the_newest_is_told() {
+    let world = World::new().await;
+    let (host, other) = (world.host("a").await, world.host("b").await);
+    let skipped = "INSERT INTO rowcall.device_sample (\"timestamp\", sequence, host_id, epoch_id, skipped)
+        SELECT to_timestamp($2::bigint / 1e6) + n * interval '1 second', n, $1, 1,
+               (SELECT jsonb_agg(jsonb_build_object('collector', 'x', 'item', i::text, 'reason', 'hung', 'count', 1))
+                  FROM generate_series(1, $3::integer) AS i)
+          FROM generate_series(1, 300) AS n";
+    world.run(skipped, &[&host, &at(12, 0, 0).0, &100_i32]).await;
+    world.run(skipped, &[&other, &at(12, 0, 0).0, &1_i32]).await;
+    let scope = between(at(12, 0, 0), at(13, 0, 0));
+    let frame = world.frame(&scope).await;
+    let found = world.store.integrity(&scope, &frame).await.unwrap();
+    let rows: Vec<_> =
+        found.findings.iter().map(|row| (row.host_name.as_str(), row.samples, row.from)).collect();
+    let mut expected = vec![("b", 300, at(12, 0, 1))];
+    expected.extend([("a", 100, at(12, 3, 21)); 20]);
+    assert_eq!(rows, expected);
+}
