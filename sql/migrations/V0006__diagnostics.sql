@@ -139,7 +139,7 @@ CREATE TABLE host_device (
 ) WITH (fillfactor = 80);
 
 COMMENT ON TABLE host_device IS 'Devices of each host, one row per life of its counters and set of attributes; see the views host_disk and so on';
-COMMENT ON COLUMN host_device.counted_since IS 'Changes with whatever sets the counters back to 0; 0: has none; -1: stands for many devices, beyond the 2,000 of a host and kind';
+COMMENT ON COLUMN host_device.counted_since IS 'Names a life of the counters, and is no time: another number, and they began anew (a reboot, another device of that name); 0: has none; -1: stands for many devices, beyond the 2,000 of a host and kind';
 COMMENT ON COLUMN host_device.id IS 'What readings call it, by host';
 COMMENT ON COLUMN host_device.seen_on IS 'Last day, UTC, on which a reading of it came';
 COMMENT ON COLUMN host_device.kind IS 'filesystem, disk, interface, sensor, md_array, memory_controller, cgroup, process';
@@ -152,7 +152,9 @@ COMMENT ON COLUMN host_device.attributes IS 'filesystem: source, type, read_only
 -- device would take four times the space.
 CREATE TABLE rowcall.device_sample (
     "timestamp"        timestamptz NOT NULL,
+    sequence           bigint NOT NULL,
     host_id            integer NOT NULL,
+    epoch_id           integer NOT NULL,
     filesystems        bigint[],
     disks              bigint[],
     interfaces         bigint[],
@@ -167,7 +169,9 @@ CREATE TABLE rowcall.device_sample (
 
 COMMENT ON TABLE rowcall.device_sample IS 'Readings of devices, packed, NULL for 0 and -1 for what is not known: read them by the views host_filesystem, host_disk, host_interface, host_sensor, host_md_array, host_memory_controller, host_cgroup, host_process, host_skipped';
 COMMENT ON COLUMN rowcall.device_sample."timestamp" IS 'When the host read them, by its own clock';
+COMMENT ON COLUMN rowcall.device_sample.sequence IS 'Number of its record within the epoch. Order is by these, not by the host''s clock, which may be set back';
 COMMENT ON COLUMN rowcall.device_sample.host_id IS 'host_info.id';
+COMMENT ON COLUMN rowcall.device_sample.epoch_id IS 'rowcall.epoch.id';
 COMMENT ON COLUMN rowcall.device_sample.filesystems IS '5 numbers for each: id, size [KiB], available [KiB], inodes, free inodes';
 COMMENT ON COLUMN rowcall.device_sample.disks IS '10 numbers for each: id, reads, writes, bytes read, bytes written, time of reads [ms], time of writes [ms], time busy [ms], requests in flight, busiest span [0.01 %]';
 COMMENT ON COLUMN rowcall.device_sample.interfaces IS '11 numbers for each: id, bytes received, sent, packets received, sent, errors receiving, sending, drops receiving, sending, busiest span receiving, sending [B/s]';
@@ -205,6 +209,15 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 COMMENT ON FUNCTION rowcall.as_integer(bigint) IS 'A number as integer; NULL: it fits none';
+
+-- PostgreSQL refuses to make a real of what would become 0 or infinite: one host that tells of 1e-45
+-- would take a whole report with it.
+CREATE FUNCTION rowcall.as_real(number double precision) RETURNS real
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN abs(number) < 1e-30 THEN 0 WHEN abs(number) < 1e38 THEN number::real END
+$$;
+
+COMMENT ON FUNCTION rowcall.as_real(double precision) IS 'A number as real: 0 where it is next to 0; NULL: it is too large, or none';
 
 -- The views for people. Numbers that count are raw, as the kernel counts them; rates are made by the
 -- functions below. Bound "timestamp" in a query: that is what makes PostgreSQL open only the days it
@@ -254,7 +267,9 @@ SELECT s."timestamp",
        nullif(coalesce(s.disks[g.at + 7], 0), -1) AS write_ms,
        nullif(coalesce(s.disks[g.at + 8], 0), -1) AS busy_ms,
        nullif(coalesce(s.disks[g.at + 9], 0), -1) AS in_flight,
-       (nullif(coalesce(s.disks[g.at + 10], 0), -1) / 100.0)::real AS busy_max
+       (nullif(coalesce(s.disks[g.at + 10], 0), -1) / 100.0)::real AS busy_max_percent,
+       s.epoch_id,
+       s.sequence
   FROM rowcall.device_sample AS s
  CROSS JOIN LATERAL generate_series(0, cardinality(s.disks) - 1, 10) AS g (at)
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.disks[g.at + 1]
@@ -265,7 +280,7 @@ COMMENT ON COLUMN host_disk."timestamp" IS 'When the host read it, by its own cl
 COMMENT ON COLUMN host_disk.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_disk.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_disk.name IS 'As in /sys/block';
-COMMENT ON COLUMN host_disk.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_disk.counted_since IS 'Names a life of the counters, and is no time: numbers of rows in which it differs cannot be subtracted';
 COMMENT ON COLUMN host_disk.reads IS 'Reads completed';
 COMMENT ON COLUMN host_disk.writes IS 'Writes completed';
 COMMENT ON COLUMN host_disk.read_bytes IS 'Read [B]';
@@ -274,7 +289,9 @@ COMMENT ON COLUMN host_disk.read_ms IS 'Time that reads took, summed over reques
 COMMENT ON COLUMN host_disk.write_ms IS 'Time that writes took, summed over requests [ms]';
 COMMENT ON COLUMN host_disk.busy_ms IS 'Time in which any request was in flight [ms]';
 COMMENT ON COLUMN host_disk.in_flight IS 'Requests in flight at that moment';
-COMMENT ON COLUMN host_disk.busy_max IS 'Busiest span between two readings (10 s by default) since the reading before [%]';
+COMMENT ON COLUMN host_disk.busy_max_percent IS 'Busiest span between two readings (10 s by default) since the reading before [%]';
+COMMENT ON COLUMN host_disk.epoch_id IS 'In which life of the agent''s spool it was read';
+COMMENT ON COLUMN host_disk.sequence IS 'Order of reading within epoch_id, whatever the clock did';
 
 CREATE VIEW host_interface AS
 SELECT s."timestamp",
@@ -293,7 +310,9 @@ SELECT s."timestamp",
        nullif(coalesce(s.interfaces[g.at + 8], 0), -1) AS rx_drops,
        nullif(coalesce(s.interfaces[g.at + 9], 0), -1) AS tx_drops,
        nullif(coalesce(s.interfaces[g.at + 10], 0), -1) AS rx_max_bytes_per_s,
-       nullif(coalesce(s.interfaces[g.at + 11], 0), -1) AS tx_max_bytes_per_s
+       nullif(coalesce(s.interfaces[g.at + 11], 0), -1) AS tx_max_bytes_per_s,
+       s.epoch_id,
+       s.sequence
   FROM rowcall.device_sample AS s
  CROSS JOIN LATERAL generate_series(0, cardinality(s.interfaces) - 1, 11) AS g (at)
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.interfaces[g.at + 1]
@@ -304,7 +323,7 @@ COMMENT ON COLUMN host_interface."timestamp" IS 'When the host read it, by its o
 COMMENT ON COLUMN host_interface.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_interface.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_interface.name IS 'As in /sys/class/net';
-COMMENT ON COLUMN host_interface.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_interface.counted_since IS 'Names a life of the counters, and is no time: numbers of rows in which it differs cannot be subtracted';
 COMMENT ON COLUMN host_interface.up IS 'Whether the link is up';
 COMMENT ON COLUMN host_interface.speed_mbit IS 'Speed [Mbit/s]; NULL: it has none';
 COMMENT ON COLUMN host_interface.rx_bytes IS 'Received [B]';
@@ -317,14 +336,16 @@ COMMENT ON COLUMN host_interface.rx_drops IS 'Packets dropped receiving';
 COMMENT ON COLUMN host_interface.tx_drops IS 'Packets dropped sending';
 COMMENT ON COLUMN host_interface.rx_max_bytes_per_s IS 'Busiest span between two readings since the reading before, receiving [B/s]';
 COMMENT ON COLUMN host_interface.tx_max_bytes_per_s IS 'The same, sending [B/s]';
+COMMENT ON COLUMN host_interface.epoch_id IS 'In which life of the agent''s spool it was read';
+COMMENT ON COLUMN host_interface.sequence IS 'Order of reading within epoch_id, whatever the clock did';
 
 CREATE VIEW host_sensor AS
 SELECT s."timestamp",
        s.host_id,
        i.hostname,
        d.name AS name,
-       (coalesce(s.sensors[g.at + 2], 0) / 1000.0)::real AS temperature,
-       ((d.attributes ->> 'critical_mc')::integer / 1000.0)::real AS critical
+       (coalesce(s.sensors[g.at + 2], 0) / 1000.0)::real AS temperature_celsius,
+       ((d.attributes ->> 'critical_mc')::integer / 1000.0)::real AS critical_celsius
   FROM rowcall.device_sample AS s
  CROSS JOIN LATERAL generate_series(0, cardinality(s.sensors) - 1, 2) AS g (at)
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.sensors[g.at + 1]
@@ -335,8 +356,8 @@ COMMENT ON COLUMN host_sensor."timestamp" IS 'When the host read it, by its own 
 COMMENT ON COLUMN host_sensor.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_sensor.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_sensor.name IS 'Chip and label';
-COMMENT ON COLUMN host_sensor.temperature IS 'Temperature [degrees Celsius]';
-COMMENT ON COLUMN host_sensor.critical IS 'Where the chip says that it is too hot [degrees Celsius]; NULL: it does not';
+COMMENT ON COLUMN host_sensor.temperature_celsius IS 'Temperature [degrees Celsius]';
+COMMENT ON COLUMN host_sensor.critical_celsius IS 'Where the chip says that it is too hot [degrees Celsius]; NULL: it does not';
 
 CREATE VIEW host_md_array AS
 SELECT s."timestamp",
@@ -375,7 +396,9 @@ SELECT s."timestamp",
        d.name AS name,
        d.counted_since AS counted_since,
        nullif(coalesce(s.memory_controllers[g.at + 2], 0), -1) AS corrected_errors,
-       nullif(coalesce(s.memory_controllers[g.at + 3], 0), -1) AS uncorrected_errors
+       nullif(coalesce(s.memory_controllers[g.at + 3], 0), -1) AS uncorrected_errors,
+       s.epoch_id,
+       s.sequence
   FROM rowcall.device_sample AS s
  CROSS JOIN LATERAL generate_series(0, cardinality(s.memory_controllers) - 1, 3) AS g (at)
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.memory_controllers[g.at + 1]
@@ -386,9 +409,11 @@ COMMENT ON COLUMN host_memory_controller."timestamp" IS 'When the host read it, 
 COMMENT ON COLUMN host_memory_controller.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_memory_controller.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_memory_controller.name IS 'For example mc0';
-COMMENT ON COLUMN host_memory_controller.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_memory_controller.counted_since IS 'Names a life of the counters, and is no time: numbers of rows in which it differs cannot be subtracted';
 COMMENT ON COLUMN host_memory_controller.corrected_errors IS 'Errors that were corrected';
 COMMENT ON COLUMN host_memory_controller.uncorrected_errors IS 'Errors that were not';
+COMMENT ON COLUMN host_memory_controller.epoch_id IS 'In which life of the agent''s spool it was read';
+COMMENT ON COLUMN host_memory_controller.sequence IS 'Order of reading within epoch_id, whatever the clock did';
 
 CREATE VIEW host_cgroup AS
 SELECT s."timestamp",
@@ -402,7 +427,9 @@ SELECT s."timestamp",
        nullif(coalesce(s.cgroups[g.at + 5], 0), -1) AS read_bytes,
        nullif(coalesce(s.cgroups[g.at + 6], 0), -1) AS written_bytes,
        nullif(coalesce(s.cgroups[g.at + 7], 0), -1) AS processes,
-       nullif(coalesce(s.cgroups[g.at + 8], 0), -1) AS oom_kills
+       nullif(coalesce(s.cgroups[g.at + 8], 0), -1) AS oom_kills,
+       s.epoch_id,
+       s.sequence
   FROM rowcall.device_sample AS s
  CROSS JOIN LATERAL generate_series(0, cardinality(s.cgroups) - 1, 8) AS g (at)
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.cgroups[g.at + 1]
@@ -413,7 +440,7 @@ COMMENT ON COLUMN host_cgroup."timestamp" IS 'When the host read it, by its own 
 COMMENT ON COLUMN host_cgroup.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_cgroup.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_cgroup.name IS 'For example system.slice';
-COMMENT ON COLUMN host_cgroup.counted_since IS 'Changes with whatever sets the counters back to 0';
+COMMENT ON COLUMN host_cgroup.counted_since IS 'Names a life of the counters, and is no time: numbers of rows in which it differs cannot be subtracted';
 COMMENT ON COLUMN host_cgroup.cpu_us IS 'CPU time [us]';
 COMMENT ON COLUMN host_cgroup.throttled_us IS 'Time in which it was throttled [us]';
 COMMENT ON COLUMN host_cgroup.memory_kib IS 'Memory at that moment [KiB]';
@@ -421,6 +448,8 @@ COMMENT ON COLUMN host_cgroup.read_bytes IS 'Read [B]';
 COMMENT ON COLUMN host_cgroup.written_bytes IS 'Written [B]';
 COMMENT ON COLUMN host_cgroup.processes IS 'Processes at that moment';
 COMMENT ON COLUMN host_cgroup.oom_kills IS 'Processes killed for want of memory';
+COMMENT ON COLUMN host_cgroup.epoch_id IS 'In which life of the agent''s spool it was read';
+COMMENT ON COLUMN host_cgroup.sequence IS 'Order of reading within epoch_id, whatever the clock did';
 
 CREATE VIEW host_process AS
 SELECT s."timestamp",
@@ -428,8 +457,8 @@ SELECT s."timestamp",
        i.hostname,
        d.name AS command,
        nullif(coalesce(s.processes[g.at + 2], 0), -1) AS pid,
-       (nullif(coalesce(s.processes[g.at + 3], 0), -1) / 100.0)::real AS cpu,
-       nullif(coalesce(s.processes[g.at + 4], 0), -1) AS memory,
+       (nullif(coalesce(s.processes[g.at + 3], 0), -1) / 100.0)::real AS cpu_percent,
+       nullif(coalesce(s.processes[g.at + 4], 0), -1) AS memory_mib,
        nullif(coalesce(s.processes[g.at + 5], 0), -1) AS read_kib_per_s,
        nullif(coalesce(s.processes[g.at + 6], 0), -1) AS written_kib_per_s
   FROM rowcall.device_sample AS s
@@ -437,14 +466,14 @@ SELECT s."timestamp",
   JOIN host_device AS d ON d.host_id = s.host_id AND d.id = s.processes[g.at + 1]
   LEFT JOIN host_info AS i ON i.id = s.host_id;
 
-COMMENT ON VIEW host_process IS 'The processes that took most of the CPU, memory or I/O since the reading before';
+COMMENT ON VIEW host_process IS 'The processes that took most of the CPU, of the memory and of I/O since the reading before, 5 of each by default; left out is what took less than 1 % of a CPU, 1 % of the memory and 64 KiB/s';
 COMMENT ON COLUMN host_process."timestamp" IS 'When the host read it, by its own clock';
 COMMENT ON COLUMN host_process.host_id IS 'host_info.id';
 COMMENT ON COLUMN host_process.hostname IS 'host_info.hostname';
 COMMENT ON COLUMN host_process.command IS 'Its command''s name';
 COMMENT ON COLUMN host_process.pid IS 'Its number';
-COMMENT ON COLUMN host_process.cpu IS 'CPU time, of one CPU: four busy threads are 400 [%]';
-COMMENT ON COLUMN host_process.memory IS 'Resident [MiB]';
+COMMENT ON COLUMN host_process.cpu_percent IS 'CPU time since the reading before, of one CPU: four busy threads are 400 [%]; NULL: the first reading of an agent, or of a process that began since';
+COMMENT ON COLUMN host_process.memory_mib IS 'Resident [MiB]';
 COMMENT ON COLUMN host_process.read_kib_per_s IS 'Read from disks [KiB/s]; NULL: the agent may not see it';
 COMMENT ON COLUMN host_process.written_kib_per_s IS 'Written to disks [KiB/s]; NULL: the agent may not see it';
 
@@ -470,7 +499,9 @@ COMMENT ON COLUMN host_skipped.reason IS 'hung, limit, unreadable, unknown';
 COMMENT ON COLUMN host_skipped.count IS 'How many things this stands for';
 
 -- Rates: between each reading in the range and the one before it in the range, of the same device and
--- the same life of its counters. A counter that fell gives none; nor does what stands for many devices.
+-- the same life of its counters. Order is that of reading, within an epoch: a clock that was set back
+-- would mix readings of before and after. None where the clock did not go on between the two, where a
+-- counter fell, and of what stands for many devices. Rounded, so that people can read them.
 -- Without SET, so that they become part of the query that asks, and a host is looked for by its key.
 
 CREATE FUNCTION host_disk_rates(from_ts timestamptz, to_ts timestamptz)
@@ -481,20 +512,21 @@ RETURNS TABLE (
     read_bytes_per_s double precision,
     written_bytes_per_s double precision,
     await_ms double precision,
-    busy double precision,
+    busy_percent double precision,
     in_flight bigint,
-    busy_max real
+    busy_max_percent real
 )
 LANGUAGE sql STABLE AS $$
-    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
-           r.d_reads / r.elapsed_s,
-           r.d_writes / r.elapsed_s,
-           r.d_read_bytes / r.elapsed_s,
-           r.d_written_bytes / r.elapsed_s,
-           (r.d_read_ms + r.d_write_ms)::double precision / nullif(r.d_reads + r.d_writes, 0),
-           least(r.d_busy_ms / (10 * r.elapsed_s), 100),
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, round(r.elapsed_s * 1000) / 1000,
+           round(r.d_reads / r.elapsed_s * 100) / 100,
+           round(r.d_writes / r.elapsed_s * 100) / 100,
+           round(r.d_read_bytes / r.elapsed_s),
+           round(r.d_written_bytes / r.elapsed_s),
+           -- As float8 before they are added: two counters of a wild disk are more than a bigint holds.
+           round((r.d_read_ms::float8 + r.d_write_ms) / nullif(r.d_reads::float8 + r.d_writes, 0) * 1000) / 1000,
+           least(round(r.d_busy_ms / (10 * r.elapsed_s) * 100) / 100, 100),
            r.in_flight,
-           r.busy_max
+           r.busy_max_percent
       FROM (SELECT v.*, extract(epoch FROM v."timestamp" - lag(v."timestamp") OVER w)::double precision AS elapsed_s,
                    v.reads - lag(v.reads) OVER w AS d_reads,
                    v.writes - lag(v.writes) OVER w AS d_writes,
@@ -505,12 +537,12 @@ LANGUAGE sql STABLE AS $$
                    v.busy_ms - lag(v.busy_ms) OVER w AS d_busy_ms
               FROM public.host_disk AS v
              WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
-            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since, v.epoch_id ORDER BY v.sequence)) AS r
      WHERE r.elapsed_s > 0
        AND coalesce(least(r.d_reads, r.d_writes, r.d_read_bytes, r.d_written_bytes, r.d_read_ms, r.d_write_ms, r.d_busy_ms), 0) >= 0
 $$;
 
-COMMENT ON FUNCTION host_disk_rates(timestamptz, timestamptz) IS 'What each disk did between two readings of a range: requests and bytes per second, await_ms: time a request took [ms], busy: time with requests in flight [%]; in_flight and busy_max as in host_disk';
+COMMENT ON FUNCTION host_disk_rates(timestamptz, timestamptz) IS 'What each disk did between two readings of a range: requests and bytes per second, await_ms: time a request took [ms], busy_percent: time with requests in flight [%]; in_flight and busy_max_percent as in host_disk';
 
 CREATE FUNCTION host_interface_rates(from_ts timestamptz, to_ts timestamptz)
 RETURNS TABLE (
@@ -529,11 +561,11 @@ RETURNS TABLE (
     speed_mbit integer
 )
 LANGUAGE sql STABLE AS $$
-    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
-           r.d_rx_bytes / r.elapsed_s,
-           r.d_tx_bytes / r.elapsed_s,
-           r.d_rx_packets / r.elapsed_s,
-           r.d_tx_packets / r.elapsed_s,
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, round(r.elapsed_s * 1000) / 1000,
+           round(r.d_rx_bytes / r.elapsed_s),
+           round(r.d_tx_bytes / r.elapsed_s),
+           round(r.d_rx_packets / r.elapsed_s * 100) / 100,
+           round(r.d_tx_packets / r.elapsed_s * 100) / 100,
            r.d_rx_errors,
            r.d_tx_errors,
            r.d_rx_drops,
@@ -553,7 +585,7 @@ LANGUAGE sql STABLE AS $$
                    v.tx_drops - lag(v.tx_drops) OVER w AS d_tx_drops
               FROM public.host_interface AS v
              WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
-            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since, v.epoch_id ORDER BY v.sequence)) AS r
      WHERE r.elapsed_s > 0
        AND coalesce(least(r.d_rx_bytes, r.d_tx_bytes, r.d_rx_packets, r.d_tx_packets, r.d_rx_errors, r.d_tx_errors, r.d_rx_drops, r.d_tx_drops), 0) >= 0
 $$;
@@ -563,8 +595,8 @@ COMMENT ON FUNCTION host_interface_rates(timestamptz, timestamptz) IS 'What each
 CREATE FUNCTION host_cgroup_rates(from_ts timestamptz, to_ts timestamptz)
 RETURNS TABLE (
     "timestamp" timestamptz, host_id integer, hostname text, name text, elapsed_s double precision,
-    cpu double precision,
-    throttled double precision,
+    cpu_percent double precision,
+    throttled_percent double precision,
     read_bytes_per_s double precision,
     written_bytes_per_s double precision,
     oom_kills bigint,
@@ -572,11 +604,11 @@ RETURNS TABLE (
     processes bigint
 )
 LANGUAGE sql STABLE AS $$
-    SELECT r."timestamp", r.host_id, r.hostname, r.name, r.elapsed_s,
-           r.d_cpu_us / (1e4 * r.elapsed_s),
-           r.d_throttled_us / (1e4 * r.elapsed_s),
-           r.d_read_bytes / r.elapsed_s,
-           r.d_written_bytes / r.elapsed_s,
+    SELECT r."timestamp", r.host_id, r.hostname, r.name, round(r.elapsed_s * 1000) / 1000,
+           round(r.d_cpu_us / (1e2 * r.elapsed_s)) / 100,
+           round(r.d_throttled_us / (1e2 * r.elapsed_s)) / 100,
+           round(r.d_read_bytes / r.elapsed_s),
+           round(r.d_written_bytes / r.elapsed_s),
            r.d_oom_kills,
            r.memory_kib,
            r.processes
@@ -588,12 +620,12 @@ LANGUAGE sql STABLE AS $$
                    v.oom_kills - lag(v.oom_kills) OVER w AS d_oom_kills
               FROM public.host_cgroup AS v
              WHERE v."timestamp" >= from_ts AND v."timestamp" < to_ts AND v.counted_since >= 0
-            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since ORDER BY v."timestamp")) AS r
+            WINDOW w AS (PARTITION BY v.host_id, v.hostname, v.name, v.counted_since, v.epoch_id ORDER BY v.sequence)) AS r
      WHERE r.elapsed_s > 0
        AND coalesce(least(r.d_cpu_us, r.d_throttled_us, r.d_read_bytes, r.d_written_bytes, r.d_oom_kills), 0) >= 0
 $$;
 
-COMMENT ON FUNCTION host_cgroup_rates(timestamptz, timestamptz) IS 'What each control group did between two readings of a range: cpu [% of one CPU], throttled [% of the time], bytes per second; oom_kills: how many within elapsed_s; memory_kib and processes as in host_cgroup';
+COMMENT ON FUNCTION host_cgroup_rates(timestamptz, timestamptz) IS 'What each control group did between two readings of a range: cpu_percent [of one CPU], throttled_percent [of the time], bytes per second; oom_kills: how many within elapsed_s; memory_kib and processes as in host_cgroup';
 
 -- Days.
 
@@ -876,7 +908,7 @@ BEGIN
         'FUNCTION public.host_disk_rates(timestamptz, timestamptz)',
         'FUNCTION public.host_interface_rates(timestamptz, timestamptz)',
         'FUNCTION public.host_cgroup_rates(timestamptz, timestamptz)',
-        'FUNCTION rowcall.as_integer(bigint)', 'FUNCTION rowcall.day_tables()',
+        'FUNCTION rowcall.as_integer(bigint)', 'FUNCTION rowcall.as_real(double precision)', 'FUNCTION rowcall.day_tables()',
         'FUNCTION rowcall.partitions()', 'FUNCTION rowcall.made_days()',
         'FUNCTION rowcall.drop_device_day(double precision, double precision)',
         'FUNCTION rowcall.forget_devices(double precision)'

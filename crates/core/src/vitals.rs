@@ -6,21 +6,22 @@
 
 use crate::proto::v1 as pb;
 
-/// Calls a macro with every field of [`Vitals`]: `real` fields are finite, `count` fields are what
-/// a `bigint` holds and not negative, `signed` ones may be negative.
+/// Calls a macro with every field of [`Vitals`]: `share` fields are percentages of a whole, `real`
+/// ones have a fraction and are not negative, `count` fields are what a `bigint` holds and not
+/// negative, `signed` ones may be negative.
 #[macro_export]
 macro_rules! for_each_vital {
     ($callback:path) => {
         $callback! {
-            real cpu_user_percent,
-            real cpu_nice_percent,
-            real cpu_system_percent,
-            real cpu_iowait_percent,
-            real cpu_irq_percent,
-            real cpu_softirq_percent,
-            real cpu_steal_percent,
-            real cpu_guest_percent,
-            real cpu_busy_max_percent,
+            share cpu_user_percent,
+            share cpu_nice_percent,
+            share cpu_system_percent,
+            share cpu_iowait_percent,
+            share cpu_irq_percent,
+            share cpu_softirq_percent,
+            share cpu_steal_percent,
+            share cpu_guest_percent,
+            share cpu_busy_max_percent,
             real load_1,
             real load_5,
             real load_15,
@@ -41,14 +42,14 @@ macro_rules! for_each_vital {
             count swap_out_kib,
             count major_faults,
             count oom_kills,
-            real pressure_cpu_some_percent,
-            real pressure_cpu_full_percent,
-            real pressure_memory_some_percent,
-            real pressure_memory_full_percent,
-            real pressure_io_some_percent,
-            real pressure_io_full_percent,
-            real disk_busy_percent,
-            real disk_busy_max_percent,
+            share pressure_cpu_some_percent,
+            share pressure_cpu_full_percent,
+            share pressure_memory_some_percent,
+            share pressure_memory_full_percent,
+            share pressure_io_some_percent,
+            share pressure_io_full_percent,
+            share disk_busy_percent,
+            share disk_busy_max_percent,
             count disk_read_kib,
             count disk_written_kib,
             count net_rx_bytes,
@@ -67,7 +68,40 @@ macro_rules! for_each_vital {
     };
 }
 
+/// By how many percent a share may lie outside 0 to 100 and still be rounding: its two clocks are
+/// not read at one instant.
+const ROUNDING: f32 = 1.0;
+/// What is nearer to 0 is 0: no kernel counts so finely, and PostgreSQL refuses to make a `real`
+/// of an average that is too small for one.
+const LEAST: f32 = 1e-6;
+/// Highest load average that is believed: a kernel cannot have more tasks by far.
+const MOST_LOAD: f32 = 1e9;
+
+/// A percentage of a whole, 0 to 100; what cannot be one is unknown.
+pub(crate) fn share(percent: Option<f32>) -> Option<f32> {
+    percent_up_to(percent, 100.0)
+}
+
+/// A percentage of something of which there may be several, up to `most`; what cannot be one is
+/// unknown.
+pub(crate) fn percent_up_to(percent: Option<f32>, most: f32) -> Option<f32> {
+    let percent = percent.filter(|it| (-ROUNDING..=most + ROUNDING).contains(it))?;
+    Some(without_dust(percent.clamp(0.0, most)))
+}
+
+/// A number with a fraction; what cannot be one is unknown.
+fn real(value: Option<f32>) -> Option<f32> {
+    value.filter(|value| (0.0..=MOST_LOAD).contains(value)).map(without_dust)
+}
+
+fn without_dust(value: f32) -> f32 {
+    if value < LEAST { 0.0 } else { value }
+}
+
 macro_rules! kind {
+    (share) => {
+        f32
+    };
     (real) => {
         f32
     };
@@ -80,8 +114,11 @@ macro_rules! kind {
 }
 
 macro_rules! checked {
+    (share $value:expr) => {
+        share($value)
+    };
     (real $value:expr) => {
-        $value.filter(|value| value.is_finite())
+        real($value)
     };
     (count $value:expr) => {
         $value.and_then(|value| i64::try_from(value).ok())
@@ -92,6 +129,9 @@ macro_rules! checked {
 }
 
 macro_rules! wire {
+    (share $value:expr) => {
+        $value
+    };
     (real $value:expr) => {
         $value
     };
@@ -104,6 +144,9 @@ macro_rules! wire {
 }
 
 macro_rules! shown {
+    (share $value:expr) => {
+        f64::from($value)
+    };
     (real $value:expr) => {
         f64::from($value)
     };
@@ -132,7 +175,8 @@ macro_rules! define {
             /// The names of all fields, in the order of the wire.
             pub const NAMES: &[&str] = &[$(stringify!($name),)*];
 
-            /// Checks what came over the wire: a number that no column can hold is unknown.
+            /// Checks what came over the wire: a number that no column can hold, or that cannot be
+            /// true, is unknown.
             #[must_use]
             pub fn from_wire(wire: &pb::Vitals) -> Self {
                 Self { $($name: checked!($kind wire.$name),)* }
@@ -178,6 +222,38 @@ mod tests {
         assert_eq!((vitals.cpu_user_percent, vitals.forks), (None, None));
         assert_eq!((vitals.net_rx_bytes, vitals.clock_offset_us), (Some(7), Some(-5)));
         assert_eq!(vitals.known(), 2);
+    }
+
+    #[test]
+    fn shares_and_loads_that_cannot_be_become_unknown() {
+        for (told, taken) in [
+            (0.0, Some(0.0)),
+            (100.0, Some(100.0)),
+            (99.5, Some(99.5)),
+            (100.9, Some(100.0)),
+            (-0.5, Some(0.0)),
+            (1e-45, Some(0.0)),
+            (-1e-45, Some(0.0)),
+            (101.5, None),
+            (-5.0, None),
+            (1e30, None),
+            (f32::INFINITY, None),
+            (f32::NAN, None),
+        ] {
+            let wire = pb::Vitals { disk_busy_percent: Some(told), ..pb::Vitals::default() };
+            assert_eq!(Vitals::from_wire(&wire).disk_busy_percent, taken, "{told} %");
+        }
+        for (told, taken) in [
+            (0.0, Some(0.0)),
+            (4_000.0, Some(4_000.0)),
+            (1e-45, Some(0.0)),
+            (-0.1, None),
+            (1e30, None),
+            (f32::NAN, None),
+        ] {
+            let wire = pb::Vitals { load_1: Some(told), ..pb::Vitals::default() };
+            assert_eq!(Vitals::from_wire(&wire).load_1, taken, "a load of {told}");
+        }
     }
 
     #[test]

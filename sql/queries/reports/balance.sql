@@ -119,25 +119,29 @@ spreads AS (
      GROUP BY window_start
 )
 SELECT window_start, hosts,
-       cpu_mean::real, cpu_stddev::real, cpu_min::real, cpu_max::real,
-       (cpu_stddev / nullif(cpu_mean, 0))::real AS cpu_cv,
-       (cpu_sum / cpu_weight)::real AS cpu_weighted_mean,
-       CASE WHEN cpu_weight > 0 THEN sqrt(greatest(
-           cpu_squares / cpu_weight - (cpu_sum / cpu_weight) ^ 2, 0)) END::real AS cpu_weighted_stddev,
-       mem_mean::real, mem_stddev::real, mem_min::real, mem_max::real,
-       (mem_stddev / nullif(mem_mean, 0))::real AS mem_cv,
-       (mem_sum / mem_weight)::real AS mem_weighted_mean,
-       CASE WHEN mem_weight > 0 THEN sqrt(greatest(
-           mem_squares / mem_weight - (mem_sum / mem_weight) ^ 2, 0)) END::real AS mem_weighted_stddev,
-       net_mean::real, net_stddev::real, net_min::real, net_max::real,
-       (net_stddev / nullif(net_mean, 0))::real AS net_cv,
-       (net_sum / net_weight)::real AS net_weighted_mean,
-       CASE WHEN net_weight > 0 THEN sqrt(greatest(
-           net_squares / net_weight - (net_sum / net_weight) ^ 2, 0)) END::real AS net_weighted_stddev,
-       disk_mean::real, disk_stddev::real, disk_min::real, disk_max::real,
-       (disk_stddev / nullif(disk_mean, 0))::real AS disk_cv,
-       (disk_sum / disk_weight)::real AS disk_weighted_mean,
-       CASE WHEN disk_weight > 0 THEN sqrt(greatest(
-           disk_squares / disk_weight - (disk_sum / disk_weight) ^ 2, 0)) END::real AS disk_weighted_stddev
+       rowcall.as_real(cpu_mean) AS cpu_mean, rowcall.as_real(cpu_stddev) AS cpu_stddev,
+       rowcall.as_real(cpu_min) AS cpu_min, rowcall.as_real(cpu_max) AS cpu_max,
+       rowcall.as_real(cpu_stddev / nullif(cpu_mean, 0)) AS cpu_cv,
+       rowcall.as_real(cpu_sum / cpu_weight) AS cpu_weighted_mean,
+       rowcall.as_real(CASE WHEN cpu_weight > 0 THEN sqrt(greatest(
+           cpu_squares / cpu_weight - (cpu_sum / cpu_weight) ^ 2, 0)) END) AS cpu_weighted_stddev,
+       rowcall.as_real(mem_mean) AS mem_mean, rowcall.as_real(mem_stddev) AS mem_stddev,
+       rowcall.as_real(mem_min) AS mem_min, rowcall.as_real(mem_max) AS mem_max,
+       rowcall.as_real(mem_stddev / nullif(mem_mean, 0)) AS mem_cv,
+       rowcall.as_real(mem_sum / mem_weight) AS mem_weighted_mean,
+       rowcall.as_real(CASE WHEN mem_weight > 0 THEN sqrt(greatest(
+           mem_squares / mem_weight - (mem_sum / mem_weight) ^ 2, 0)) END) AS mem_weighted_stddev,
+       rowcall.as_real(net_mean) AS net_mean, rowcall.as_real(net_stddev) AS net_stddev,
+       rowcall.as_real(net_min) AS net_min, rowcall.as_real(net_max) AS net_max,
+       rowcall.as_real(net_stddev / nullif(net_mean, 0)) AS net_cv,
+       rowcall.as_real(net_sum / net_weight) AS net_weighted_mean,
+       rowcall.as_real(CASE WHEN net_weight > 0 THEN sqrt(greatest(
+           net_squares / net_weight - (net_sum / net_weight) ^ 2, 0)) END) AS net_weighted_stddev,
+       rowcall.as_real(disk_mean) AS disk_mean, rowcall.as_real(disk_stddev) AS disk_stddev,
+       rowcall.as_real(disk_min) AS disk_min, rowcall.as_real(disk_max) AS disk_max,
+       rowcall.as_real(disk_stddev / nullif(disk_mean, 0)) AS disk_cv,
+       rowcall.as_real(disk_sum / disk_weight) AS disk_weighted_mean,
+       rowcall.as_real(CASE WHEN disk_weight > 0 THEN sqrt(greatest(
+           disk_squares / disk_weight - (disk_sum / disk_weight) ^ 2, 0)) END) AS disk_weighted_stddev
   FROM spreads
  ORDER BY window_start;

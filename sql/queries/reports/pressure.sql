@@ -90,11 +90,11 @@ cpus AS (
 SELECT h.hostname,
        CASE WHEN w.wait < 1 THEN 'nothing' WHEN w.memory = w.wait THEN 'memory'
             WHEN w.io = w.wait THEN 'io' ELSE 'cpu' END AS waits_for,
-       w.wait::real AS wait_percent, w.cpu_some::real AS cpu_some_percent,
-       w.memory_some::real AS memory_some_percent, w.memory_full::real AS memory_full_percent,
-       w.io_some::real AS io_some_percent, w.io_full::real AS io_full_percent,
-       w.iowait::real AS iowait_percent, w.steal::real AS steal_percent,
-       (w.load / nullif(c.cpu_number, 0))::real AS load_per_cpu, w.busy_max AS cpu_busy_max_percent,
+       rowcall.as_real(w.wait) AS wait_percent, rowcall.as_real(w.cpu_some) AS cpu_some_percent,
+       rowcall.as_real(w.memory_some) AS memory_some_percent, rowcall.as_real(w.memory_full) AS memory_full_percent,
+       rowcall.as_real(w.io_some) AS io_some_percent, rowcall.as_real(w.io_full) AS io_full_percent,
+       rowcall.as_real(w.iowait) AS iowait_percent, rowcall.as_real(w.steal) AS steal_percent,
+       rowcall.as_real(w.load / nullif(c.cpu_number, 0)) AS load_per_cpu, w.busy_max AS cpu_busy_max_percent,
        CASE WHEN w.swap_in IS NOT NULL OR w.swap_out IS NOT NULL
             THEN coalesce(w.swap_in, 0) + coalesce(w.swap_out, 0) END AS swapped_kib,
        w.oom_kills, w.samples

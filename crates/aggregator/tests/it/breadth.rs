@@ -170,7 +170,7 @@ async fn vitals_devices_and_metrics_become_rows_and_a_replay_adds_nothing() {
         ),
         (
             "process",
-            "SELECT count(*) * 2 FROM host_process WHERE command = 'postgres' AND cpu BETWEEN 399 AND 400",
+            "SELECT count(*) * 2 FROM host_process WHERE command = 'postgres' AND cpu_percent BETWEEN 399 AND 400",
         ),
         (
             "skipped",
@@ -349,7 +349,7 @@ async fn a_hostile_reading_is_bounded_and_its_neighbours_are_stored() {
     assert_eq!(count(&database, "SELECT count(*) FROM host_sensor").await, 256);
     assert_eq!(count(&database, "SELECT count(*) FROM host_disk").await, 0);
     assert_eq!(count(&database, "SELECT count(*) FROM host_filesystem").await, 0);
-    let process = "SELECT count(*) FROM host_process WHERE command = 'xy' AND memory IS NULL";
+    let process = "SELECT count(*) FROM host_process WHERE command = 'xy' AND memory_mib IS NULL";
     assert_eq!(count(&database, process).await, 1);
     let names = "SELECT count(*) FROM host_metric WHERE name IN ('a', 'twice')";
     assert_eq!(count(&database, names).await, 2);

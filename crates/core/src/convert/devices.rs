@@ -11,7 +11,11 @@ use crate::devices::{
     Process, Sensor, SkipReason, Skipped,
 };
 use crate::proto::v1 as pb;
+use crate::vitals::{percent_up_to, share};
 
+/// CPU time of a process, of one CPU: what 8,192 of them give, which is the most that Linux is built
+/// for.
+const MAX_CPU_PERCENT: f32 = 819_200.0;
 /// Longest name and value of a label, and longest name of a metric, in bytes.
 const MAX_WORD_BYTES: usize = 256;
 
@@ -40,10 +44,6 @@ pub(super) fn from_wire(wire: pb::Devices) -> Devices {
 
 fn name(name: &str) -> Option<String> {
     clean_text_within(name, MAX_NAME_BYTES)
-}
-
-fn percent(percent: Option<f32>) -> Option<f32> {
-    percent.filter(|percent| percent.is_finite())
 }
 
 fn int(number: u32) -> Option<i32> {
@@ -75,7 +75,7 @@ fn disk(wire: pb::Disk) -> Option<Disk> {
         write_ms: number(wire.write_ms)?,
         busy_ms: number(wire.busy_ms)?,
         in_flight: number(wire.in_flight)?,
-        busy_max_percent: percent(wire.busy_max_percent),
+        busy_max_percent: share(wire.busy_max_percent),
     })
 }
 
@@ -115,7 +115,7 @@ fn md_array(wire: pb::MdArray) -> Option<MdArray> {
         disks_active: int(wire.disks_active)?,
         disks_failed: int(wire.disks_failed)?,
         disks_spare: int(wire.disks_spare)?,
-        sync_percent: percent(wire.sync_percent),
+        sync_percent: share(wire.sync_percent),
     })
 }
 
@@ -146,7 +146,7 @@ fn process(wire: pb::Process) -> Option<Process> {
     Some(Process {
         command: name(&wire.command)?,
         pid: int(wire.pid)?,
-        cpu_percent: percent(wire.cpu_percent),
+        cpu_percent: percent_up_to(wire.cpu_percent, MAX_CPU_PERCENT),
         memory_kib: wire.memory_kib.and_then(number),
         read_bytes_per_s: wire.read_bytes_per_s.and_then(number),
         written_bytes_per_s: wire.written_bytes_per_s.and_then(number),
@@ -394,6 +394,26 @@ mod tests {
         let devices = from_wire(pb::Devices { disks, ..Default::default() });
         let names: Vec<_> = devices.disks.iter().map(|disk| disk.name.as_str()).collect();
         assert_eq!(names, ["sda", "sdc"]);
+    }
+
+    #[test]
+    fn percentages_that_cannot_be_become_unknown_and_a_process_may_have_many_cpus() {
+        let disk = |busy| pb::Disk {
+            name: "sda".to_owned(),
+            busy_max_percent: Some(busy),
+            ..Default::default()
+        };
+        let busy = |told| super::disk(disk(told)).unwrap().busy_max_percent;
+        assert_eq!([50.0, 100.5, 1e-45].map(busy), [Some(50.0), Some(100.0), Some(0.0)]);
+        assert_eq!([1e30, -9.0, f32::NAN].map(busy), [None; 3]);
+        let cpu = |told| {
+            let command = "x".to_owned();
+            process(pb::Process { command, cpu_percent: Some(told), ..Default::default() })
+                .unwrap()
+                .cpu_percent
+        };
+        assert_eq!([400.0, 819_200.0].map(cpu), [Some(400.0), Some(819_200.0)]);
+        assert_eq!([1e9, -9.0, f32::INFINITY].map(cpu), [None; 3]);
     }
 
     #[test]

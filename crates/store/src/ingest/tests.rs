@@ -11,6 +11,7 @@ mod budget;
 mod devices;
 mod fallen;
 mod ledger;
+mod rates;
 mod refused;
 mod vitals;
 mod wal;

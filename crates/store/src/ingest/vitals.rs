@@ -8,6 +8,9 @@ use super::Item;
 use crate::time::Time;
 
 macro_rules! of_kind {
+    (share) => {
+        f32
+    };
     (real) => {
         f32
     };

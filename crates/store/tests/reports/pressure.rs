@@ -120,6 +120,29 @@ async fn every_number_is_an_average_a_sum_or_the_highest_of_the_range() {
 }
 
 #[tokio::test]
+async fn numbers_next_to_nothing_or_beyond_belief_fail_no_report() {
+    let world = World::new().await;
+    let columns = "pressure_cpu_some, pressure_memory_some, pressure_memory_full, pressure_io_some,
+        pressure_io_full, cpu_iowait, cpu_steal, load_1, cpu_busy_max, disk_busy";
+    for (name, number) in [
+        ("tiny", "CASE WHEN sequence = 1 THEN 1e-45 ELSE 0 END::real"),
+        ("huge", "3.4e38::real"),
+        ("negative", "CASE WHEN sequence = 1 THEN -3.4e38 ELSE 3.4e38 END::real"),
+    ] {
+        host(&world, name, columns, &[number; 10].join(", ")).await;
+        let rows = pressure(&world, &noon()).await;
+        let row = rows.iter().find(|row| row.host_name == name).unwrap();
+        assert_eq!(row.samples, 10, "{name}");
+        if name == "tiny" {
+            assert_eq!((row.wait_percent, row.load_per_cpu), (Some(0.0), Some(0.0)));
+        }
+        let frame = world.frame(&noon()).await;
+        let windows = world.store.balance(&noon(), &frame).await.unwrap();
+        assert_eq!(windows.len(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn load_is_by_the_cpus_at_the_end_of_the_range() {
     let world = World::new().await;
     let id = host(&world, "a", "cpu_steal, load_1", "0, 8").await;
@@ -198,8 +221,8 @@ async fn what_agents_could_not_read_is_named_with_how_often_and_when() {
     ] {
         world
             .run(
-                "INSERT INTO rowcall.device_sample (\"timestamp\", host_id, skipped)
-                 VALUES (to_timestamp($2::bigint / 1e6), $1, $3::text::jsonb)",
+                "INSERT INTO rowcall.device_sample (\"timestamp\", sequence, host_id, epoch_id, skipped)
+                 VALUES (to_timestamp($2::bigint / 1e6), 1, $1, $1, $3::text::jsonb)",
                 &[&host, &at(12, minute, 0).0, &skipped],
             )
             .await;

@@ -111,7 +111,9 @@ fn of_md_array(it: &MdArray) -> String {
 #[derive(Default)]
 pub(super) struct Packed {
     time: Vec<Time>,
+    sequence: Vec<i64>,
     host_id: Vec<i32>,
+    epoch_id: Vec<i32>,
     filesystems: Vec<Option<String>>,
     disks: Vec<Option<String>>,
     interfaces: Vec<Option<String>>,
@@ -134,7 +136,9 @@ impl Packed {
         let mut id = || in_order.next().flatten().map(i64::from);
 
         self.time.push(Time(item.incoming.record.time));
+        self.sequence.push(item.incoming.record.sequence.as_i64());
         self.host_id.push(host_id);
+        self.epoch_id.push(item.incoming.epoch_id.0);
         self.filesystems.push(array(&devices.filesystems, |it| {
             [id(), it.size_kib, it.available_kib, it.inodes, it.inodes_free]
         }));
@@ -211,10 +215,12 @@ impl Packed {
         self.skipped.push(skipped(devices));
     }
 
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.time,
+            &self.sequence,
             &self.host_id,
+            &self.epoch_id,
             &self.filesystems,
             &self.disks,
             &self.interfaces,

@@ -30,6 +30,9 @@ fn vitals(minute: i64) -> Vitals {
     let mut what = 0;
     let mut vitals = Vitals::default();
     macro_rules! number {
+        (share) => {
+            percent(minute, what)
+        };
         (real) => {
             percent(minute, what)
         };

@@ -10,14 +10,19 @@ use rowcall_core::devices::{
 use super::*;
 use crate::ingest::devices::MOST_OF_A_KIND;
 
-const DEVICES: &str = "SELECT count(*) FROM host_device";
+pub(super) const DEVICES: &str = "SELECT count(*) FROM host_device";
 const READINGS: &str = "SELECT count(*) FROM rowcall.device_sample";
 
-fn reading(session: &OpenedSession, sequence: u64, time: UnixMicros, devices: Devices) -> Incoming {
+pub(super) fn reading(
+    session: &OpenedSession,
+    sequence: u64,
+    time: UnixMicros,
+    devices: Devices,
+) -> Incoming {
     record(session, sequence, time, Body::Devices(Box::new(devices)))
 }
 
-fn disk(name: &str, counted_since: u32, count: i64) -> Disk {
+pub(super) fn disk(name: &str, counted_since: u32, count: i64) -> Disk {
     Disk {
         name: name.into(),
         counted_since,
@@ -32,12 +37,12 @@ fn disk(name: &str, counted_since: u32, count: i64) -> Disk {
     }
 }
 
-fn disks(disks: impl IntoIterator<Item = Disk>) -> Devices {
+pub(super) fn disks(disks: impl IntoIterator<Item = Disk>) -> Devices {
     Devices { disks: disks.into_iter().collect(), ..Devices::default() }
 }
 
 /// What a query gives, row by row as JSON.
-async fn rows(bench: &Bench, sql: &str) -> Vec<serde_json::Value> {
+pub(super) async fn rows(bench: &Bench, sql: &str) -> Vec<serde_json::Value> {
     let sql = format!("SELECT to_jsonb(t)::text FROM ({sql}) AS t");
     let rows = bench.sql.query(&sql, &[]).await.unwrap();
     rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect()
@@ -146,7 +151,7 @@ async fn a_reading_becomes_rows_of_the_views_in_their_units() {
             "host_disk",
             serde_json::json!({"name": "vda", "counted_since": 9, "reads": gib, "writes": gib,
             "read_bytes": gib * 4_096, "written_bytes": gib * 512, "read_ms": gib * 3, "write_ms": gib * 5,
-            "busy_ms": gib * 6, "in_flight": 3, "busy_max": 99.5}),
+            "busy_ms": gib * 6, "in_flight": 3, "busy_max_percent": 99.5}),
         ),
         (
             "host_interface",
@@ -173,8 +178,8 @@ async fn a_reading_becomes_rows_of_the_views_in_their_units() {
         ),
         (
             "host_process",
-            serde_json::json!({"command": "postgres", "pid": 4_000_000, "cpu": 399.99,
-            "memory": 3 << 20, "read_kib_per_s": 1024, "written_kib_per_s": null}),
+            serde_json::json!({"command": "postgres", "pid": 4_000_000, "cpu_percent": 399.99,
+            "memory_mib": 3 << 20, "read_kib_per_s": 1024, "written_kib_per_s": null}),
         ),
         (
             "host_skipped",
@@ -193,15 +198,22 @@ async fn a_reading_becomes_rows_of_the_views_in_their_units() {
         assert!(row.remove("timestamp").is_some());
         assert_eq!(row.remove("host_id").unwrap(), session.host_id.0);
         assert_eq!(row.remove("hostname").unwrap_or_else(|| "node1".into()), "node1");
+        // Where there are counters, their order.
+        assert_eq!(row.remove("sequence").is_some(), row.contains_key("counted_since"), "{view}");
+        assert_eq!(row.remove("epoch_id").is_some(), row.contains_key("counted_since"), "{view}");
         assert_eq!(found[0], expected, "{view}");
     }
-    let sensors =
-        rows(&bench, "SELECT name, temperature, critical FROM host_sensor ORDER BY 1").await;
-    let cold = serde_json::json!({"name": "acpitz", "temperature": 0, "critical": null});
+    let sensors = rows(
+        &bench,
+        "SELECT name, temperature_celsius, critical_celsius FROM host_sensor ORDER BY 1",
+    )
+    .await;
+    let cold =
+        serde_json::json!({"name": "acpitz", "temperature_celsius": 0, "critical_celsius": null});
     assert_eq!(sensors[0], cold);
     assert_eq!(
         sensors[1],
-        serde_json::json!({"name": "outside", "temperature": -0.001, "critical": 105.5})
+        serde_json::json!({"name": "outside", "temperature_celsius": -0.001, "critical_celsius": 105.5})
     );
 }
 
@@ -369,134 +381,6 @@ async fn names_of_any_kind_stay_what_they_are() {
         let found: BTreeSet<String> = found.iter().map(|row| row.get(0)).collect();
         assert_eq!(found, expected, "{sql}");
     }
-}
-
-#[tokio::test]
-async fn a_filesystem_that_grows_keeps_its_old_percentages() {
-    let bench = Bench::new().await;
-    let session = bench.host("node1").await;
-    let now = minutes_before(bench.now().await, 60);
-    let of_size = |n: u64, size: i64, available: i64| {
-        let filesystem = Filesystem {
-            mount: "/".into(),
-            size_kib: Some(size),
-            available_kib: Some(available),
-            ..Filesystem::default()
-        };
-        let devices = Devices { filesystems: vec![filesystem], ..Devices::default() };
-        reading(&session, n, minutes_before(now, -5 * n.cast_signed()), devices)
-    };
-    let records = [of_size(1, 100, 25), of_size(2, 100, 20), of_size(3, 1_000, 900)];
-    bench.store.ingest(&records).await.unwrap();
-    let used = "SELECT round(100 - 100.0 * available_kib / size_kib)::int AS used
-        FROM host_filesystem ORDER BY \"timestamp\"";
-    let used: Vec<_> =
-        rows(&bench, used).await.iter().map(|row| row["used"].as_i64().unwrap()).collect();
-    assert_eq!(used, [75, 80, 10]);
-    assert_eq!(bench.number(DEVICES).await, 1, "what grows is the same device");
-}
-
-#[tokio::test]
-async fn no_rate_is_made_across_a_reboot_or_a_counter_that_fell_or_of_many_in_one() {
-    let bench = Bench::new().await;
-    let session = bench.host("node1").await;
-    let now = minutes_before(bench.now().await, 90);
-    let at =
-        |n: u64, devices| reading(&session, n, minutes_before(now, -5 * n.cast_signed()), devices);
-    let records = [
-        at(1, disks([disk("vda", 1, 1_000), disk("vdb", 1, 9_000)])),
-        at(2, disks([disk("vda", 1, 4_000), disk("vdb", 1, 8_000)])),
-        // A reboot, and counters that are higher already.
-        at(3, disks([disk("vda", 2, 5_000)])),
-        // A disk that was away.
-        at(4, disks([disk("vdb", 1, 8_600)])),
-        at(5, disks([disk("vda", 2, 5_300)])),
-    ];
-    bench.store.ingest(&records).await.unwrap();
-    let sql = "SELECT name, elapsed_s, reads_per_s, read_bytes_per_s, await_ms, busy, extract(minute FROM
-            \"timestamp\" - lag(\"timestamp\") OVER (PARTITION BY name ORDER BY \"timestamp\")) AS since
-        FROM host_disk_rates(now() - interval '1 day', now()) ORDER BY name, \"timestamp\"";
-    let found = rows(&bench, sql).await;
-    let expected = |name: &str, elapsed: i32, reads: f64, busy: f64| {
-        (name.to_owned(), f64::from(elapsed), reads, reads * 4_096.0, 4.0, busy)
-    };
-    let found: Vec<_> = found
-        .iter()
-        .map(|row| {
-            let number = |key: &str| row[key].as_f64().unwrap();
-            let name = row["name"].as_str().unwrap().to_owned();
-            let (bytes, wait) = (number("read_bytes_per_s"), number("await_ms"));
-            (name, number("elapsed_s"), number("reads_per_s"), bytes, wait, number("busy"))
-        })
-        .collect();
-    assert_eq!(
-        found,
-        [
-            expected("vda", 300, 10.0, 6.0),
-            expected("vda", 600, 0.5, 0.3),
-            expected("vdb", 600, 1.0, 0.6),
-        ]
-    );
-    // Nothing was done: no request, no time a request took.
-    let idle: Vec<_> = (6..8).map(|n| at(n, disks([disk("idle", 1, 7)]))).collect();
-    bench.store.ingest(&idle).await.unwrap();
-    let sql = "SELECT busy, await_ms FROM host_disk_rates(now() - interval '1 day', now()) WHERE name = 'idle'";
-    assert_eq!(rows(&bench, sql).await, [serde_json::json!({"busy": 0, "await_ms": null})]);
-}
-
-#[tokio::test]
-async fn interfaces_and_control_groups_have_rates() {
-    let bench = Bench::new().await;
-    let session = bench.host("node1").await;
-    let now = minutes_before(bench.now().await, 90);
-    let records: Vec<_> = (1..=2_u64)
-        .map(|n| {
-            let count = n.cast_signed() * 300;
-            let interface = Interface {
-                name: "eth0".into(),
-                rx_bytes: count * 1_000,
-                tx_bytes: count,
-                rx_errors: count,
-                // Goes up and down: still the same counters.
-                up: Some(n == 1),
-                speed_mbit: (n == 1).then_some(1_000),
-                ..Interface::default()
-            };
-            let cgroup =
-                Cgroup { name: "a".into(), cpu_us: Some(count * 2_000_000), ..Cgroup::default() };
-            let devices = Devices {
-                interfaces: vec![interface],
-                cgroups: vec![cgroup, Cgroup { name: "b".into(), ..Cgroup::default() }],
-                ..Devices::default()
-            };
-            reading(&session, n, minutes_before(now, -5 * n.cast_signed()), devices)
-        })
-        .collect();
-    bench.store.ingest(&records).await.unwrap();
-    let sql = "SELECT rx_bytes_per_s, tx_bytes_per_s, rx_errors, tx_errors, up, speed_mbit
-        FROM host_interface_rates(now() - interval '1 day', now())";
-    let expected = serde_json::json!({"rx_bytes_per_s": 1000, "tx_bytes_per_s": 1, "rx_errors": 300,
-        "tx_errors": 0, "up": false, "speed_mbit": null});
-    assert_eq!(rows(&bench, sql).await, [expected]);
-    let sql = "SELECT name, cpu, read_bytes_per_s FROM host_cgroup_rates(now() - interval '1 day', now()) ORDER BY 1";
-    let expected = [
-        serde_json::json!({"name": "a", "cpu": 200, "read_bytes_per_s": null}),
-        serde_json::json!({"name": "b", "cpu": null, "read_bytes_per_s": null}),
-    ];
-    assert_eq!(rows(&bench, sql).await, expected);
-}
-
-#[tokio::test]
-async fn a_rate_looks_at_one_host_by_its_key() {
-    let bench = Bench::new().await;
-    let sql = "EXPLAIN (COSTS OFF) SELECT name, busy FROM host_disk_rates(now() - interval '1 hour', now())
-        WHERE host_id = 7";
-    let plan = bench.sql.query(sql, &[]).await.unwrap();
-    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
-    let plan = plan.join("\n");
-    assert!(!plan.contains("Function Scan on host_disk_rates"), "{plan}");
-    assert!(plan.contains("host_id = 7"), "{plan}");
-    assert!(plan.contains("Subplans Removed"), "other days are not opened: {plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,9 @@ async fn every_field_becomes_its_own_column_in_its_unit() {
     let session = bench.host("node1").await;
     let mut place = 0_u8;
     macro_rules! number {
+        (share) => {
+            f32::from(place) + 0.5
+        };
         (real) => {
             f32::from(place) + 0.5
         };
