@@ -72,8 +72,11 @@ resized_averages AS (
       FROM bounds b
       JOIN host_usage u ON u."timestamp" >= (SELECT min(first_ts) FROM resized)
        AND u."timestamp" < (SELECT max(end_ts) FROM resized)
-      JOIN host_info_history y ON y.host_id = u.host_id
-       AND u."timestamp" >= y.valid_from AND u."timestamp" < y.valid_to
+     -- Looked up for each sample: a host may have 1,000 rows.
+     CROSS JOIN LATERAL (
+           SELECT y.total_mem, y.cpu_number FROM host_info_history y
+            WHERE y.host_id = u.host_id AND y.valid_from <= u."timestamp"
+            ORDER BY y.valid_from DESC LIMIT 1) y
      WHERE (u.host_id IN (SELECT host_id FROM resized)) IS TRUE
      GROUP BY 1, 2
 ),

@@ -257,7 +257,8 @@ async fn of_changes_within_a_minute_the_last_one_is_kept() {
     let sql = "INSERT INTO host_info (id, hostname) VALUES (1, 'a')";
     bench.sql.execute(sql, &[]).await.unwrap();
     let at = |second: i64| Some(UnixMicros((1_577_836_800 + second) * 1_000_000));
-    let flapping: Vec<_> = (0..59).map(|second| (100 + second, 2 + second as i32 % 2, 1)).collect();
+    let flapping: Vec<_> =
+        (0..59_i32).map(|second| (100 + i64::from(second), 2 + second % 2, 1)).collect();
     tell(&bench, 1, &[(0, 1, 1)]).await;
     tell(&bench, 1, &flapping).await;
     assert_eq!(history(&bench).await, [(1, at(100)), (2, None)]);
