@@ -15,7 +15,7 @@ pub(super) const FACTS: &str = include_str!("../../../../sql/queries/ingest/fact
 /// Most records of facts of one host that one call tells, the newest, for others wait for them: of a
 /// host that changed more often than that while nobody could be told, what it was in between may
 /// be lost, and a boot in between.
-const MOST_OF_A_HOST: usize = 2;
+const MOST_OF_A_HOST: usize = 8;
 
 /// What the records of one call tell of each host, in order.
 #[derive(Default)]
