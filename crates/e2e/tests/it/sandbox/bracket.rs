@@ -111,13 +111,20 @@ pub(super) struct Around {
 }
 
 impl Around {
-    /// A counter of the machine, or, by "disks." and the like, the sum over such devices.
-    fn counter(&self, name: &str) -> Option<f64> {
+    /// What a counter of the machine, or, by "disks." and the like, the sum of those of all such
+    /// devices grew by until `after`. None where devices came or went, or are unknown.
+    fn grown(&self, name: &str, after: &Self) -> Option<f64> {
         let Some((list, field)) = name.split_once('.') else {
-            return self.counted.0.get(name).copied();
+            return Some(after.counted.0.get(name)? - self.counted.0.get(name)?);
         };
-        let devices = self.sample["devices"][list].as_array()?.iter();
-        devices.filter_map(|one| one[field].as_f64()).reduce(|a, b| a + b)
+        let [before, after] = [self, after].map(|one| by_name(&one.sample["devices"][list]));
+        if before.is_empty() || !before.keys().eq(after.keys()) {
+            return None;
+        }
+        let sum = |devices: BTreeMap<String, &Value>| {
+            devices.values().map(|one| one[field].as_f64()).sum::<Option<f64>>()
+        };
+        Some(sum(after)? - sum(before)?)
     }
 }
 
@@ -134,7 +141,7 @@ pub(super) fn differences(
         inside[group][field].as_f64()
     };
     for (path, counters, unit) in COUNTED {
-        let grown = counters.iter().map(|name| Some(after.counter(name)? - before.counter(name)?));
+        let grown = counters.iter().map(|name| before.grown(name, after));
         let most = grown.sum::<Option<f64>>().map(|grown| grown * unit);
         // Whole KiB, rounded on their way.
         if at(path).zip(most).is_some_and(|(ours, most)| !(0.0..=most + 1.0).contains(&ours)) {
@@ -180,15 +187,16 @@ fn compare(
         let names: BTreeSet<_> = lists.iter().flat_map(BTreeMap::keys).collect();
         for name in names {
             let [before, inside, after] = [0, 1, 2].map(|n| lists[n].get(name).copied());
-            match (before.or(after), inside, after.or(before)) {
-                (Some(before), Some(inside), Some(after)) => {
-                    compare(&format!("{path}[]"), before, inside, after, found);
-                }
-                // It came or went meanwhile.
-                (Some(_), None, Some(_)) if before.is_none() || after.is_none() => {}
-                _ => {
+            match (before, inside, after) {
+                (None, Some(_), None) | (Some(_), None, Some(_)) => {
                     found.insert((path.to_owned(), format!("{name} is in one alone, or not")));
                 }
+                // It may have come or gone meanwhile.
+                (before, Some(inside), after) => {
+                    let [before, after] = [before, after].map(|one| one.unwrap_or(&Value::Null));
+                    compare(&format!("{path}[]"), before, inside, after, found);
+                }
+                (_, None, _) => {}
             }
         }
     } else if is_known[1] && !is_possible(path, all) {
@@ -212,7 +220,8 @@ fn is_possible(path: &str, [before, inside, after]: [&Value; 3]) -> bool {
         };
         (low / 2.0 - beside..=high * 2.0 + beside).contains(&ours)
     } else if COUNTERS.contains(&field) || is_device && field == "oom_kills" {
-        (low..=high).contains(&ours)
+        let at_least = before.as_f64().unwrap_or(0.0);
+        (at_least..=after.as_f64().unwrap_or(f64::INFINITY)).contains(&ours)
     } else if is_vital || path.starts_with("sample.") || OF_THE_MOMENT.contains(&field) {
         true
     } else {
@@ -281,6 +290,10 @@ mod tests {
             let found = paths(&disk(5), &disk(reads), &disk(9));
             assert_eq!(!found.is_empty(), wrong, "{reads}: {found:?}");
         }
+        let none = r#"{"devices":{"disks":[]}}"#;
+        assert_eq!(paths(&disk(5), &disk(9), none), Vec::<String>::new(), "it went after that");
+        assert_eq!(paths(&disk(5), &disk(4), none), ["devices.disks[].reads"]);
+        assert_eq!(paths(none, &disk(4), &disk(3)), ["devices.disks[].reads"]);
         let count = |processes: u32| format!(r#"{{"vitals":{{"processes":{processes}}}}}"#);
         for (processes, wrong) in [(1, true), (150, false), (500, false), (1_000, true)] {
             let found = paths(&count(200), &count(processes), &count(300));

@@ -28,6 +28,9 @@ const NEED_RIGHTS: [(&str, &str); 3] = [
     ("host.memory_mhz", "clock of the memory"),
 ];
 
+/// What is taken; on a busy machine devices are waited for as long as the agent ever does.
+const SAMPLE: [&str; 4] = ["sample", "--json", "--collect-deadline", "30s"];
+
 /// The namespace and the mounts as ProtectSystem=strict, ProtectHome=read-only, PrivateDevices= and
 /// ProtectKernelTunables= make them; then no user, no group, no capability, and no way to any.
 const AS_THE_UNIT: &str = r#"
@@ -70,10 +73,10 @@ fn a_sample_taken_under_the_units_sandbox_equals_one_taken_without_it() -> Resul
     }
     // A process of another user that is worth telling.
     let _busy = Process::start("sh", Command::new("sh").args(["-c", "while :; do :; done"]))?;
-    let free = || printed(command("rowcall-agent")?.args(["sample", "--json"]));
+    let free = || printed(command("rowcall-agent")?.args(SAMPLE));
     let mut unit = Command::new("unshare");
     unit.args(["--mount", "--propagation", "private", "--", "sh", "-c", AS_THE_UNIT, "sh"]);
-    unit.arg(folder.path()).arg(&copied).args(["sample", "--json"]);
+    unit.arg(folder.path()).arg(&copied).args(SAMPLE);
     // One after the other: what the kernel counts then lies between, however busy the machine is.
     let before = Around { sample: free()?, counted: Counted::read()? };
     let unit = printed(&mut unit)?;
