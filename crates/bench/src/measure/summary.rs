@@ -66,7 +66,7 @@ pub(crate) async fn run(stage: &Arc<Stage>, sizes: &Sizes) -> Result<Vec<Figure>
             for _ in 0..sizes.report_repeats {
                 times.push(millis(asked.take(channel.clone()).await?));
             }
-            let part = if reports.is_empty() { "all five reports" } else { name };
+            let part = if reports.is_empty() { "all reports" } else { name };
             let figure = Figure::of(
                 format!("summary.{hours}h.{name}"),
                 format!("Summary of {} hosts over {hours} h: {part}", sizes.report_hosts),
