@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rowcall_core::record::GapCause;
 
 use crate::bytes::Put;
-use crate::disk::File;
+use crate::disk::{File, zeros};
 use crate::format::{HEADER_BYTES, Head, Kind, SegmentHeader, encode_record, record_bytes};
 use crate::scan::offset;
 use crate::segment::{NEXT, Segment, name};
@@ -15,9 +15,6 @@ use crate::writer::{Writer, is_full};
 
 /// Most bytes of records that share one write and one sync.
 const BATCH_BYTES: usize = 64 * 1024;
-
-/// Zeros are written in pieces of this many bytes.
-const ZEROS: usize = 64 * 1024;
 
 /// A segment spans at most this part of the age limit, so that what is too old goes in time.
 const AGE_PARTS: u64 = 16;
@@ -272,12 +269,11 @@ impl Writer {
 }
 
 fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
-    let zeros = [0; ZEROS];
     let mut at = from;
     while at < to {
-        let piece = usize::try_from(to - at).map_or(ZEROS, |left| left.min(ZEROS));
-        file.write_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
-        at += offset(piece);
+        let piece = zeros(to - at);
+        file.write_at(piece, at)?;
+        at += offset(piece.len());
     }
     Ok(())
 }

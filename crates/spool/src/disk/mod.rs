@@ -49,6 +49,14 @@ pub(crate) trait Disk: Send + Sync + Debug {
     fn is_durable(&self) -> bool;
 }
 
+/// The next piece of so many zeros that are to be written. It is part of the program's file: on a
+/// stack its pages would stay with the thread.
+pub(crate) fn zeros(left: u64) -> &'static [u8] {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let length = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+    ZEROS.get(..length).unwrap_or(&ZEROS)
+}
+
 /// Fills the buffer from `offset`; a part that cannot be read is zero, so that a bad sector costs
 /// what lies in it and no more. Returns how much of it lies within the file.
 pub(crate) fn read_what_can_be(file: &dyn File, buffer: &mut [u8], offset: u64) -> usize {

@@ -9,14 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fdatasync, flock, fstatfs};
 use rustix::io::Errno;
 
-use super::{Disk, File};
+use super::{Disk, File, zeros};
 use crate::error::OpenError;
 
 /// The file whose lock says that a process has the spool open; it holds that process's number.
 const LOCK: &str = "lock";
-
-/// Where there is no preallocation, zeros are written in pieces of this many bytes.
-const ZEROS: usize = 64 * 1024;
 
 /// Filesystems that lose what is synced when the host or another host stops: by the numbers that
 /// statfs(2) gives for them. Tmpfs, ramfs, overlayfs are told apart below.
@@ -281,12 +278,11 @@ fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            let zeros = [0; ZEROS];
             let mut at = 0;
             while at < bytes {
-                let piece = usize::try_from(bytes - at).map_or(ZEROS, |left| left.min(ZEROS));
-                file.write_all_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
-                at = at.saturating_add(u64::try_from(piece).unwrap_or(u64::MAX));
+                let piece = zeros(bytes - at);
+                file.write_all_at(piece, at)?;
+                at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
             }
             Ok(())
         }
