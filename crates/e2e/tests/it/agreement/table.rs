@@ -1,5 +1,7 @@
 //! Everything that both the agent and node_exporter tell of this machine.
 
+use std::fs;
+
 use anyhow::Result;
 use rowcall_core::vitals::Vitals;
 
@@ -271,8 +273,24 @@ fn disks(seen: &Around, agreement: &mut Agreement) {
             agreement.between(format_args!("{} {what}", disk.name), Some(exact(ours)), theirs, 0.5);
         }
         let flying = seen.value("node_disk_io_now", &device, 1.0);
-        agreement.between(&disk.name, Some(exact(disk.in_flight)), flying, A_FEW);
+        agreement.between(
+            format_args!("{} in flight", disk.name),
+            Some(exact(disk.in_flight)),
+            flying,
+            queue_depth(&disk.name),
+        );
     }
+}
+
+/// What a disk has in flight may change between two readings by all that its queues take.
+fn queue_depth(disk: &str) -> f64 {
+    let queues = format!("/sys/block/{disk}");
+    let depth = fs::read_to_string(format!("{queues}/queue/nr_requests"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(A_FEW);
+    let hardware = fs::read_dir(format!("{queues}/mq")).map_or(1, Iterator::count);
+    f64::from(u32::try_from(hardware).unwrap_or(1)) * depth
 }
 
 fn interfaces(seen: &Around, agreement: &mut Agreement) {
