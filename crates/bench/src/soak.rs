@@ -108,6 +108,8 @@ fn growth(seen: &[Seen], wrong: &mut Vec<String>) -> Result<String> {
         };
         let resident = median(|seen| seen.memory.resident)?;
         let own = median(|seen| seen.memory.anonymous)?;
+        // At a look in the middle of a reading, a file that is read and closed counts too: what
+        // stays open is there at each look.
         let few = looks.iter().map(|seen| seen.descriptors).min().unwrap_or(0);
         let many = looks.iter().map(|seen| seen.descriptors).max().unwrap_or(0);
         let descriptors = if few == many { few.to_string() } else { format!("{few} to {many}") };
@@ -117,7 +119,7 @@ fn growth(seen: &[Seen], wrong: &mut Vec<String>) -> Result<String> {
             format!("{own:.0} KiB"),
             descriptors,
         ]);
-        minutes.push((resident, own, many));
+        minutes.push((resident, own, few));
     }
     let (Some(second), Some(last)) = (minutes.get(1), minutes.last()) else {
         bail!("fewer than two minutes");
