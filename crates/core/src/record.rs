@@ -319,3 +319,6 @@ impl EpochOrigin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

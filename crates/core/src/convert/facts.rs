@@ -90,7 +90,10 @@ pub(super) fn interfaces_to_wire(interfaces: &[InterfaceFacts]) -> pb::Interface
 
 #[cfg(test)]
 mod tests {
+    use super::super::{facts_to_wire, host_facts};
     use super::*;
+    use crate::id::UnixMicros;
+    use crate::record::HostFacts;
 
     fn disk(name: String, model: &str) -> pb::DiskFacts {
         pb::DiskFacts { name, model: Some(model.to_owned()), size_kib: Some(1), rotational: None }
@@ -123,5 +126,49 @@ mod tests {
         });
         let kept = interfaces(pb::InterfaceList { interfaces: told.collect() });
         assert_eq!(kept.len(), MAX_LIST_TEXT_BYTES / (3 * 64));
+    }
+
+    /// Each field with another value: none is lost, and none takes another's place.
+    #[test]
+    fn what_a_host_is_survives_the_wire() {
+        let text = |text: &str| Some(text.to_owned());
+        let facts = HostFacts {
+            cpu_number: Some(1),
+            cpu_architecture: text("x86_64"),
+            cpu_model: text("model"),
+            cpu_mhz: Some(2.5),
+            l2_cache_kib: Some(3),
+            total_mem_kib: Some(4),
+            os: text("os"),
+            kernel: text("kernel"),
+            kernel_host_name: text("node"),
+            booted: Some(UnixMicros(-5)),
+            boot_id: text("boot"),
+            virtualization: text("kvm"),
+            board: text("board"),
+            firmware: text("firmware"),
+            memory_mhz: Some(6.5),
+            cpu_sockets: Some(7),
+            cpu_cores: Some(8),
+            disks: Some(vec![
+                DiskFacts {
+                    name: "sda".into(),
+                    model: text("disk"),
+                    size_kib: Some(9),
+                    rotational: Some(true),
+                },
+                DiskFacts { name: "sdb".into(), rotational: Some(false), ..DiskFacts::default() },
+                DiskFacts { name: "sdc".into(), ..DiskFacts::default() },
+            ]),
+            interfaces: Some(vec![
+                InterfaceFacts { name: "eth0".into(), mac: text("mac"), driver: text("driver") },
+                InterfaceFacts { name: "eth1".into(), ..InterfaceFacts::default() },
+            ]),
+        };
+        assert_eq!(host_facts(facts_to_wire(&facts)), facts);
+        let unknown = HostFacts::default();
+        assert_eq!(host_facts(facts_to_wire(&unknown)), unknown);
+        let none = HostFacts { disks: Some(vec![]), interfaces: Some(vec![]), ..unknown };
+        assert_eq!(host_facts(facts_to_wire(&none)), none, "no disks are not unknown ones");
     }
 }
