@@ -102,6 +102,14 @@ fn the_host_is_told_in_the_words_of_its_columns() {
 }
 
 #[test]
+fn a_real_machine_is_called_what_the_reports_call_it() {
+    let mut shown = shown();
+    shown.facts.virtualization = Some("none".into());
+    let lines = lines(&text(&shown, 80));
+    assert!(lines.contains(&"virtualization bare metal".into()), "{lines:#?}");
+}
+
+#[test]
 fn what_was_counted_over_the_sample_is_shown_by_the_second() {
     let lines = lines(&text(&shown(), 80));
     for line in [

@@ -109,7 +109,7 @@ fn host(facts: &HostFacts, out: &mut Text) {
         ("system", facts.os.clone()),
         ("kernel", facts.kernel.clone()),
         ("kernel host name", facts.kernel_host_name.clone()),
-        ("virtualization", facts.virtualization.clone()),
+        ("virtualization", facts.virtualization.clone().map(machine)),
         ("board", facts.board.clone()),
         ("firmware", facts.firmware.clone()),
         ("booted", facts.booted.map(|at| Utc(at).to_string())),
@@ -131,6 +131,11 @@ fn host(facts: &HostFacts, out: &mut Text) {
         table.row(vec![format!("interface {}", interface.name), parts.join(", ")]);
     }
     out.family("host", &table);
+}
+
+/// `none` is systemd's word for a real machine.
+fn machine(word: String) -> String {
+    if word == "none" { "bare metal".into() } else { word }
 }
 
 /// The seconds that the sample is of.
