@@ -172,7 +172,7 @@ pub(crate) struct SummaryArgs {
     /// Fewest samples of a complete window, at one sample a minute [default: 3 of 5 due]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) min_samples: Option<u32>,
-    /// What the hardware report tells of, as --from has it [default: now]
+    /// The instant whose hardware is told, in the forms of --from [default: now]
     #[arg(long, value_name = "WHEN", value_parser = args::when, allow_hyphen_values = true)]
     pub(crate) as_of: Option<When>,
     /// Only hosts with all of these labels

@@ -4,7 +4,10 @@ use rowcall_proto::v1;
 
 use super::facts::{self, NAME};
 use crate::summary::instant;
-use crate::text::{self, Column, FAINT, Screen, Table};
+use crate::text::{self, Cell, Column, FAINT, Screen, Table};
+
+/// Fewest characters of a boot's id that tell it from the others; JSON has it whole.
+const MIN_BOOT_ID: usize = 15;
 
 /// Changes and boots, under headings, the newest first.
 pub(super) fn write(out: &mut String, answer: &v1::GetHostResponse, screen: &Screen) {
@@ -34,14 +37,22 @@ fn boots(out: &mut String, boots: &[v1::Boot], screen: &Screen) {
         text::paragraph(out, screen, FAINT, "None is known.");
         return;
     }
-    let mut table = Table::new(["BOOTED", "HEARD OF", "BOOT ID"].map(Column::left));
-    for boot in boots {
-        let at = |time: &Option<prost_types::Timestamp>| {
+    let times = |boot: &v1::Boot| -> [Cell; 2] {
+        [boot.booted_at, boot.seen_at].map(|time| {
             let at = instant(time.as_ref());
-            at.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone))
-        };
-        let (booted, heard) = (at(&boot.booted_at), at(&boot.seen_at));
-        table.row([booted.into(), heard.into(), text::clean(&boot.boot_id).into()]);
+            at.map_or_else(|| "?".to_owned(), |at| text::timestamp(at, &screen.zone)).into()
+        })
+    };
+    let columns = || ["BOOTED", "HEARD OF"].map(Column::left);
+    let mut fixed = Table::new(columns());
+    for boot in boots {
+        fixed.row(times(boot));
+    }
+    let room = fixed.room(screen.width).max(MIN_BOOT_ID);
+    let mut table = Table::new(columns().into_iter().chain([Column::left("BOOT ID")]));
+    for boot in boots {
+        let id = text::cut(&text::clean(&boot.boot_id), room);
+        table.row(times(boot).into_iter().chain([id.into()]));
     }
     table.write(out);
 }

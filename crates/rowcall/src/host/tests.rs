@@ -127,7 +127,7 @@ fn fleet() -> Fake {
         v1::Boot {
             booted_at: None,
             seen_at: at("2026-11-01T08:00:00Z"),
-            boot_id: "3bd22b5c-0000-4000-8000-00000000000\x1b".to_owned(),
+            boot_id: "\x1bbd22b5c-0000-4000-8000-000000000001".to_owned(),
         },
     ];
     Fake { hosts, history, boots, endless: false, viewer: false, issues: true }
@@ -198,6 +198,20 @@ async fn a_host_that_never_changed_says_so_in_one_line() {
     let text = plain(&text);
     let said = "the newest first\n  Nothing has changed since 2026-11-01T08:00:00Z.\n\nBOOTS";
     assert!(text.contains(said), "{text}");
+}
+
+#[tokio::test]
+async fn boots_fit_the_line_and_their_ids_are_cut_for_it() {
+    let answer = super::answer(&client(fleet()).await, "node1", true).await.unwrap();
+    let boots = |width: usize| {
+        let mut text = String::new();
+        history::write(&mut text, &answer, &Screen { width, ..screen() });
+        plain(&text).split_once("BOOTS").unwrap().1.to_owned()
+    };
+    let text = boots(80);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains("  3bd22b5c-0000-4000-8000-00000000..\n"), "{text}");
+    assert!(boots(82).contains("  3bd22b5c-0000-4000-8000-000000000002\n"), "{text}");
 }
 
 #[test]

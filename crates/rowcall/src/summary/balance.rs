@@ -24,7 +24,7 @@ pub(super) fn write(
         return;
     }
     let few = !all && report.windows.len() > MOST;
-    let mut bytes_are_short = false;
+    let (mut bytes_are_short, mut is_of_some) = (false, false);
     for measure in &MEASURES {
         if !report.windows.iter().any(|window| (measure.pick)(window).is_some()) {
             continue;
@@ -38,6 +38,7 @@ pub(super) fn write(
         table(&shown, few.then_some(&report.windows), measure, screen).write(out);
         let spreads = report.windows.iter().filter_map(|window| (measure.pick)(window));
         bytes_are_short |= measure.is_bytes && spreads.into_iter().any(has_thousands);
+        is_of_some |= measure.is_of_some;
     }
     if few {
         let number = u64::try_from(report.windows.len()).unwrap_or(u64::MAX);
@@ -48,14 +49,19 @@ pub(super) fn write(
         );
         text::paragraph(out, screen, FAINT, &words);
     }
-    let words = "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
-                 number of CPUs.";
-    text::paragraph(
-        out,
-        screen,
-        FAINT,
-        &format!("{words}{}", if bytes_are_short { text::K_IS } else { "" }),
-    );
+    let mut words =
+        "SD: standard deviation. CV: standard deviation / mean. WMEAN, WSD: weighted by \
+                     number of CPUs."
+            .to_owned();
+    if is_of_some {
+        words.push_str(
+            " HOSTS: with samples; network and disk are of those whose agents tell of them.",
+        );
+    }
+    if bytes_are_short {
+        words.push_str(text::K_IS);
+    }
+    text::paragraph(out, screen, FAINT, &words);
 }
 
 type Pick = fn(&v1::BalanceWindow) -> Option<&v1::Spread>;
@@ -68,6 +74,8 @@ struct Measure {
     show: fn(f32) -> String,
     /// Whether it is shown in K, M, G.
     is_bytes: bool,
+    /// Whether agents may be told not to tell it, so that hosts with samples are missing in it.
+    is_of_some: bool,
 }
 
 const MEASURES: [Measure; 4] = [
@@ -76,24 +84,28 @@ const MEASURES: [Measure; 4] = [
         pick: |window| window.cpu_busy_percent.as_ref(),
         show: percent,
         is_bytes: false,
+        is_of_some: false,
     },
     Measure {
         title: "Memory used (total - free), percent",
         pick: |window| window.memory_used_percent.as_ref(),
         show: percent,
         is_bytes: false,
+        is_of_some: false,
     },
     Measure {
         title: "Network, received and sent, bytes per second",
         pick: |window| window.net_bytes_per_s.as_ref(),
         show: bytes,
         is_bytes: true,
+        is_of_some: true,
     },
     Measure {
         title: "Busiest disk of each host, percent of the time",
         pick: |window| window.disk_busy_percent.as_ref(),
         show: percent,
         is_bytes: false,
+        is_of_some: true,
     },
 ];
 

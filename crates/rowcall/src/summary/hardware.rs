@@ -22,8 +22,11 @@ pub(super) fn write(out: &mut String, report: &v1::HardwareReport, frame: &Frame
     }
     if report.groups.is_empty() {
         let words = match then {
-            Some(_) if !frame.selected => "No host was known then.".to_owned(),
-            _ => frame.no_hosts(),
+            Some(_) if frame.selected => {
+                "No host that matches --select and --name was known then.".to_owned()
+            }
+            Some(_) => "No host was known then.".to_owned(),
+            None => frame.no_hosts(),
         };
         text::paragraph(out, screen, FAINT, &words);
         return;

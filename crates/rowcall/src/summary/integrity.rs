@@ -37,6 +37,8 @@ fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
         };
         let samples = match finding.samples {
             0 => "-".to_owned(),
+            // Readings of devices: the words under the row say how many.
+            _ if finding.kind() == IntegrityKind::NotRead => "-".to_owned(),
             number => text::count(number),
         };
         table.row([
@@ -57,7 +59,7 @@ fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
         if !finding.detail.is_empty() {
             let inner = Screen { width: screen.width.saturating_sub(4), ..screen.clone() };
             let mut words = String::new();
-            text::paragraph(&mut words, &inner, FAINT, &text::clean(&finding.detail));
+            text::paragraph(&mut words, &inner, FAINT, &detail(finding));
             words.lines().for_each(|words| text::line(out, &format!("    {words}")));
         }
     }
@@ -69,6 +71,18 @@ fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
             text::plural(report.total_findings, "finding")
         );
         text::paragraph(out, screen, ODD, &words);
+    }
+}
+
+/// What stands under a finding's row.
+fn detail(finding: &v1::IntegrityFinding) -> String {
+    let detail = text::clean(&finding.detail);
+    match (finding.kind(), finding.samples) {
+        (_, 0) => detail,
+        (IntegrityKind::NotRead, readings) => {
+            format!("{detail}, in {}", text::plural(readings, "reading"))
+        }
+        _ => detail,
     }
 }
 

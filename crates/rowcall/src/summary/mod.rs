@@ -20,6 +20,8 @@ mod seen;
 mod unobserved;
 #[cfg(test)]
 mod waits;
+#[cfg(test)]
+mod wording;
 
 use std::time::Duration;
 
@@ -142,7 +144,15 @@ fn render(
 ) -> String {
     let mut out = String::new();
     let frame = Frame::of(answer, request, shown);
-    text::line(&mut out, &frame.title(screen));
+    // What a host is is told of one instant, whatever the range.
+    let is_of_a_range = answer.memory.is_some()
+        || answer.roll.is_some()
+        || answer.balance.is_some()
+        || answer.pressure.is_some()
+        || answer.integrity.is_some();
+    if is_of_a_range {
+        text::line(&mut out, &frame.title(screen));
+    }
     if let Some(report) = &answer.hardware {
         hardware::write(&mut out, report, &frame, screen);
     }
@@ -206,6 +216,13 @@ impl Frame {
         text::paint(FAINT, &format!("{from} to {to}, {windows} of {}", self.window()))
     }
 
+    /// Whether it ends with the last finished window, or nearly: then the next one may say more.
+    fn is_recent(&self) -> bool {
+        self.made.zip(self.to).is_some_and(|(made, to)| {
+            made.duration_since(to).as_secs() < i64::from(self.window_s).saturating_mul(2)
+        })
+    }
+
     /// In words: nothing to report on, and when there will be.
     fn no_hosts(&self) -> String {
         if self.selected {
@@ -217,6 +234,11 @@ impl Frame {
 
     /// In words: hosts are there, windows that can be judged are not.
     fn no_window(&self, screen: &Screen) -> String {
+        if !self.is_recent() {
+            return "No window of this time can be judged: it is before the hosts joined, of days \
+                    that were dropped, or too short for how rarely they sampled."
+                .to_owned();
+        }
         let begin = "No window can be judged yet: none has finished since the hosts joined, or \
                      they sample too rarely for windows this short.";
         format!("{begin}{}", self.next_window(screen))
@@ -227,10 +249,7 @@ impl Frame {
         if self.no_match {
             return self.no_hosts();
         }
-        let recent = self.made.zip(self.to).is_some_and(|(made, to)| {
-            made.duration_since(to).as_secs() < i64::from(self.window_s).saturating_mul(2)
-        });
-        let next = if recent { self.next_window(screen) } else { String::new() };
+        let next = if self.is_recent() { self.next_window(screen) } else { String::new() };
         let whose = if self.selected { " of the hosts selected" } else { "" };
         format!("No sample{whose} in this time.{next}")
     }
