@@ -28,6 +28,17 @@ const TRUST_DOMAIN: &str = "bench.example";
 /// Flow-control windows of a client, as the agent's.
 const CLIENT_WINDOW_BYTES: u32 = 64 * 1024;
 
+/// The agent is measured as it is shipped: with what its unit sets.
+const AGENT_UNIT: &str = include_str!("../../../deploy/systemd/rowcall-agent.service");
+
+/// The variables that a unit sets.
+fn environment(unit: &str) -> impl Iterator<Item = (&str, &str)> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix("Environment="))
+        .flat_map(str::split_ascii_whitespace)
+        .filter_map(|word| word.split_once('='))
+}
+
 /// Server, authority and programs.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -163,6 +174,7 @@ impl Stage {
         let address = format!("https://localhost:{port}");
         command
             .arg("run")
+            .envs(environment(AGENT_UNIT))
             .env("ROWCALL_AGGREGATOR", address)
             .env("ROWCALL_SPOOL_DIR", self.spool_dir(name))
             .env("ROWCALL_CERTIFICATE", &files.certificate)
