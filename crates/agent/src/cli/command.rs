@@ -34,10 +34,10 @@ Exit codes:
   6  the name is refused: it is taken, or the token is for others";
 
 const ENROLL_HELP: &str = "\
-Trades the token of `rowcall token create` for a certificate of this node's own. The key is made here
-and stays here. The token is never taken from a flag or the environment, and is sent only to a server
-with the authority that it names. What went wrong half-way is taken up again by the same command.
-Run as root: files belong to the owner of the folder above identity_dir.";
+Trades the token of `rowcall token create` for a certificate of this node's own. The key is \
+made here and stays here. The token is never taken from a flag or the environment, and is sent \
+only to a server with the authority that it names. What went wrong half-way is taken up again \
+by the same command. Run as root: files belong to the owner of the folder above identity_dir.";
 
 /// Of `check`, in place of those.
 const CHECK_EXIT_CODES: &str = "\
@@ -47,28 +47,28 @@ Exit codes:
   2  wrong command line or configuration";
 
 const CHECK_HELP: &str = "\
-Goes the way of an agent that starts: identity, then for each aggregator name, TCP, TLS, its clock and
-whether it lets this host in, then the spool. Sends no samples and changes nothing; goes on after
-what fails, where that makes sense.";
+Goes the way of an agent that starts: identity, then for each aggregator name, TCP, TLS, its \
+clock and whether it lets this host in, then the spool. Sends no samples and changes nothing; \
+goes on after what fails, where that makes sense.";
 
 const SAMPLE_HELP: &str = "\
-Reads what the settings say, as an agent that starts would, and sends nothing. - and null are unknown:
-so are peaks, which need an agent that runs. Counters of devices are since the kernel counts them. As
-root it reads more than the service does: see README.md of the units.";
+Reads what the settings say, as an agent that starts would, and sends nothing. - and null are \
+unknown: so are peaks, which need an agent that runs. Counters of devices are since the kernel \
+counts them. As root it reads more than the service does: see README.md of the units.";
 
 const STATUS_HELP: &str = "\
-Reads the settings, the certificate and the spool, as the agent's user or root; asks no process and
-changes nothing. Times are UTC.";
+Reads the settings, the certificate and the spool, as the agent's user or root; asks no \
+process and changes nothing. Times are UTC.";
 
 const RUN_HELP: &str = "\
-Settings come from defaults, then the file, then ROWCALL_* in the environment, then flags; later
-ones win. A key of the file is its flag with _ for -. Unknown keys and every other problem are
-told at once.
+Settings come from defaults, then the file, then ROWCALL_* in the environment, then flags; \
+later ones win. A key of the file is its flag with _ for -. Unknown keys and every other \
+problem are told at once.
 
 Under systemd it tells readiness, status and that it is alive (Type=notify, WatchdogSec=).
 
-SIGTERM and SIGINT stop it: it sends what waits, says so to the aggregator and waits for outstanding
-acknowledgements, at most stop_wait. What is left stays in the spool.";
+SIGTERM and SIGINT stop it: it sends what waits, says so to the aggregator and waits for \
+outstanding acknowledgements, at most stop_wait. What is left stays in the spool.";
 
 /// The whole command line of `rowcall-agent`, for running it and for making completions and man
 /// pages.
