@@ -697,19 +697,27 @@ $$;
 
 COMMENT ON FUNCTION rowcall.missing_days(date[]) IS 'Those of some UTC days that any of the tables lacks and that were not dropped';
 
--- As before, for all tables: what one of them lacks is made, and a day counts once.
-CREATE OR REPLACE FUNCTION rowcall.create_days(days date[]) RETURNS integer
+-- For all tables: what one of them lacks is made, and a day counts once. A person's default partition
+-- that holds rows of a day keeps that day from its own table alone, and that is said, with what to do.
+CREATE FUNCTION rowcall.make_days(days date[], OUT made integer, OUT blocked text[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
-    today  date := (now() AT TIME ZONE 'UTC')::date;
-    wanted date;
-    parent record;
-    base   text;
-    name   text;
-    made   integer := 0;
+    today   date := (now() AT TIME ZONE 'UTC')::date;
+    wanted  date;
+    parent  record;
+    base    text;
+    name    text;
+    from_ts text;
+    to_ts   text;
+    is_held boolean;
+    is_made boolean;
+    -- Days that tables cannot have, by table.
+    lacking jsonb := '{}';
 BEGIN
+    made := 0;
+    blocked := '{}';
     SELECT d INTO wanted FROM unnest(days) AS d WHERE d < today - 3660 OR d > today + 31 LIMIT 1;
     IF FOUND THEN
         RAISE datetime_field_overflow
@@ -718,42 +726,91 @@ BEGIN
     END IF;
     days := rowcall.missing_days(days);
     IF cardinality(days) = 0 THEN
-        RETURN 0;
+        RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(x'526f7763616c6c02'::bigint);
     -- Somebody else may have made, or dropped, some while we waited.
     FOREACH wanted IN ARRAY rowcall.missing_days(days) LOOP
+        from_ts := to_char(wanted, 'YYYY-MM-DD') || ' 00:00:00+00';
+        to_ts := to_char(wanted + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+        is_made := false;
         FOR parent IN
-            SELECT t.schema, t.name FROM rowcall.day_tables() AS t
+            SELECT t.schema, t.name, format('%I.%I', t.schema, t.name) AS shown, o.partdefid AS rest
+              FROM rowcall.day_tables() AS t
+              JOIN pg_partitioned_table AS o ON o.partrelid = t.id
              WHERE NOT EXISTS (
                  SELECT FROM rowcall.partitions() AS p
                   WHERE p.parent = t.id
                     AND p.from_ts < (wanted + 1)::timestamp AT TIME ZONE 'UTC'
                     AND p.to_ts > wanted::timestamp AT TIME ZONE 'UTC')
         LOOP
-            -- Somebody may have detached the day and kept the table: its name is taken, its rows are
-            -- theirs, and new rows of that day must still find a place.
-            base := parent.name || '_' || to_char(wanted, 'YYYYMMDD');
-            name := base;
-            FOR free IN 2 .. 100 LOOP
-                EXIT WHEN to_regclass(format('%I.%I', parent.schema, name)) IS NULL;
-                name := base || '_' || free;
-            END LOOP;
-            EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I)', parent.schema, name, parent.name);
-            EXECUTE format(
-                'ALTER TABLE %1$I.%3$I ATTACH PARTITION %1$I.%2$I FOR VALUES FROM (%4$L) TO (%5$L)',
-                parent.schema, name, parent.name,
-                to_char(wanted, 'YYYY-MM-DD') || ' 00:00:00+00',
-                to_char(wanted + 1, 'YYYY-MM-DD') || ' 00:00:00+00'
-            );
+            -- Asked by the index: attaching would read all of the default partition to find that out,
+            -- with everybody kept out of it.
+            is_held := false;
+            IF parent.rest <> 0 THEN
+                EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE "timestamp" >= %L AND "timestamp" < %L)',
+                    parent.shown, from_ts, to_ts) INTO is_held;
+            END IF;
+            IF NOT is_held THEN
+                -- Somebody may have detached the day and kept the table: its name is taken, its rows are
+                -- theirs, and new rows of that day must still find a place.
+                base := parent.name || '_' || to_char(wanted, 'YYYYMMDD');
+                name := base;
+                FOR free IN 2 .. 100 LOOP
+                    EXIT WHEN to_regclass(format('%I.%I', parent.schema, name)) IS NULL;
+                    name := base || '_' || free;
+                END LOOP;
+                BEGIN
+                    EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I)', parent.schema, name, parent.name);
+                    EXECUTE format(
+                        'ALTER TABLE %1$I.%3$I ATTACH PARTITION %1$I.%2$I FOR VALUES FROM (%4$L) TO (%5$L)',
+                        parent.schema, name, parent.name, from_ts, to_ts);
+                    is_made := true;
+                EXCEPTION WHEN check_violation THEN
+                    -- Its first row of that day came meanwhile.
+                    is_held := true;
+                END;
+            END IF;
+            IF is_held THEN
+                lacking := lacking || jsonb_build_object(parent.shown,
+                    coalesce(lacking -> parent.shown, '[]') || to_jsonb(to_char(wanted, 'YYYY-MM-DD')));
+            END IF;
         END LOOP;
-        made := made + 1;
+        made := made + is_made::integer;
     END LOOP;
-    RETURN made;
+    SELECT coalesce(array_agg(format('%1$s gets no partition for %2$s: its default partition %3$s holds rows of then, '
+                  'which no retention drops; ALTER TABLE %1$s DETACH PARTITION %3$s; then the days are made '
+                  'within the hour, and its rows can be inserted again',
+                  l.shown, array_to_string(l.days[1:3], ', ') || coalesce(' and ' || nullif(greatest(cardinality(l.days) - 3, 0), 0) || ' more', ''),
+                  format('%I.%I', n.nspname, c.relname)) ORDER BY l.shown), '{}')
+      INTO blocked
+      FROM (SELECT shown, ARRAY(SELECT jsonb_array_elements_text(listed)) AS days
+              FROM jsonb_each(lacking) AS j (shown, listed)) AS l
+      JOIN pg_partitioned_table AS p ON p.partrelid = l.shown::regclass
+      JOIN pg_class AS c ON c.oid = p.partdefid
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace;
 END
 $$;
 
-COMMENT ON FUNCTION rowcall.create_days(date[]) IS 'Makes the missing ones of some UTC days of all tables that are kept by days; tells how many';
+COMMENT ON FUNCTION rowcall.make_days(date[]) IS 'Makes the missing ones of some UTC days of all tables that are kept by days; tells how many, and of each table that a default partition keeps from having some, which and what to do';
+
+CREATE OR REPLACE FUNCTION rowcall.create_days(days date[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    result record;
+    table_ text;
+BEGIN
+    SELECT * INTO result FROM rowcall.make_days(create_days.days);
+    FOREACH table_ IN ARRAY result.blocked LOOP
+        RAISE WARNING '%', table_;
+    END LOOP;
+    RETURN result.made;
+END
+$$;
+
+COMMENT ON FUNCTION rowcall.create_days(date[]) IS 'Makes the missing ones of some UTC days of all tables that are kept by days; tells how many, and warns of those that a default partition keeps a table from having';
 
 -- As before, and what the other tables have of the day goes with it. Locks are taken in the order in
 -- which ingest takes them.
@@ -880,7 +937,7 @@ $$;
 
 COMMENT ON FUNCTION rowcall.forget_devices(double precision) IS 'Deletes up to 10,000 devices that were not seen for so many seconds and 30 days, or, of hosts with more than 1,000 of a kind, a day; tells how many';
 
-REVOKE ALL ON FUNCTION rowcall.drop_device_day(double precision, double precision), rowcall.forget_devices(double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION rowcall.make_days(date[]), rowcall.drop_device_day(double precision, double precision), rowcall.forget_devices(double precision) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION rowcall.partitions_of_usage()
 RETURNS TABLE (id oid, schema name, name name, kind "char", from_ts timestamptz, to_ts timestamptz)
@@ -909,7 +966,7 @@ BEGIN
         'FUNCTION public.host_interface_rates(timestamptz, timestamptz)',
         'FUNCTION public.host_cgroup_rates(timestamptz, timestamptz)',
         'FUNCTION rowcall.as_integer(bigint)', 'FUNCTION rowcall.as_real(double precision)', 'FUNCTION rowcall.day_tables()',
-        'FUNCTION rowcall.partitions()', 'FUNCTION rowcall.made_days()',
+        'FUNCTION rowcall.partitions()', 'FUNCTION rowcall.made_days()', 'FUNCTION rowcall.make_days(date[])',
         'FUNCTION rowcall.drop_device_day(double precision, double precision)',
         'FUNCTION rowcall.forget_devices(double precision)'
     ] LOOP

@@ -1,12 +1,13 @@
 //! Days of `host_usage`, and of the tables beside it: one partition each, by UTC, made ahead of need.
 //!
 //! Which days exist is decided in the database, by its clock and in UTC, under an advisory lock;
-//! several aggregators may ask at once.
+//! several aggregators may ask at once. Where a person's default partition holds rows of a day, its
+//! table does not get that day, which the log says; the others do.
 
 use rowcall_core::id::UnixMicros;
 
 use crate::Store;
-use crate::error::Error;
+use crate::error::{Error, said};
 use crate::time::Time;
 
 const AHEAD: &str = include_str!("../../../sql/queries/partitions/ahead.sql");
@@ -52,7 +53,10 @@ async fn count(
     parameters: &[&(dyn postgres_types::ToSql + Sync)],
 ) -> Result<u32, Error> {
     let row = connection.query_one(sql, parameters).await?;
-    let made: i32 = row.try_get(0)?;
+    let (made, blocked): (i32, Vec<String>) = (row.try_get(0)?, row.try_get(1)?);
+    for table in blocked {
+        tracing::error!("{}", said(&table));
+    }
     Ok(made.unsigned_abs())
 }
 

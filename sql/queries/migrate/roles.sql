@@ -124,7 +124,7 @@ BEGIN
     -- Days are made and dropped, old rows deleted, and history kept in order, by these alone.
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rowcall_aggregator') THEN
         FOR r IN
-            SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'),
+            SELECT f.name FROM (VALUES ('rowcall.create_days(date[])'), ('rowcall.make_days(date[])'),
                 ('rowcall.drop_day(double precision, bigint)'), ('rowcall.forget_refused()'),
                 ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()'),
                 ('rowcall.drop_device_day(double precision, double precision)'),

@@ -1,5 +1,8 @@
 use futures_util::future::join_all;
+use rowcall_testkit::log::Log;
+use rowcall_testkit::poll::{DEADLINE, wait_for};
 use tokio_postgres::NoTls;
+use tracing::Level;
 
 use crate::Settings;
 use crate::locks;
@@ -114,4 +117,111 @@ async fn a_day_that_was_detached_and_kept_does_not_stand_in_the_way() {
     bench.store.ingest(&[sample(&session, 1, now)]).await.unwrap();
     assert_eq!(bench.number("SELECT count(*) FROM host_usage").await, 1);
     assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0, "that day is there again");
+}
+
+/// Partitions of UTC days that each table has, in the order of names.
+async fn days_of_each(bench: &Bench) -> Vec<(String, i64)> {
+    let sql = "SELECT t.name::text, count(d.id) FROM rowcall.day_tables() AS t
+        LEFT JOIN rowcall.made_days() AS d ON d.parent = t.id GROUP BY t.name ORDER BY t.name";
+    let rows = bench.sql.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+fn days(of: [(&str, i64); 4]) -> Vec<(String, i64)> {
+    of.map(|(table, days)| (table.to_owned(), days)).into()
+}
+
+#[tokio::test]
+async fn a_default_partition_with_rows_of_a_day_keeps_no_other_table_from_having_it() {
+    let log = Log::start(Level::WARN);
+    let bench = Bench::empty().await;
+    bench.store.migrate().await.unwrap();
+    let theirs = "CREATE TABLE public.\"Rest\" PARTITION OF host_metric DEFAULT;
+        INSERT INTO host_metric SELECT now() + n * interval '1 day', 1, 1, 'n', '{}' FROM generate_series(0, 1) AS n;
+        CREATE TABLE public.spare PARTITION OF host_vitals DEFAULT";
+    bench.sql.batch_execute(theirs).await.unwrap();
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 9);
+    let but_two = [("device_sample", 9), ("host_metric", 7), ("host_usage", 9), ("host_vitals", 9)];
+    assert_eq!(days_of_each(&bench).await, days(but_two));
+    let today: String = bench
+        .sql
+        .query_one("SELECT (now() AT TIME ZONE 'UTC')::date::text", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let said = log.take();
+    assert_eq!(said.len(), 1, "{said:?}");
+    for word in ["ERROR", "public.host_metric", "public.\"Rest\"", &today, "DETACH PARTITION"] {
+        assert!(said[0].contains(word), "{word}: {said:?}");
+    }
+    // It goes on being said, and whoever reads that partition is not waited for.
+    let mut reader = bench.database.connect().await.unwrap();
+    let report = reader.transaction().await.unwrap();
+    report.query("SELECT count(*) FROM host_metric", &[]).await.unwrap();
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0);
+    report.commit().await.unwrap();
+    assert_eq!(log.take().len(), 1);
+    // A sample of a day before that makes its day.
+    let session = bench.host("node1").await;
+    let before = bench.now().await.plus_micros(-20 * 86_400_000_000);
+    let old = "INSERT INTO host_metric VALUES (now() - interval '20 days', 1, 1, 'n', '{}')";
+    bench.sql.batch_execute(old).await.unwrap();
+    let committed = bench.store.ingest(&[sample(&session, 1, before)]).await.unwrap();
+    assert_eq!((committed.samples, committed.quarantined), (1, 0));
+    assert!(log.take().iter().any(|line| line.contains("public.host_metric")));
+    let may = "SELECT has_function_privilege('rowcall_reader', 'rowcall.make_days(date[])', 'EXECUTE')::int::bigint";
+    assert_eq!(bench.number(may).await, 0);
+}
+
+#[tokio::test]
+async fn what_the_log_says_of_a_default_partition_brings_its_days() {
+    let log = Log::start(Level::ERROR);
+    let bench = Bench::empty().await;
+    bench.store.migrate().await.unwrap();
+    let theirs = "CREATE TABLE rest PARTITION OF host_usage DEFAULT;
+        INSERT INTO host_info (id, hostname) VALUES (1, 'a');
+        INSERT INTO host_usage (\"timestamp\", host_id, delay_s, epoch_id, sequence) VALUES (now(), 1, 0, 1, 1)";
+    bench.sql.batch_execute(theirs).await.unwrap();
+    bench.store.ensure_partitions().await.unwrap();
+    let said = log.take().join("");
+    let (_, said) = said.split_once("ALTER TABLE").unwrap();
+    let (table, _) = said.split_once(';').unwrap();
+    bench.sql.batch_execute(&format!("ALTER TABLE {table}")).await.unwrap();
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 1);
+    let again = "INSERT INTO host_usage SELECT * FROM rest";
+    bench.sql.batch_execute(again).await.unwrap();
+    let all = [("device_sample", 9), ("host_metric", 9), ("host_usage", 9), ("host_vitals", 9)];
+    assert_eq!(days_of_each(&bench).await, days(all));
+    assert_eq!(bench.number("SELECT count(*) FROM host_usage").await, 1);
+    assert_eq!(bench.store.ensure_partitions().await.unwrap(), 0);
+    assert_eq!(log.take(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_row_that_comes_into_a_default_partition_meanwhile_keeps_that_day_alone() {
+    let log = Log::start(Level::ERROR);
+    let bench = Bench::empty().await;
+    bench.store.migrate().await.unwrap();
+    let theirs = "CREATE TABLE rest PARTITION OF host_metric DEFAULT";
+    bench.sql.batch_execute(theirs).await.unwrap();
+    let mut writer = bench.database.connect().await.unwrap();
+    let flush = writer.transaction().await.unwrap();
+    // Of the day that is made first: of later ones it would be seen before.
+    let row = "INSERT INTO host_metric VALUES (now() - interval '1 day', 1, 1, 'n', '{}')";
+    flush.execute(row, &[]).await.unwrap();
+    let comes = async {
+        wait_for("the day's table to be attached", DEADLINE, async || {
+            let waits =
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'rest'::regclass";
+            (bench.number(waits).await > 0).then_some(())
+        })
+        .await;
+        flush.commit().await.unwrap();
+    };
+    let (made, ()) = tokio::join!(bench.store.ensure_partitions(), comes);
+    // Said in the same call, and no fault of the other days.
+    assert_eq!(made.unwrap(), 9);
+    let but_one = [("device_sample", 9), ("host_metric", 8), ("host_usage", 9), ("host_vitals", 9)];
+    assert_eq!(days_of_each(&bench).await, days(but_one));
+    assert_eq!(log.take().len(), 1);
 }
