@@ -1,5 +1,7 @@
 //! Readings of devices, and values of drop-in files.
 
+mod growth;
+
 use std::collections::BTreeSet;
 
 use rowcall_core::devices::{
