@@ -1,5 +1,6 @@
 use futures_util::future::join_all;
 use rowcall_core::convert::Hello;
+use rowcall_core::record::{DiskFacts, HostFacts, InterfaceFacts};
 
 use super::*;
 use crate::testing::{Bench, actor, certificate, facts, hello, sample};
@@ -234,4 +235,42 @@ async fn a_retired_host_keeps_its_first_time_and_is_back_when_it_is_restored() {
     assert_eq!((back.retired_at, back.revoked_at), (None, None));
     assert!(back.joined_at.unwrap() >= first, "windows before are not judged");
     assert_eq!(listed(&bench, &Filter::default()).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn each_fact_that_a_handshake_tells_is_known_and_was_known() {
+    let bench = Bench::new().await;
+    let first = HostFacts {
+        memory_mhz: Some(3_200.5),
+        cpu_sockets: Some(2),
+        cpu_cores: Some(4),
+        virtualization: Some("kvm".into()),
+        board: Some("board".into()),
+        firmware: Some("firmware".into()),
+        disks: Some(vec![DiskFacts {
+            name: "vda".into(),
+            model: Some("model".into()),
+            size_kib: Some(1 << 20),
+            rotational: Some(true),
+        }]),
+        interfaces: Some(vec![InterfaceFacts {
+            name: "eth0".into(),
+            mac: Some("52:54:00:12:34:56".into()),
+            driver: Some("virtio_net".into()),
+        }]),
+        ..facts()
+    };
+    bench.open(&Hello { facts: first.clone(), ..hello("node1", 1) }).await;
+    assert_eq!(bench.store.host(&name("node1")).await.unwrap().unwrap().facts, first);
+    let old = "UPDATE host_info_history SET first_told_at = now() - interval '9 days', last_told_at = now() - interval '9 days';
+        UPDATE host_info SET \"timestamp\" = now() - interval '9 days'";
+    bench.sql.batch_execute(old).await.unwrap();
+    let second = HostFacts { cpu_cores: Some(8), ..first.clone() };
+    bench.open(&Hello { facts: second.clone(), ..hello("node1", 1) }).await;
+    let (history, _) = bench.store.history(&name("node1")).await.unwrap();
+    let facts: Vec<_> = history.iter().map(|row| row.facts.clone()).collect();
+    let but_boot = |facts| HostFacts { booted: None, ..facts };
+    assert_eq!(facts, [but_boot(second), but_boot(first)]);
+    assert_eq!((history[0].to, history[1].from), (None, None));
+    assert!(history[0].from.is_some() && history[0].from == history[1].to);
 }
