@@ -149,6 +149,49 @@ mod tests {
     }
 
     #[test]
+    fn each_fact_has_its_own_words() {
+        let text = |text: &str| Some(text.to_owned());
+        let info = v1::HostInfo {
+            cpu_number: Some(8),
+            cpu_sockets: Some(1),
+            cpu_cores: Some(4),
+            cpu_architecture: text("riscv64"),
+            cpu_model: text("Model"),
+            cpu_mhz: Some(1_000.0),
+            l2_cache_kib: Some(512),
+            total_mem_kib: Some(1 << 20),
+            memory_mhz: Some(3_200.5),
+            os: text("Debian"),
+            kernel: text("6.1"),
+            kernel_host_name: text("k"),
+            virtualization: text("kvm"),
+            board: text("Board"),
+            firmware: text("Firmware"),
+            ..Default::default()
+        };
+        let said: Vec<_> = of(&info).into_iter().map(|(_, words)| words.unwrap()).collect();
+        assert_eq!(
+            said,
+            [
+                "8 (1 socket, 4 cores)",
+                "riscv64",
+                "Model",
+                "1000 MHz",
+                "512 KiB",
+                "1.0 GiB",
+                "3200 MHz",
+                "Debian",
+                "6.1",
+                "k",
+                "kvm",
+                "Board",
+                "Firmware",
+            ]
+        );
+        assert!(of(&v1::HostInfo::default()).iter().all(|(_, words)| words.is_none()));
+    }
+
+    #[test]
     fn disks_come_go_and_grow_by_their_names() {
         let before = with_disks(vec![disk("sda", 10), disk("sdb", 10), disk("sdc", 10)]);
         let after = with_disks(vec![disk("sda", 10), disk("sdb", 20), disk("sdd", 5)]);

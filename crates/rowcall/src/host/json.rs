@@ -223,3 +223,42 @@ impl<'a> From<&'a v1::HostInfo> for Info<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fact_has_its_own_name() {
+        let text = |n: u8| Some(format!("t{n}"));
+        let info = v1::HostInfo {
+            cpu_number: Some(1),
+            cpu_sockets: Some(2),
+            cpu_cores: Some(3),
+            cpu_architecture: text(4),
+            cpu_model: text(5),
+            cpu_mhz: Some(6.0),
+            l2_cache_kib: Some(7),
+            total_mem_kib: Some(8),
+            memory_mhz: Some(9.0),
+            os: text(10),
+            kernel: text(11),
+            kernel_host_name: text(12),
+            booted_unix_us: Some(13_500_000),
+            boot_id: text(14),
+            virtualization: text(15),
+            board: text(16),
+            firmware: text(17),
+            disks: None,
+            interfaces: None,
+        };
+        let expected = serde_json::json!({
+            "cpu_number": 1, "cpu_sockets": 2, "cpu_cores": 3, "cpu_architecture": "t4",
+            "cpu_model": "t5", "cpu_mhz": 6.0, "l2_cache_kib": 7, "total_mem_kib": 8,
+            "memory_mhz": 9.0, "os": "t10", "kernel": "t11", "kernel_host_name": "t12",
+            "booted_at": "1970-01-01T00:00:13.5Z", "boot_id": "t14", "virtualization": "t15",
+            "board": "t16", "firmware": "t17", "disks": null, "interfaces": null,
+        });
+        assert_eq!(serde_json::to_value(Info::from(&info)).unwrap(), expected);
+    }
+}
