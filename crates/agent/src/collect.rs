@@ -178,4 +178,21 @@ mod tests {
         }
         assert_eq!((Collector::named("cpu"), Profile::named("")), (None, None));
     }
+
+    /// What a host costs follows from these.
+    #[test]
+    fn each_profile_reads_what_the_readme_says() {
+        let told = Profile::ALL.map(|profile| {
+            let Collect { vitals, devices_every, top_processes, .. } = Collect::of(profile);
+            (vitals, devices_every.map(|every| every.as_secs()), top_processes)
+        });
+        assert_eq!(told, [(false, None, 5), (true, Some(300), 5), (true, Some(0), 10)]);
+        for profile in Profile::ALL {
+            let all = Collect::of(profile);
+            assert_eq!((all.peaks_every.as_secs(), all.deadline.as_secs()), (10, 2));
+            assert_eq!((all.max_metrics, all.metrics_dir.is_none()), (500, true));
+            // What may hang, and what may hold secrets, is for who asks for it.
+            assert!(!all.network_mounts && !all.process_arguments && all.off.is_empty());
+        }
+    }
 }

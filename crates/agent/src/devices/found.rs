@@ -139,6 +139,38 @@ mod tests {
     }
 
     #[test]
+    fn what_several_tasks_found_is_put_together() {
+        fn one<T: Default>() -> Vec<T> {
+            vec![T::default()]
+        }
+        let skipped = Skipped {
+            collector: "disks".into(),
+            item: Some("sda".into()),
+            reason: SkipReason::Unreadable,
+            count: 7,
+        };
+        let devices = Devices {
+            filesystems: one(),
+            disks: one(),
+            interfaces: one(),
+            sensors: one(),
+            md_arrays: one(),
+            memory_controllers: one(),
+            cgroups: one(),
+            processes: one(),
+            metrics: one(),
+            skipped: vec![skipped],
+        };
+        let mut found = Found::default();
+        found.add(devices.clone());
+        assert_eq!(found.devices, devices);
+        found.add(devices);
+        assert_eq!((found.devices.metrics.len(), found.devices.sensors.len()), (2, 2));
+        let skipped = &found.devices.skipped;
+        assert_eq!((skipped.len(), skipped[0].count), (1, 14));
+    }
+
+    #[test]
     fn of_two_of_one_name_the_first_stays_and_what_is_too_much_is_counted() {
         let mut found = Found::default();
         let list = vec!["a", "b", "a", "c", "d"];

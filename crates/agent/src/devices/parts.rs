@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[test]
+    fn no_part_is_larger_than_a_record_of_the_spool_takes() {
+        for devices in 1..400 {
+            let interfaces = (0..devices).map(interface).collect();
+            let parts = parts(Devices { interfaces, ..Devices::default() });
+            let sizes = parts.into_iter().map(|part| encoded(part).0);
+            assert!(sizes.max().unwrap() <= MAX_PART_BYTES, "{devices}");
+        }
+    }
+
+    #[test]
     fn a_large_reading_is_divided_and_nothing_is_lost() {
         let metric = |n: usize| Metric {
             name: format!("m{n}"),

@@ -79,6 +79,8 @@ fn version_1() -> Tree {
             "blkio/system.slice/blkio.throttle.io_service_bytes_recursive",
             "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\n8:16 Read 1\nTotal 31\n",
         ),
+        // Without what groups below it did.
+        ("blkio/system.slice/blkio.throttle.io_service_bytes", "8:0 Read 1\n8:0 Write 2\n"),
         ("pids/user.slice/pids.current", "7\n"),
         ("blkio/user.slice/blkio.throttle.io_service_bytes", "8:0 Read 5\n"),
         ("unified/cgroup.controllers", ""),

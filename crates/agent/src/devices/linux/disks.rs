@@ -157,6 +157,16 @@ mod tests {
         tree.add("sys/block/sda/diskseq", "3\n");
         tree.add("proc/sys/kernel/random/boot_id", "other\n");
         assert_ne!(since(&tree), first, "another boot");
+        // A kernel that has no such number: the device's own tell.
+        tree.remove("sys/block/sda");
+        tree.add_dir("sys/block/sda/device");
+        let numbers = ["   8       0 ", "   8      16 ", "  65       0 "];
+        let mut told = numbers.map(|numbers| {
+            tree.add("proc/diskstats", &SDA.replace("   8       0 ", numbers));
+            since(&tree)
+        });
+        told.sort_unstable();
+        assert!(told[0] < told[1] && told[1] < told[2], "{told:?}");
     }
 
     #[test]

@@ -138,3 +138,51 @@ impl Table {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_too_long_ends_with_its_last_whole_line_and_leaves_no_room_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        let line = "a line of some length\n";
+        std::fs::write(&path, line.repeat(MAX_TABLE_BYTES / line.len() + 100)).unwrap();
+        let mut table = Table::new(path.clone());
+        let text = table.read().unwrap();
+        assert!(text.len() <= MAX_TABLE_BYTES && text.len() > MAX_TABLE_BYTES - line.len());
+        assert!(text.ends_with(b"\n"));
+        std::fs::write(&path, line).unwrap();
+        assert_eq!(table.read().unwrap(), line.as_bytes());
+        assert!(table.bytes.capacity() <= 4 * TABLE_BYTES, "{}", table.bytes.capacity());
+    }
+
+    #[test]
+    fn a_table_whose_descriptor_fails_is_opened_anew_and_what_cannot_be_read_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        std::fs::write(&path, "whole\n").unwrap();
+        // A folder can be opened, and every read of it fails.
+        let broken = File::open(folder.path()).unwrap();
+        let mut table = Table { file: Some(broken), ..Table::new(path) };
+        assert_eq!(table.read().unwrap(), b"whole\n");
+        let mut none = Table::new(folder.path().to_owned());
+        assert!(none.read().is_err() && none.file.is_none());
+    }
+
+    #[test]
+    fn a_value_is_read_whole_up_to_its_bound_and_one_key_is_not_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        std::fs::write(&path, "oom 1\noom_kill 2\nlast\t3").unwrap();
+        let of = |key| keyed::<i64>(&path, key);
+        assert_eq!(["oom_kill", "oom", "last", "kill"].map(of), [Some(2), Some(1), Some(3), None]);
+        std::fs::write(&path, " -7\n").unwrap();
+        assert_eq!((number::<i64>(&path), number::<u64>(&path)), (Some(-7), None));
+        std::fs::write(&path, [b'x'; 2 * MAX_VALUE_BYTES]).unwrap();
+        assert_eq!(with_value(&path, |bytes| Some(bytes.len())), Some(MAX_VALUE_BYTES));
+        assert_eq!(text(&path).map(|text| text.len()), Some(MAX_NAME_BYTES));
+        assert_eq!(with_value(folder.path(), |bytes| Some(bytes.len())), None, "a folder");
+    }
+}

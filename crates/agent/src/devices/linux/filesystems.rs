@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use rowcall_core::convert::{clean_text, clean_text_within};
 use rowcall_core::devices::{Filesystem, MAX_FILESYSTEMS};
+use rustix::fs::{StatVfs, statvfs};
 
 use super::Context;
 use super::files::{MAX_NAME_BYTES, Table};
@@ -240,18 +241,25 @@ struct Space {
 
 impl Source for Space {
     fn read(&mut self, found: &mut Found) {
-        let Ok(stat) = rustix::fs::statvfs(&self.path) else {
+        let Ok(stat) = statvfs(&self.path) else {
             return found.unreadable(Collector::Filesystems, Some(&self.name));
         };
+        found.devices.filesystems.extend(self.numbers(&stat));
+    }
+}
+
+impl Space {
+    /// What statvfs(2) says of it; nothing where it has no size.
+    fn numbers(&self, stat: &StatVfs) -> Option<Filesystem> {
         if stat.f_blocks == 0 {
-            return;
+            return None;
         }
         let kib = |blocks: u64| {
             let bytes = u128::from(blocks) * u128::from(stat.f_frsize);
             i64::try_from(bytes / 1024).ok()
         };
         let inodes = i64::try_from(stat.f_files).ok().filter(|inodes| *inodes > 0);
-        found.devices.filesystems.push(Filesystem {
+        Some(Filesystem {
             mount: self.name.clone(),
             source: clean_text(&self.mount.source),
             kind: clean_text(&self.mount.kind),
@@ -261,7 +269,7 @@ impl Source for Space {
             inodes,
             // A filesystem that makes inodes as it needs them has no number of them.
             inodes_free: inodes.and_then(|_| i64::try_from(stat.f_ffree).ok()),
-        });
+        })
     }
 }
 

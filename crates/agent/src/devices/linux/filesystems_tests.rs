@@ -32,11 +32,30 @@ fn filesystems_with_data_are_told_with_their_numbers() {
     assert_eq!(points(&devices), ["/", "/srv/my data"]);
     let root = &devices.filesystems[0];
     assert_eq!((root.source.as_deref(), root.kind.as_deref()), (Some("/dev/vda1"), Some("ext4")));
-    let expected = rustix::fs::statvfs(tree.path("")).unwrap();
+    let expected = statvfs(tree.path("")).unwrap();
     let size = i64::try_from(expected.f_blocks * expected.f_frsize / 1024).unwrap();
     assert_eq!(root.size_kib, Some(size));
     assert!(root.available_kib.unwrap() <= size);
     assert_eq!(root.inodes_free.is_some(), root.inodes.is_some());
+}
+
+#[test]
+fn space_is_what_ordinary_users_can_fill_and_inodes_are_told_where_they_are_counted() {
+    let (mounts, _) = mountinfo::parse(line("8:1 / ext4 a").as_bytes());
+    let space = Space { path: "/".into(), name: "/".into(), mount: mounts[0].clone() };
+    // Blocks are counted in fragments; 300 of the free ones are kept for root.
+    let stat = StatVfs { f_bsize: 8192, f_frsize: 2048, f_blocks: 1000, ..statvfs("/").unwrap() };
+    let stat = StatVfs { f_bfree: 700, f_bavail: 400, f_files: 90, f_ffree: 70, ..stat };
+    let told = |stat: &StatVfs| {
+        let it = space.numbers(stat)?;
+        Some([it.size_kib, it.available_kib, it.inodes, it.inodes_free])
+    };
+    assert_eq!(told(&stat), Some([Some(2000), Some(800), Some(90), Some(70)]));
+    let made_as_needed = StatVfs { f_files: 0, f_ffree: 0, ..stat };
+    assert_eq!(told(&made_as_needed), Some([Some(2000), Some(800), None, None]));
+    let huge = StatVfs { f_blocks: u64::MAX, f_frsize: u64::MAX, f_files: u64::MAX, ..stat };
+    assert_eq!(told(&huge).map(|it| [it[0], it[2]]), Some([None, None]));
+    assert_eq!(told(&StatVfs { f_blocks: 0, ..stat }), None, "it has no size");
 }
 
 #[test]
@@ -97,10 +116,12 @@ fn what_is_behind_a_network_is_read_only_when_asked_for() {
         "0:45 /ntfs fuseblk /dev/sdb1",
         "0:46 /pool fuse.mergerfs a:b",
         "0:47 /plain fuse anything",
+        "0:48 /share odd //server/share",
+        "8:2 /colon ext4 /dev/mapper/a:/b",
     ];
     let tree = mounted(&mounts);
     let local = read(&tree, Collector::Filesystems);
-    assert_eq!(points(&local), ["/", "/ntfs", "/pool", "/plain"]);
+    assert_eq!(points(&local), ["/", "/ntfs", "/pool", "/colon", "/plain"]);
     let collect = Collect { network_mounts: true, ..Collect::default() };
     let all = read_with(&tree, Collector::Filesystems, collect);
     assert_eq!(all.filesystems.len(), mounts.len());
@@ -135,15 +156,29 @@ fn what_patterns_leave_out_does_not_come_back_under_another_name() {
 
 #[test]
 fn what_our_own_view_shows_otherwise_is_named() {
-    let tree =
-        mounted(&["8:1 / ext4 a", "8:2 /home ext4 b", "8:3 /gone ext4 c", "8:4 /lost ext4 d"]);
+    let tree = mounted(&[
+        "8:1 / ext4 a",
+        "8:2 /home ext4 b",
+        "8:3 /gone ext4 c",
+        "8:4 /lost ext4 d",
+        "8:5 /twice ext4 e",
+        "8:6 /twice ext4 f",
+    ]);
     tree.add(
         "proc/self/mountinfo",
-        &["8:1 / ext4 a", "0:9 /home tmpfs tmpfs", "8:4 /lost ext4 d"].map(line).concat(),
+        &[
+            "8:1 / ext4 a",
+            "0:9 /home tmpfs tmpfs",
+            "8:4 /lost ext4 d",
+            "8:5 /twice ext4 e",
+            "8:6 /twice ext4 f",
+        ]
+        .map(line)
+        .concat(),
     );
     tree.remove("lost");
     let devices = read(&tree, Collector::Filesystems);
-    assert_eq!(points(&devices), ["/"]);
+    assert_eq!(points(&devices), ["/", "/twice"]);
     assert_eq!(
         skipped(&devices),
         [

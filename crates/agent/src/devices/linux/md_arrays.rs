@@ -202,6 +202,16 @@ unused devices: <none>
         assert_eq!(arrays.iter().map(told).collect::<Vec<_>>(), expected);
     }
 
+    /// A spare has taken its place, so the array lacks nothing; the broken disk is still there.
+    #[test]
+    fn a_disk_that_failed_and_was_replaced_is_still_told() {
+        let table = "md0 : active raid1 sdd[3](S) sdc[2] sdb[1](F) sda[0]\n 9 blocks [2/2] [UU]\n";
+        let whole = parse(table).remove(0);
+        assert_eq!(told(&whole), ("md0", "raid1", "active", [2, 2, 1, 1], None));
+        let linear = parse("md1 : active linear sdb[1](F) sda[0]\n").remove(0);
+        assert_eq!(told(&linear), ("md1", "linear", "active", [2, 1, 1, 0], None));
+    }
+
     #[test]
     fn every_kind_of_sync_is_seen() {
         for kind in SYNCS {

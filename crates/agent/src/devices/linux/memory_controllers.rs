@@ -63,6 +63,8 @@ mod tests {
             ("mc10/ce_count", "x\n"),
             ("mc2/ce_count", "18446744073709551615\n"),
             ("mc2/ue_count", "1\n"),
+            ("mc3/ce_count", "1\n"),
+            ("mc3/ue_count", "-1\n"),
             ("mc/power/x", ""),
             ("uevent", ""),
         ] {
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(told, [("mc0", 12, 0), ("mc1", 0, 3)]);
         assert_eq!(
             skipped(&devices),
-            ["memory_controllers mc2 unreadable 1", "memory_controllers mc10 unreadable 1"]
+            ["mc2", "mc3", "mc10"].map(|it| format!("memory_controllers {it} unreadable 1"))
         );
         let since: Vec<_> = devices.memory_controllers.iter().map(|it| it.counted_since).collect();
         tree.add("proc/sys/kernel/random/boot_id", "other\n");

@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_where_what_and_whether_it_can_be_written() {
-        let table = b"27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda1 rw,discard\n28 27 0:40 /sub /mnt/a\\040b\\134\\011\\012c ro,nosuid - btrfs /dev/disk\\040one rw\n29 27 0:41 / /x rw - nfs4 server:/e ro\n30 27 0:42 / /y rw - tmpfs none";
+        let table = b"27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda1 rw,errors=remount-ro\n28 27 0:40 /sub /mnt/a\\040b\\134\\011\\012c ro,nosuid - btrfs /dev/disk\\040one rw\n29 27 0:41 / /x rw - nfs4 server:/e ro\n30 27 0:42 / /y rw - tmpfs none";
         let (mounts, broken) = parse(table);
         assert_eq!(broken, 0);
         let points: Vec<_> = mounts.iter().map(|it| it.point.to_str().unwrap()).collect();

@@ -148,6 +148,7 @@ mod tests {
             .with("sys/class/hwmon/hwmon0/temp2_input", "44000\n")
             .with("sys/class/hwmon/hwmon0/temp10_input", "-5000\n")
             .with("sys/class/hwmon/hwmon0/fan1_input", "2000\n")
+            .with("sys/class/hwmon/hwmon0/device/temp1_input", "45000\n")
             .with("sys/class/hwmon/hwmon1/name", "acpitz\n")
             .with("sys/class/thermal/thermal_zone0/type", "acpitz\n")
             .with("sys/class/thermal/thermal_zone0/temp", "1\n");

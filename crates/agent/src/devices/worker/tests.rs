@@ -65,8 +65,11 @@ impl Gate {
     }
 }
 
+/// Sorted: two threads may end their tasks in any order.
 fn names(devices: &Devices) -> Vec<&str> {
-    devices.cgroups.iter().map(|it| it.name.as_str()).collect()
+    let mut names: Vec<_> = devices.cgroups.iter().map(|it| it.name.as_str()).collect();
+    names.sort_unstable();
+    names
 }
 
 fn hung(devices: &Devices) -> i32 {
@@ -86,6 +89,13 @@ async fn collectors_keep_what_they_remember_from_reading_to_reading() {
     for times in 1..5 {
         assert_eq!(workers.read(LONG).await.skipped[0].count, times);
     }
+    while workers.board.state().resting.is_none() {
+        tokio::task::yield_now().await;
+    }
+    // A reading in which nobody came to it.
+    workers.begin();
+    assert_eq!(hung(&workers.board.end()), 1);
+    assert_eq!(workers.read(LONG).await.skipped[0].count, 5);
 }
 
 #[tokio::test]
@@ -134,6 +144,10 @@ async fn what_is_slow_is_waited_for_while_another_thread_goes_on() {
     let devices = workers.read(LONG).await;
     assert_eq!(names(&devices), ["slow"]);
     assert!(devices.skipped.is_empty());
+    // One of the two rests, the other ends.
+    while workers.board.state().threads > 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -178,6 +192,37 @@ async fn what_hangs_is_named_and_left_alone_until_it_came_back() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*asked.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_thing_that_hangs_holds_one_thread_however_often_its_collector_finds_it() {
+    let gate = Gate::default();
+    let asked = Arc::new(Mutex::new(0));
+    let (hangs, counts) = (gate.clone(), Arc::clone(&asked));
+    let mut workers = workers(&[Collector::Filesystems, Collector::Disks], move |collector| {
+        let (hangs, counts) = (hangs.clone(), Arc::clone(&counts));
+        match collector {
+            Collector::Filesystems => fake(move |found| {
+                let (hangs, counts) = (hangs.clone(), Arc::clone(&counts));
+                let mount = fake(move |_| {
+                    *counts.lock().unwrap() += 1;
+                    hangs.pass();
+                });
+                found.further.push(("/m".to_owned(), mount));
+            }),
+            _ => finds("disk"),
+        }
+    });
+    for _ in 0..3 {
+        // However short it is, it is begun some time; the disks come before it then.
+        while names(&workers.read(SHORT).await) != ["disk"] || *asked.lock().unwrap() == 0 {}
+        assert_eq!(*asked.lock().unwrap(), 1);
+    }
+    let devices = workers.read(LONG).await;
+    let said: Vec<_> = devices.skipped.iter().map(|it| (it.item.as_deref(), it.reason)).collect();
+    assert_eq!(said, [(Some("/m"), SkipReason::Hung)]);
+    assert_eq!(*asked.lock().unwrap(), 1);
+    gate.open();
 }
 
 #[tokio::test]
@@ -260,20 +305,37 @@ async fn a_collector_that_panics_is_named_and_made_anew() {
 async fn a_reading_that_nobody_waits_for_leaves_nothing_behind() {
     let gate = Gate::default();
     let hangs = gate.clone();
-    let mut workers = workers(&[Collector::Disks, Collector::Interfaces], move |collector| {
+    let wanted = [Collector::Disks, Collector::Interfaces, Collector::MdArrays];
+    let mut workers = workers(&wanted, move |collector| {
         let hangs = hangs.clone();
         match collector {
-            Collector::Disks => fake(move |_| hangs.pass()),
-            _ => finds("second"),
+            Collector::Disks => finds("first"),
+            Collector::Interfaces => fake(move |_| hangs.pass()),
+            _ => finds("third"),
         }
     });
+    let board = Arc::clone(&workers.board);
+    let found_something = async {
+        while board.state().found.devices.cgroups.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
     tokio::select! {
         biased;
         _ = workers.read(LONG) => panic!("it hangs"),
-        () = tokio::task::yield_now() => {}
+        () = found_something => {}
+    }
+    // Neither what it found nor what it had not begun is part of the next one.
+    loop {
+        let devices = workers.read(SHORT).await;
+        let names = names(&devices);
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        if names == ["first", "third"] {
+            break;
+        }
     }
     gate.open();
-    while names(&workers.read(LONG).await) != ["second"] {
+    while hung(&workers.read(LONG).await) > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(workers.board.state().waiting.len(), 0);

@@ -158,6 +158,14 @@ fn the_busiest_disk_is_told_and_never_more_than_always_busy() {
 }
 
 #[test]
+fn of_a_name_that_stands_twice_the_first_line_counts() {
+    let mut tree = Tree::with_disks(&["sda"]);
+    let both = |n: u64| line(0, "sda", 100 + n, 0) + &line(0, "sda", 200 + n, 0);
+    tree.sample(&both(0));
+    assert_eq!(tree.requests(&both(1)), Some(1));
+}
+
+#[test]
 fn a_counter_that_wrapped_takes_only_itself() {
     let mut tree = Tree::with_disks(&["sda"]);
     tree.sample(" 8 0 sda 10 0 4294967290 1 20 0 40 1 0 4294967000 1\n");

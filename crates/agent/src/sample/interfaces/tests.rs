@@ -104,6 +104,14 @@ fn a_file_that_is_not_understood_is_unknown_once_and_for_the_next_interval() {
 }
 
 #[test]
+fn of_a_name_that_stands_twice_the_first_line_counts() {
+    let mut tree = Tree::with_devices(&["eth0"]);
+    let both = |n: u64| line("eth0", 100 + n, 0) + &line("eth0", 200 + n, 0);
+    tree.read(&both(0));
+    assert_eq!(tree.read(&both(1)).net_rx_bytes, Some(1));
+}
+
+#[test]
 fn names_glued_to_numbers_and_names_of_any_bytes_are_read() {
     let mut tree = Tree::with_devices(&["eth0"]);
     let glued = |n: u32| format!("  eth0:{n} 1 0 0 0 0 0 0 {n} 1 0 0 0 0 0 0\n");

@@ -106,6 +106,29 @@ fn a_raspberry_pi_names_its_board() {
 }
 
 #[test]
+fn each_architecture_names_its_cpu_in_its_own_way() {
+    for (cpuinfo, expected) in [
+        ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "POWER9, altivec supported"),
+        ("processor\t: 0\ncpu model\t\t: MIPS 24Kc V4.12\n", "MIPS 24Kc V4.12"),
+        ("processor\t: 0\nhart\t: 1\nuarch\t: sifive,u74-mc\n", "sifive,u74-mc"),
+    ] {
+        assert_eq!(cpu_model(cpuinfo).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn what_stands_in_one_of_two_places_or_units_is_found_in_either() {
+    let tree = Tree::new()
+        .with("usr/lib/os-release", "PRETTY_NAME='Clear Linux OS'\n")
+        .with("sys/devices/system/cpu/cpu0/cache/index2/level", "2\n")
+        .with("sys/devices/system/cpu/cpu0/cache/index2/size", "2M\n")
+        .with("sys/firmware/devicetree/base/model", "Banana Pi\0");
+    let facts = FactsReader::new(tree.0.path()).read();
+    assert_eq!(facts.os.as_deref(), Some("Clear Linux OS"));
+    assert_eq!((facts.l2_cache_kib, facts.board.as_deref()), (Some(2048), Some("Banana Pi")));
+}
+
+#[test]
 fn hostile_files_give_clean_text_or_nothing() {
     let tree = server();
     fs::write(tree.0.path().join("proc/sys/kernel/hostname"), b"a\0b\xff\x1b[31m\n").unwrap();
@@ -195,10 +218,14 @@ fn a_server_with_two_sockets_has_its_cores_counted_once() {
     let slave =
         [("address", "00:11:22:33:44:55\n"), ("bonding_slave/perm_hwaddr", "aa:bb:cc:00:00:02\n")];
     device(&tree, "sys/class/net/ens2f1", &slave);
+    device(&tree, "sys/class/net/ib0", &[("address", "00:00:00:00:00:00\n")]);
+    device(&tree, "sys/block/sda", &[("size", "16\n"), ("queue/rotational", "1\n")]);
     let facts = FactsReader::new(tree.0.path()).read();
     assert_eq!((facts.cpu_sockets, facts.cpu_cores), (Some(2), Some(128)));
     let interfaces = facts.interfaces.unwrap();
-    assert_eq!(interfaces[0].mac.as_deref(), Some("aa:bb:cc:00:00:02"));
+    let macs = interfaces.iter().map(|it| it.mac.as_deref()).collect::<Vec<_>>();
+    assert_eq!(macs, [Some("aa:bb:cc:00:00:02"), None], "nothing but zeros is no address");
+    assert_eq!(facts.disks.unwrap()[0].rotational, Some(true));
 }
 
 #[test]
@@ -230,7 +257,7 @@ fn what_a_host_runs_in_has_the_name_that_systemd_gives_it() {
     const CLOCK: &str = "sys/devices/system/clocksource/clocksource0/available_clocksource";
     const VENDOR: &str = "sys/class/dmi/id/sys_vendor";
     const PRODUCT: &str = "sys/class/dmi/id/product_name";
-    let cases: [Case; 19] = [
+    let cases: [Case; 23] = [
         ("bare metal", &[("proc/cpuinfo", BARE_FLAGS)], "none"),
         ("another hypervisor", &[("proc/cpuinfo", KVM_FLAGS)], "vm-other"),
         (
@@ -266,6 +293,18 @@ fn what_a_host_runs_in_has_the_name_that_systemd_gives_it() {
             ],
             "kvm",
         ),
+        (
+            "PowerVM",
+            &[("proc/cpuinfo", "cpu: POWER9\n"), ("proc/device-tree/ibm,partition-name", "a\0")],
+            "powervm",
+        ),
+        ("OpenVZ", &[("proc/vz/version", "")], "openvz"),
+        (
+            "OpenVZ's host",
+            &[("proc/vz/version", ""), ("proc/bc/0", ""), ("proc/cpuinfo", BARE_FLAGS)],
+            "none",
+        ),
+        ("told by its manager", &[("run/host/container-manager", "rkt\n")], "rkt"),
         ("systemd's own", &[("run/systemd/container", "systemd-nspawn\n")], "systemd-nspawn"),
         ("as root", &[("proc/1/environ", "PATH=/\0container=lxc\0")], "lxc"),
         ("Docker", &[(".dockerenv", ""), ("proc/cpuinfo", KVM_FLAGS)], "docker"),
@@ -320,6 +359,7 @@ fn hostile_hardware_gives_facts_that_fit_a_record() {
     let disks = facts.disks.unwrap();
     assert!(disks.len() > 30, "the first ones are told: {}", disks.len());
     assert!(disks.iter().all(|disk| disk.size_kib.is_none() && disk.name.starts_with("sd")));
+    assert!(disks.is_sorted_by_key(|disk| disk.name.clone()));
     assert!(disks[0].model.as_deref().unwrap().starts_with("evilmodel"));
     assert!(facts.board.unwrap().len() <= 256);
 }

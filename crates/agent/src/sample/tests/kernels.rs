@@ -107,6 +107,17 @@ fn the_packet_filter_may_come_and_go() {
     assert_eq!(vitals.conntrack, Some(12));
 }
 
+/// Old kernels keep handles that nothing uses any more.
+#[test]
+fn file_handles_that_are_free_are_not_in_use() {
+    let tree = Tree::centos_7();
+    let told = |text: &str| {
+        vitals_after(&tree, |tree| tree.write("proc/sys/fs/file-nr", text)).file_handles
+    };
+    assert_eq!(told("1216\t16\t183968\n"), Some(1_200));
+    assert_eq!(told("16\t1216\t183968\n"), None);
+}
+
 #[test]
 fn kernel_5_4_has_no_full_line_for_the_cpu_and_5_15_has() {
     let tree = Tree::centos_7();

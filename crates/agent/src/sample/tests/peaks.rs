@@ -70,6 +70,7 @@ fn without_readings_between_them_a_sample_is_its_own_peak() {
     assert_eq!(vitals.cpu_busy_max_percent, Some(50.0));
     assert_eq!(vitals.memory_used_max_kib, Some(400));
     assert_eq!(vitals.disk_busy_max_percent, Some(50.0));
+    assert_eq!(host.sampler.take_peaks().disks.get("sda"), Some(&50.0));
 }
 
 #[test]

@@ -121,6 +121,9 @@ fn number_and_size_are_bounded() {
     assert_eq!(told(&devices), ["d{} 1"]);
     assert_eq!(skipped(&devices), ["metrics a.prom: values with long labels left out limit 3"]);
 
+    let largest = format!("#{}\nup 1\n", "x".repeat(1024 * 1024 - 7));
+    assert_eq!(told(&read_all(&folder(&[("a.prom", &largest)]), 500)), ["up{} 1"]);
+
     let huge = "up 1\n".repeat(300_000);
     let devices = read_all(&folder(&[("huge.prom", &huge), ("z.prom", "z 1\n")]), 500);
     assert_eq!(told(&devices), ["z{} 1"]);

@@ -55,6 +55,7 @@ pub(super) struct Processes {
     seen: Vec<Seen>,
     passed: Option<Duration>,
     pids: Vec<i32>,
+    most_looked_at: usize,
     ticks_per_second: f64,
     kib_per_page: u64,
 }
@@ -67,6 +68,7 @@ impl Processes {
             seen: seen::table(),
             passed: None,
             pids: seen::table(),
+            most_looked_at: MAX_LOOKED_AT,
             ticks_per_second: procfs::ticks_per_second() as f64,
             kib_per_page: procfs::page_size() / 1024,
         }
@@ -95,7 +97,7 @@ impl Processes {
     /// Looks at every process; gives those to tell, and how many there were too many.
     fn pass(&mut self, at: Duration) -> io::Result<(Vec<Usage>, usize)> {
         let Some(proc) = &self.proc else { return Err(io::ErrorKind::NotFound.into()) };
-        let too_many = list(proc, &mut self.pids)?;
+        let too_many = list(proc, self.most_looked_at, &mut self.pids)?;
         let most = self.context.collect.top_processes.min(MAX_PROCESSES / 3);
         let mut top = Top::new(most, self.thresholds());
         let pass = Pass {
@@ -274,8 +276,8 @@ fn rates(last: Option<Io>, now: Io) -> Option<(i64, i64)> {
     Some((rate(read, r)?, rate(written, w)?))
 }
 
-/// All pids, sorted; and how many there are too many.
-fn list(proc: &OwnedFd, pids: &mut Vec<i32>) -> io::Result<usize> {
+/// At most so many pids, sorted; and how many there are too many.
+fn list(proc: &OwnedFd, most: usize, pids: &mut Vec<i32>) -> io::Result<usize> {
     pids.clear();
     rustix::fs::seek(proc, rustix::fs::SeekFrom::Start(0))?;
     let mut buffer = [const { MaybeUninit::uninit() }; 16 * 1024];
@@ -285,7 +287,7 @@ fn list(proc: &OwnedFd, pids: &mut Vec<i32>) -> io::Result<usize> {
         let entry = entry?;
         let name = std::str::from_utf8(entry.file_name().to_bytes()).ok();
         match name.and_then(|name| name.parse::<i32>().ok()).filter(|pid| *pid > 0) {
-            Some(pid) if pids.len() < MAX_LOOKED_AT => pids.push(pid),
+            Some(pid) if pids.len() < most => pids.push(pid),
             Some(_) => too_many += 1,
             None => {}
         }

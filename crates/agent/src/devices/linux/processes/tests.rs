@@ -111,6 +111,52 @@ fn what_a_process_read_while_it_was_not_asked_is_spread_over_that_time() {
 }
 
 #[test]
+fn what_a_large_idle_process_reads_is_told_once() {
+    let mut machine = Machine::new(Collect::default());
+    let reads = |bytes: u64| Doing { kib: 20_000, io: Some((1000 + bytes, 1000)), ..IDLE };
+    machine.run(10, "large", reads(0));
+    machine.read();
+    for (bytes, rate) in [(10_000_000, 100_000), (10_000_000, 0), (20_000_000, 100_000)] {
+        machine.run(10, "large", reads(bytes));
+        let expected = [it("large", Some(0.0), 20_000, Some(rate), Some(0))];
+        assert_eq!(told(&machine.after(100)), expected);
+    }
+}
+
+#[test]
+fn what_takes_less_than_the_readme_says_is_not_told() {
+    const READ: u64 = 200 * 64 * 1024;
+    let mut machine = Machine::new(Collect::default());
+    for pid in 1..7 {
+        machine.run(pid, "p", IDLE);
+    }
+    machine.read();
+    let after = |cpu: u64, read: u64, kib| Doing {
+        cpu: 5 + cpu,
+        kib,
+        io: Some((1000 + read, 1000)),
+        ..IDLE
+    };
+    machine.run(1, "half a percent", after(1, 0, 8));
+    machine.run(2, "one percent", after(2, 0, 8));
+    machine.run(3, "a byte short", after(1, READ - 200, 8));
+    machine.run(4, "64 KiB/s", after(1, READ, 8));
+    machine.run(5, "below", after(0, 0, 9_996));
+    machine.run(6, "one hundredth", after(0, 0, 10_000));
+    let devices = machine.after(200);
+    let names: Vec<_> = devices.processes.iter().map(|it| it.command.as_str()).collect();
+    assert_eq!(names, ["one percent", "64 KiB/s", "one hundredth"]);
+}
+
+#[test]
+fn where_all_memory_is_unknown_it_finds_nobody() {
+    let mut machine = Machine::new(Collect::default());
+    machine.tree.add("proc/meminfo", "MemTotal: many kB\n");
+    machine.run(10, "large", Doing { kib: 900_000, ..IDLE });
+    assert_eq!(told(&machine.read()), []);
+}
+
+#[test]
 fn only_a_process_that_started_since_then_counts_from_zero() {
     let mut machine = Machine::new(Collect::default());
     machine.run(10, "idle", IDLE);
@@ -210,6 +256,33 @@ fn io_that_is_refused_is_absent() {
     machine.read();
     machine.run(10, "others", Doing { cpu: 95, ..doing });
     assert_eq!(told(&machine.after(100)), [it("others", Some(90.0), 8, None, None)]);
+    for cpu in [185, 275] {
+        machine.run(10, "others", Doing { cpu, ..IDLE });
+        let devices = machine.after(100);
+        assert_eq!(told(&devices), [it("others", Some(90.0), 8, None, None)], "asked but once");
+    }
+}
+
+#[test]
+fn a_process_that_waits_for_a_disk_is_asked_for_its_io_though_it_takes_no_cpu_time() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "waits", IDLE);
+    machine.read();
+    machine.run(10, "waits", Doing { io: Some((1000, 10_001_000)), ..IDLE });
+    let stat = std::fs::read_to_string(machine.tree.path("proc/10/stat")).unwrap();
+    machine.tree.add("proc/10/stat", &stat.replace(") S ", ") D "));
+    assert_eq!(told(&machine.after(100)), [it("waits", Some(0.0), 8, Some(0), Some(100_000))]);
+}
+
+#[test]
+fn no_more_processes_are_looked_at_than_the_bound_and_the_others_are_counted() {
+    let mut machine = Machine::new(Collect::default());
+    machine.processes.most_looked_at = 3;
+    for pid in 1..8 {
+        machine.run(pid, "large", Doing { kib: 20_000, ..IDLE });
+    }
+    let devices = machine.read();
+    assert_eq!((devices.processes.len(), skipped(&devices)), (3, vec!["processes limit 4".into()]));
 }
 
 #[test]
@@ -241,6 +314,8 @@ fn the_number_is_bounded_and_what_is_gone_or_broken_is_passed_over() {
 fn names_are_clean_and_kernel_threads_lose_their_number() {
     let kernel = "7 (kworker/u8:3-events) I 2 0 0 0 -1 69238880 0 0 0 0 1 0 0 0 20 0 1 0 5 0 0 1\n";
     assert_eq!(name(&stat::parse(kernel.as_bytes()).unwrap()), "kworker");
+    let long = kernel.replace("kworker/u8:3-events", "rcu_tasks_trace_kthread");
+    assert_eq!(name(&stat::parse(long.as_bytes()).unwrap()), "rcu_tasks_trace_kthread");
     let user = kernel.replace("69238880", "4194560").replace("kworker", "a\n\u{1b}b");
     assert_eq!(name(&stat::parse(user.as_bytes()).unwrap()), "ab/u8:3-events");
 }
