@@ -379,21 +379,26 @@ skipped AS (
      WHERE things <= 10000
 ),
 not_read AS (
-    SELECT *
-      FROM (SELECT d.host_id, 'not_read' AS kind, count(DISTINCT d."timestamp") AS samples,
+    -- Newest first; of what is beyond 20 of a host only how much it is.
+    SELECT host_id, 'not_read' AS kind, CASE WHEN place <= 20 THEN max(samples) ELSE 0 END AS samples,
+           min(from_ts) AS from_ts, max(to_ts) AS to_ts,
+           CASE WHEN place <= 20 THEN min(detail) ELSE format('%s more, as the view host_skipped tells', count(*)) END AS detail
+      FROM (SELECT d.host_id, count(DISTINCT d."timestamp") AS samples,
                    min(d."timestamp") AS from_ts, max(d."timestamp") AS to_ts,
-                   concat(k.collector, ' ' || nullif(k.item, ''), ': ', CASE k.reason
-                       WHEN 'hung' THEN 'did not answer in time'
-                       WHEN 'limit' THEN format('up to %s more than the agent reads', max(k.count))
-                       WHEN 'unreadable' THEN 'cannot be read or understood'
-                       ELSE coalesce(k.reason, 'unknown') END) AS detail,
-                   row_number() OVER (PARTITION BY d.host_id ORDER BY count(DISTINCT d."timestamp") DESC,
-                                      k.collector, k.item, k.reason) AS place
+                   concat(k.collector, ' ' || nullif(k.item, ''), CASE
+                       WHEN k.reason = 'hung' THEN ': did not answer in time'
+                       WHEN k.reason = 'limit' THEN format(': up to %s more than the agent reads', max(k.count))
+                       -- Names that say themselves what is wrong.
+                       WHEN k.reason = 'unreadable' AND strpos(k.item, ': ') > 0 THEN ''
+                       WHEN k.reason = 'unreadable' THEN ': cannot be read or understood'
+                       ELSE coalesce(': ' || k.reason, ': unknown') END) AS detail,
+                   least(row_number() OVER (PARTITION BY d.host_id ORDER BY max(d."timestamp") DESC,
+                         count(DISTINCT d."timestamp") DESC, k.collector, k.item, k.reason), 21) AS place
               FROM skipped d
              CROSS JOIN LATERAL jsonb_to_recordset(d.skipped)
                    AS k (collector text, item text, reason text, count bigint)
              GROUP BY d.host_id, k.collector, k.item, k.reason) k
-     WHERE place <= 20
+     GROUP BY host_id, place
 ),
 findings AS (
     SELECT 0 AS rank, * FROM unbalanced

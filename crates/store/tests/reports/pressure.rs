@@ -247,6 +247,36 @@ async fn what_agents_could_not_read_is_named_with_how_often_and_when() {
     assert!(found.findings.iter().all(|row| row.kind == IntegrityKind::NotRead));
 }
 
+#[tokio::test]
+async fn of_much_that_was_not_read_the_newest_is_named_and_the_rest_counted() {
+    let world = World::new().await;
+    let host = world.host("a").await;
+    for minute in 0..25 {
+        let item = if minute == 24 { "b.prom line 1: no number" } else { "c" };
+        let skipped = format!(
+            r#"[{{"collector": "metrics", "item": "{item}{minute}", "reason": "unreadable", "count": 1}}]"#
+        );
+        world
+            .run(
+                "INSERT INTO rowcall.device_sample (\"timestamp\", sequence, host_id, epoch_id, skipped)
+                 VALUES (to_timestamp($2::bigint / 1e6), $3, $1, $1, $4::text::jsonb)",
+                &[&host, &at(12, minute, 0).0, &i64::from(minute), &skipped],
+            )
+            .await;
+    }
+    let scope = between(at(12, 0, 0), at(13, 0, 0));
+    let frame = world.frame(&scope).await;
+    let found = world.store.integrity(&scope, &frame).await.unwrap();
+    let mut rows: Vec<_> =
+        found.findings.iter().map(|row| (row.from, row.samples, row.detail.clone())).collect();
+    assert_eq!(found.total, 21);
+    let rest = "5 more, as the view host_skipped tells".to_owned();
+    assert_eq!(rows.pop(), Some((at(12, 0, 0), 0, rest)));
+    rows.sort();
+    assert_eq!(rows[0], (at(12, 5, 0), 1, "metrics c5: cannot be read or understood".into()));
+    assert_eq!(rows[19], (at(12, 24, 0), 1, "metrics b.prom line 1: no number24".into()));
+}
+
 async fn boots(world: &World, scope: &Scope) -> Vec<(String, UnixMicros)> {
     let frame = world.frame(scope).await;
     let rows: Vec<BootedRow> =
