@@ -27,28 +27,9 @@ pub(super) fn write(
 }
 
 fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
-    let titles = ["HOST", "WHAT"].map(Column::left);
-    let columns = [Column::right("SAMPLES"), Column::left("FROM"), Column::left("TO")];
-    let mut table = Table::new(titles.into_iter().chain(columns));
-    for finding in &report.findings {
-        let at = |time: &Option<prost_types::Timestamp>| -> Cell {
-            let at = instant(time.as_ref());
-            at.map_or_else(|| "-".to_owned(), |at| text::timestamp(at, &screen.zone)).into()
-        };
-        let samples = match finding.samples {
-            0 => "-".to_owned(),
-            // Readings of devices: the words under the row say how many.
-            _ if finding.kind() == IntegrityKind::NotRead => "-".to_owned(),
-            number => text::count(number),
-        };
-        table.row([
-            text::clean(&finding.host_name).into(),
-            Cell::styled(ODD, name(finding.kind())),
-            samples.into(),
-            at(&finding.from),
-            at(&finding.to),
-        ]);
-    }
+    let whole = table(report, screen, |_, to| to.to_owned());
+    let table =
+        if whole.fits(screen.width) { whole } else { table(report, screen, without_the_day) };
     let mut rows = String::new();
     table.write(&mut rows);
     // Each finding's words stand under its row.
@@ -71,6 +52,48 @@ fn findings(out: &mut String, report: &v1::IntegrityReport, screen: &Screen) {
             text::plural(report.total_findings, "finding")
         );
         text::paragraph(out, screen, ODD, &words);
+    }
+}
+
+/// A row for each finding; `end` shows the time to which it goes, knowing where it begins.
+fn table(
+    report: &v1::IntegrityReport,
+    screen: &Screen,
+    end: impl Fn(&str, &str) -> String,
+) -> Table {
+    let titles = ["HOST", "WHAT"].map(Column::left);
+    let columns = [Column::right("SAMPLES"), Column::left("FROM"), Column::left("TO")];
+    let mut table = Table::new(titles.into_iter().chain(columns));
+    for finding in &report.findings {
+        let at = |time: &Option<prost_types::Timestamp>| {
+            let at = instant(time.as_ref());
+            at.map_or_else(|| "-".to_owned(), |at| text::timestamp(at, &screen.zone))
+        };
+        let samples = match finding.samples {
+            0 => "-".to_owned(),
+            // Readings of devices: the words under the row say how many.
+            _ if finding.kind() == IntegrityKind::NotRead => "-".to_owned(),
+            number => text::count(number),
+        };
+        let (from, to) = (at(&finding.from), at(&finding.to));
+        let to = end(&from, &to);
+        table.row([
+            text::clean(&finding.host_name).into(),
+            Cell::styled(ODD, name(finding.kind())),
+            samples.into(),
+            from.into(),
+            to.into(),
+        ]);
+    }
+    table
+}
+
+/// A time of the day where the day is that of the beginning.
+fn without_the_day(from: &str, to: &str) -> String {
+    let day = |time: &str| time.split_once('T').map(|(day, _)| day.to_owned());
+    match to.split_once('T') {
+        Some((own, rest)) if day(from).as_deref() == Some(own) => rest.to_owned(),
+        _ => to.to_owned(),
     }
 }
 

@@ -85,3 +85,28 @@ fn readings_that_lack_something_are_not_counted_as_samples() {
         "{text}"
     );
 }
+
+#[test]
+fn a_finding_that_does_not_fit_ends_at_a_time_of_its_day() {
+    let findings = |name: &str| {
+        let mut answer = answer();
+        keep(&mut answer, v1::Report::Integrity);
+        let report = answer.integrity.as_mut().unwrap();
+        let finding = v1::IntegrityFinding {
+            host_name: name.to_owned(),
+            kind: v1::IntegrityKind::DuplicateIdentity.into(),
+            ..report.findings[0].clone()
+        };
+        let longer = v1::IntegrityFinding { to: at("2026-11-23T00:10:00Z"), ..finding.clone() };
+        report.findings = vec![finding.clone(), finding, longer];
+        report.findings[1].to = None;
+        plain(&render(&answer, &v1::SummaryRequest::default(), Shown::default(), &screen()))
+    };
+    let text = findings("n1");
+    assert!(text.contains("  2026-11-22T15:00:00Z  2026-11-22T15:10:00Z\n"), "{text}");
+    let text = findings("node1.example.com");
+    for line in ["15:10:00Z", "-", "2026-11-23T00:10:00Z"] {
+        let line = format!("two of one name      312  2026-11-22T15:00:00Z  {line}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+}
