@@ -144,7 +144,8 @@ async fn hardware_as_of_a_time_has_every_fact_of_then() {
     };
     world.run("UPDATE host_info SET cpu_number = NULL, total_mem = NULL", &[]).await;
     told(&world, host, at(11, 0, 0), &facts(2, "then")).await;
-    told(&world, host, at(12, 0, 0), &facts(4, "now")).await;
+    told(&world, host, at(12, 0, 0), &facts(4, "later")).await;
+    told(&world, host, at(13, 0, 0), &facts(8, "now")).await;
     let row = |cpus: u16, text: &str, changed_at| HardwareRow {
         host_name: "a".into(),
         cpu_number: Some(cpus.into()),
@@ -155,13 +156,16 @@ async fn hardware_as_of_a_time_has_every_fact_of_then() {
         l2_cache_kib: Some(cpus.into()),
         changed_at,
     };
-    let (then, now) = (row(2, "then", at(11, 0, 0)), row(4, "now", at(12, 0, 0)));
+    let (then, later) = (row(2, "then", at(11, 0, 0)), row(4, "later", at(12, 0, 0)));
+    let now = row(8, "now", at(13, 0, 0));
     for (time, expected) in [
         (at(10, 59, 59), None),
         // From the moment at which it joined.
         (at(11, 0, 0), Some(&then)),
         (at(11, 59, 59), Some(&then)),
-        (at(12, 0, 0), Some(&now)),
+        (at(12, 0, 0), Some(&later)),
+        (at(12, 59, 59), Some(&later)),
+        (at(13, 0, 0), Some(&now)),
     ] {
         let scope = Scope { hardware_as_of: Some(time), ..Scope::default() };
         let frame = world.frame(&scope).await;
@@ -169,4 +173,37 @@ async fn hardware_as_of_a_time_has_every_fact_of_then() {
             world.store.hardware(&scope, &frame).await.unwrap().try_collect().await.unwrap();
         assert_eq!(rows.first(), expected);
     }
+}
+
+#[tokio::test]
+async fn a_boot_keeps_the_time_that_was_first_told_of_it_and_the_newest_boots_stay() {
+    let world = World::new().await;
+    let host = world.host("a").await;
+    world.run("UPDATE host_info SET boot_id = 'now'", &[]).await;
+    let boot = async |id: &str, second: Option<i64>| {
+        let sql = "SELECT rowcall.tell_facts($1, now(), false, '{}', $2, to_timestamp($3::bigint))";
+        world.run(sql, &[&host, &id, &second]).await;
+    };
+    let time = async |sql: &str| -> Option<i64> {
+        let sql = format!("SELECT extract(epoch FROM booted_at)::bigint FROM {sql}");
+        world.sql.query_one(&sql, &[]).await.unwrap().get(0)
+    };
+    boot("now", None).await;
+    // Of another boot: the host's own has no time yet.
+    boot("before", Some(1_000)).await;
+    assert_eq!(time("host_info").await, None);
+    for second in [2_000, 3_000] {
+        boot("now", Some(second)).await;
+        boot("before", Some(second)).await;
+    }
+    assert_eq!(time("host_info").await, Some(2_000));
+    assert_eq!(time("host_boot WHERE boot_id = 'now'").await, Some(2_000));
+    assert_eq!(time("host_boot WHERE boot_id = 'before'").await, Some(1_000));
+    let many = "INSERT INTO host_boot (host_id, boot_id, booted_at, seen_at)
+        SELECT $1, 'old ' || n, to_timestamp(n), to_timestamp(n) FROM generate_series(1, 998) AS n";
+    world.run(many, &[&host]).await;
+    boot("newest", Some(4_000)).await;
+    let gone = "host_boot WHERE boot_id LIKE 'old %' ORDER BY booted_at LIMIT 1";
+    assert_eq!(time(gone).await, Some(2));
+    assert_eq!(time("host_boot WHERE boot_id = 'newest'").await, Some(4_000));
 }

@@ -154,3 +154,50 @@ async fn a_device_is_found_again_by_its_kind_its_life_and_its_attributes() {
     let up = rows(&bench, "SELECT up FROM host_interface ORDER BY sequence").await;
     assert_eq!(up, [true, false, true].map(|up| serde_json::json!({ "up": up })));
 }
+
+#[tokio::test]
+async fn a_kind_that_is_full_is_one_device_more_and_leaves_other_kinds_and_hosts_their_names() {
+    let bench = Bench::new().await;
+    let (full, other) = (bench.host("node1").await, bench.host("node2").await);
+    let now = minutes_before(bench.now().await, 9);
+    let many = "INSERT INTO host_device (host_id, id, kind, name, counted_since)
+        SELECT (SELECT id FROM host_info WHERE hostname = 'node1'), n, 'interface', 'veth' || n, 1
+          FROM generate_series(1, 1999) AS n";
+    bench.sql.batch_execute(many).await.unwrap();
+    let interface = |name: &str, up: Option<bool>| Interface {
+        name: name.into(),
+        counted_since: 1,
+        up,
+        ..Interface::default()
+    };
+    let devices = Devices {
+        interfaces: vec![
+            interface("x", Some(true)),
+            interface("y", Some(false)),
+            interface("z", None),
+        ],
+        ..disks([disk("sda", 1, 1)])
+    };
+    let records = [&full, &other].map(|session| reading(session, 1, now, devices.clone()));
+    bench.store.ingest(&records).await.unwrap();
+    let named = "SELECT h.hostname, d.kind, d.name, d.id > 1999 AS is_late, count(*) AS number
+        FROM host_device AS d JOIN host_info AS h ON h.id = d.host_id
+        WHERE d.name NOT LIKE 'veth%' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3";
+    let row = |host: &str, kind: &str, name: &str| {
+        serde_json::json!({"hostname": host, "kind": kind, "name": name, "is_late": host == "node1",
+            "number": 1})
+    };
+    assert_eq!(
+        rows(&bench, named).await,
+        [
+            row("node1", "disk", "sda"),
+            row("node1", "interface", "(other)"),
+            row("node2", "disk", "sda"),
+            row("node2", "interface", "x"),
+            row("node2", "interface", "y"),
+            row("node2", "interface", "z"),
+        ]
+    );
+    let of_many = "SELECT count(*) FROM host_interface WHERE name = '(other)' AND up IS NULL";
+    assert_eq!(bench.number(of_many).await, 3);
+}
