@@ -15,6 +15,7 @@ pub(crate) struct Queue {
     /// Everything else that it can do.
     pub(crate) spool: Spool,
     sendable: Arc<Notify>,
+    written: Arc<Notify>,
     /// A wall clock that is set, at a time since boot.
     clock: Mutex<Option<(UnixMicros, Duration)>>,
     /// An aggregator's wall clock, at a time since boot.
@@ -24,16 +25,22 @@ pub(crate) struct Queue {
 impl Queue {
     /// Shares a spool.
     pub(crate) fn new(spool: Spool) -> Self {
-        let sendable = Arc::new(Notify::new());
-        let waker = Arc::clone(&sendable);
-        spool.on_sendable(Box::new(move || waker.notify_one()));
-        Self { spool, sendable, clock: Mutex::new(None), theirs: Mutex::new(None) }
+        let (sendable, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let wakers = [Arc::clone(&sendable), Arc::clone(&written)];
+        spool.on_sendable(Box::new(move || wakers.iter().for_each(|waker| waker.notify_one())));
+        Self { spool, sendable, written, clock: Mutex::new(None), theirs: Mutex::new(None) }
     }
 
     /// Waits until there is more to send, or returns at once if there was since the last wait. For
     /// one waiter.
     pub(crate) async fn sendable(&self) {
         self.sendable.notified().await;
+    }
+
+    /// Waits until something left memory for the disk, or returns at once if something did since the
+    /// last wait. For one waiter. Not told while the machine's clock is not set.
+    pub(crate) async fn written(&self) {
+        self.written.notified().await;
     }
 
     /// A wall clock, ours or the aggregator's, at this time since boot. One that was never set

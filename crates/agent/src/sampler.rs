@@ -1,6 +1,7 @@
 //! The task that takes a sample at each tick and puts it into the spool.
 
 mod devices;
+mod second;
 mod skipped;
 
 use std::pin::pin;
@@ -15,13 +16,13 @@ use rowcall_spool::Last;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::devices::parts;
 use crate::facts::{FACTS_DEADLINE, FACTS_EVERY, Facts};
 use crate::queue::Queue;
 use crate::sample::{Reader, Reading, Unread};
 use crate::service::Health;
 use crate::ticks::{Instant, Ticks};
 pub(crate) use devices::Readings;
+use second::Second;
 use skipped::Watch;
 pub(crate) use skipped::{in_words, one_in_words};
 
@@ -58,6 +59,7 @@ impl Sampling {
             queue: Arc::clone(&self.queue),
             health: Arc::clone(&self.health),
             watch: Watch::new(Arc::clone(&self.health)),
+            second: Second::new(Arc::clone(&self.queue), Arc::clone(&self.health)),
         };
         self.queue.spool.set_interval(interval);
         let start = tokio::time::Instant::now() + FACTS_EVERY;
@@ -70,9 +72,11 @@ impl Sampling {
                 biased;
                 () = sleep(wait) => {
                     let is_taken = self.take(&mut taker).await?;
+                    taker.second.append();
                     if let Some(readings) = readings.as_mut().filter(|_| is_taken) {
+                        let now = Instant::now(self.clock.as_ref());
                         let interval = *self.interval.borrow();
-                        readings.sampled(Instant::now(self.clock.as_ref()), interval);
+                        readings.sampled(now, interval, || taker.second.may_begin());
                     }
                 }
                 Ok(()) = self.interval.changed() => {
@@ -86,6 +90,7 @@ impl Sampling {
                 (began, devices) = Readings::finished(&mut readings) => {
                     taker.read_devices(began, devices);
                 }
+                () = self.queue.written(), if taker.second.has_parts() => taker.second.append(),
             }
         }
     }
@@ -130,6 +135,7 @@ struct Taker {
     queue: Arc<Queue>,
     health: Arc<Health>,
     watch: Watch,
+    second: Second,
 }
 
 impl Taker {
@@ -153,17 +159,9 @@ impl Taker {
         self.health.sampled();
     }
 
-    /// A reading of devices, as records of the time when it began: the parts of one that is too large
-    /// for one record each have their own, and the spool moves what has another record's.
     fn read_devices(&mut self, began: Instant, devices: Devices) {
         self.watch.skipped(devices.skipped.clone());
-        for (micros, part) in (0_u32..).zip(parts(devices)) {
-            if part != Devices::default() {
-                let time = began.wall.plus_micros(micros.into());
-                let since_boot = began.since_boot + Duration::from_micros(micros.into());
-                self.queue.spool.append(time, since_boot, Body::Devices(Box::new(part)));
-            }
-        }
+        self.second.take(began, devices);
     }
 }
 

@@ -20,6 +20,7 @@ mod positions;
 mod read;
 mod record;
 mod recover;
+mod room;
 mod scan;
 mod segment;
 mod segments;
@@ -111,6 +112,8 @@ pub struct Status {
     pub unacknowledged_records: u64,
     /// Bytes of its files.
     pub size_bytes: u64,
+    /// Bytes of what is not acknowledged, in whole segments.
+    pub waiting_bytes: u64,
     /// Age of the oldest unacknowledged record.
     pub oldest_unacknowledged_age: Option<Duration>,
     /// Records of this epoch that were dropped unacknowledged.

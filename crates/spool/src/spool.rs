@@ -1,7 +1,7 @@
 //! The handle that an agent holds.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rowcall_core::clock::SharedClock;
@@ -13,7 +13,7 @@ use crate::disk::{Disk, File, RealDisk};
 use crate::open::begin;
 use crate::read::Reader;
 use crate::slots::SlotFile;
-use crate::state::FIXED_BYTES;
+use crate::state::{FIXED_BYTES, State};
 use crate::writer::{Limits, Shared, Writer};
 use crate::{OpenError, Opened, Settings, Status};
 
@@ -43,6 +43,7 @@ struct Handle {
     shared: Arc<Shared>,
     reader: Reader,
     clock: SharedClock,
+    max_bytes: u64,
 }
 
 impl fmt::Debug for Spool {
@@ -136,7 +137,7 @@ impl Spool {
             .stack_size(STACK_BYTES)
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
-        let handle = Handle { shared, reader: Reader::new(disk), clock };
+        let handle = Handle { shared, reader: Reader::new(disk), clock, max_bytes: limits.bytes };
         handle.round(DISK_PATIENCE);
         Ok((Self(Arc::new(handle)), begin.opened))
     }
@@ -215,6 +216,14 @@ impl Spool {
     pub fn on_sendable(&self, callback: Box<dyn Fn() + Send + Sync>) {
         let callbacks = &self.0.shared.callbacks;
         callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(callback);
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.shared.lock()
+    }
+
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.0.max_bytes
     }
 
     #[cfg(test)]

@@ -393,6 +393,7 @@ impl State {
             next: record::sequence(positions, self.next),
             unacknowledged_records: self.unacknowledged(),
             size_bytes: self.size_bytes(),
+            waiting_bytes: self.waiting_bytes(),
             oldest_unacknowledged_age,
             dropped_records: positions.dropped.saturating_add(dropped),
             damaged_records: self.damaged(),

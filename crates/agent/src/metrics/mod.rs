@@ -147,7 +147,16 @@ impl Sources {
             let labels = [("collector", collector.as_str()), ("reason", reason.as_str())];
             family.encode_family(&labels)?.encode_gauge(&count)?;
         }
-        Ok(())
+        to.counter(
+            "devices_left_out",
+            "Readings of devices left out since the start, so that samples have room in the spool",
+            self.health.counts().left_out_readings,
+        )?;
+        to.gauge(
+            "leaves_devices_out",
+            "1 while readings of devices are left out",
+            i64::from(self.health.leaves_out()),
+        )
     }
 
     fn identity(&self, to: &mut Families<'_>) -> fmt::Result {

@@ -46,6 +46,8 @@ async fn what_is_counted_and_held_can_be_read() {
     health.missed(7);
     let hung = ("filesystems".to_owned(), rowcall_core::devices::SkipReason::Hung);
     health.skips([(hung, 2)].into());
+    health.leaves_out_devices();
+    health.leaves_out_devices();
     health.streaming();
     health.streaming();
     health.link_is(LinkState::Connected("https://db1:7443".into()));
@@ -66,6 +68,8 @@ async fn what_is_counted_and_held_can_be_read() {
         "rowcall_agent_refills_total 0",
         "rowcall_agent_connected 1",
         "rowcall_agent_skipped{collector=\"filesystems\",reason=\"hung\"} 2",
+        "rowcall_agent_devices_left_out_total 2",
+        "rowcall_agent_leaves_devices_out 1",
         "rowcall_agent_certificate_renewals_total 1",
         "rowcall_agent_certificate_renewal_failures_total 1",
         "rowcall_agent_certificate_renewal_failing 0",

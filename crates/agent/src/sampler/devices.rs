@@ -87,14 +87,18 @@ impl Readings {
         Some(Self { due, peaks, deadline: collect.deadline, state: State::Rests(Some(devices)) })
     }
 
-    /// A sample was taken: begins a reading if one is due and none is under way.
-    pub(super) fn sampled(&mut self, now: Instant, interval: Duration) {
+    /// A sample was taken: begins a reading if one is due, none is under way and it `may`; one that
+    /// may not is due again when the next one is.
+    pub(super) fn sampled(&mut self, now: Instant, interval: Duration, may: impl FnOnce() -> bool) {
         let State::Rests(devices) = &mut self.state else { return };
         if !self.due.is_due(now, interval) {
             return;
         }
-        let Some(mut devices) = devices.take() else { return };
         self.due.began(now);
+        if !may() {
+            return;
+        }
+        let Some(mut devices) = devices.take() else { return };
         let (reader, deadline) = (self.peaks.clone(), self.deadline);
         let reading = async move {
             // Where the thread that keeps them hangs, there are none.

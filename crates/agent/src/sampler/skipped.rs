@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rowcall_core::devices::{SkipReason, Skipped};
 use tokio::time::Instant;
 
+use super::second::NO_ROOM;
 use crate::link::Journal;
 use crate::service::Health;
 
@@ -71,14 +72,17 @@ pub(crate) fn in_words(skipped: &[Skipped]) -> String {
     text
 }
 
-/// "filesystems /mnt/a not answered in time". A drop-in file says itself what is wrong with it:
-/// "metrics backup.prom line 5: no value".
+/// "filesystems /mnt/a not answered in time". Of a drop-in file it is said itself what is wrong with
+/// it, "metrics backup.prom line 5: no value", and of readings that were left out, why.
 pub(crate) fn one_in_words(skipped: &Skipped) -> String {
     let Skipped { collector, item, reason, count } = skipped;
-    let of_file = |item: &str| item.contains(".prom: ") || item.contains(".prom line ");
+    let is_unreadable = *reason == SkipReason::Unreadable;
+    let says_why = |item: &str| {
+        item == NO_ROOM || item.contains(".prom: ") || (is_unreadable && item.contains(": "))
+    };
     match (item, count) {
-        (Some(item), 0 | 1) if of_file(item) => format!("{collector} {item}"),
-        (Some(item), _) if of_file(item) => format!("{collector} {item} ({count})"),
+        (Some(item), 0 | 1) if says_why(item) => format!("{collector} {item}"),
+        (Some(item), _) if says_why(item) => format!("{collector} {item} ({count})"),
         (Some(item), _) => format!("{collector} {item} {}", reason_in_words(*reason)),
         (None, 0 | 1) => format!("{collector} {}", reason_in_words(*reason)),
         (None, _) => format!("{collector} {count} {}", reason_in_words(*reason)),
@@ -151,10 +155,14 @@ mod tests {
     fn a_drop_in_file_says_itself_what_is_wrong_with_it() {
         let line = skipped("metrics", Some("a.prom line 5: no value"), SkipReason::Unreadable, 1);
         let values = skipped("metrics", Some("a.prom: left out"), SkipReason::Unreadable, 2);
+        let mount = skipped("f", Some("/m: not asked, others hang"), SkipReason::Unreadable, 1);
         let folder = skipped("metrics", Some("/x"), SkipReason::Unreadable, 1);
+        let readings = skipped("devices", Some(NO_ROOM), SkipReason::Limit, 7);
         assert_eq!(
-            in_words(&[line, values, folder]),
-            "metrics a.prom line 5: no value, metrics a.prom: left out (2), metrics /x unreadable"
+            in_words(&[line, values, mount, folder, readings]),
+            "metrics a.prom line 5: no value, metrics a.prom: left out (2), \
+             f /m: not asked, others hang, metrics /x unreadable, devices readings left out \
+             for want of room in the spool (7)"
         );
     }
 }

@@ -5,6 +5,8 @@ use rowcall_core::id::UnixMicros;
 use rowcall_core::record::{GapCause, Record, Sample};
 use rowcall_core::session::agent::Holdings as _;
 
+mod second;
+
 use super::*;
 use crate::testing::{START, at, queue, records};
 use rowcall_core::devices::{Metric, Skipped};
@@ -23,15 +25,20 @@ struct Host {
 
 impl Host {
     fn at(wall: UnixMicros) -> Self {
+        Self::with_spool(wall, 8 << 20)
+    }
+
+    fn with_spool(wall: UnixMicros, max_bytes: u64) -> Self {
         let clock = Arc::new(TestClock::at(wall));
         let shared: SharedClock = Arc::<TestClock>::clone(&clock);
-        let (queue, folder) = queue(shared, 8 << 20);
+        let (queue, folder) = queue(shared, max_bytes);
         let primed = Instant::now(clock.as_ref());
         let name = HostName::parse("node1").unwrap();
         let ticks = Ticks::new(MINUTE, name, true, primed, None);
         let health = Arc::<Health>::default();
         let watch = Watch::new(Arc::clone(&health));
-        let taker = Taker { ticks, queue, health, watch };
+        let second = Second::new(Arc::clone(&queue), Arc::clone(&health));
+        let taker = Taker { ticks, queue, health, watch, second };
         Self { clock, taker, _folder: folder }
     }
 
@@ -275,7 +282,14 @@ fn vitals_tell_the_clocks_offset_once_an_acknowledgement_told_it() {
 fn sampling(
     readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>,
 ) -> (Sampling, Option<Readings>, Host) {
-    let host = Host::at(START);
+    sampling_with(8 << 20, readings)
+}
+
+fn sampling_with(
+    max_bytes: u64,
+    readings: impl FnOnce(&Reader, &HostName) -> Option<Readings>,
+) -> (Sampling, Option<Readings>, Host) {
+    let host = Host::with_spool(START, max_bytes);
     let clock = rowcall_core::clock::SystemClock::shared();
     let collect = crate::collect::Collect::default();
     let reader = Reader::start("/", &collect, Arc::clone(&clock)).unwrap();

@@ -65,6 +65,8 @@ pub(crate) struct Counts {
     pub(crate) renewals: u64,
     /// Tries to get the next one that failed.
     pub(crate) renewal_failures: u64,
+    /// Readings of devices left out for want of room in the spool.
+    pub(crate) left_out_readings: u64,
 }
 
 /// Things that the last reading of devices skipped, by collector and reason.
@@ -87,6 +89,8 @@ pub(crate) struct Health {
     refills: AtomicU64,
     renewals: AtomicU64,
     renewal_failures: AtomicU64,
+    left_out_readings: AtomicU64,
+    leaves_out: AtomicBool,
 }
 
 impl Default for Health {
@@ -104,6 +108,8 @@ impl Default for Health {
             refills: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             renewal_failures: AtomicU64::new(0),
+            left_out_readings: AtomicU64::new(0),
+            leaves_out: AtomicBool::new(false),
         }
     }
 }
@@ -156,6 +162,22 @@ impl Health {
         lock(&self.skipped).clone()
     }
 
+    /// A reading of devices was left out for want of room in the spool.
+    pub(crate) fn leaves_out_devices(&self) {
+        self.left_out_readings.fetch_add(1, Ordering::Relaxed);
+        self.leaves_out.store(true, Ordering::Relaxed);
+    }
+
+    /// One is not.
+    pub(crate) fn reads_devices(&self) {
+        self.leaves_out.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the last reading that was due was left out.
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.leaves_out.load(Ordering::Relaxed)
+    }
+
     /// An aggregator lost what it had acknowledged.
     pub(crate) fn refilling(&self) {
         self.refills.fetch_add(1, Ordering::Relaxed);
@@ -177,6 +199,7 @@ impl Health {
             refills: read(&self.refills),
             renewals: read(&self.renewals),
             renewal_failures: read(&self.renewal_failures),
+            left_out_readings: read(&self.left_out_readings),
         }
     }
 

@@ -51,6 +51,7 @@ pub(crate) fn json(report: &Report) -> Value {
                 .map(|age| age.as_secs()),
             "size_bytes": spool.map(|spool| spool.status.size_bytes),
             "max_bytes": report.spool_max_bytes,
+            "waiting_bytes": spool.map(|spool| spool.status.waiting_bytes),
             "due_ticks": spool.map(|spool| spool.status.due_ticks),
             "dropped_records": spool.map(|spool| spool.status.dropped_records),
             "damaged_records": spool.map(|spool| spool.status.damaged_records),
@@ -64,6 +65,7 @@ pub(crate) fn json(report: &Report) -> Value {
                 .map(|(_, at)| at.0),
         },
         "devices": {
+            "left_out": spool.map(|_| report.leaves_devices_out()),
             "read_unix_us": report.devices.as_ref().map(|devices| devices.at.0),
             "skipped": report.devices.as_ref().map(|devices| {
                 devices.skipped.iter().map(crate::cli::skipped).collect::<Vec<_>>()

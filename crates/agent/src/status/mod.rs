@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) spool: Result<Option<Spool>, String>,
     /// The last reading of devices, where the spool still holds one.
     pub(crate) devices: Option<LastReading>,
+    /// Whether devices are to be read at all.
+    pub(crate) reads_devices: bool,
 }
 
 /// A reading of devices.
@@ -126,6 +128,7 @@ impl Report {
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
             devices: last_reading(&config.spool.dir),
+            reads_devices: config.collect.devices_every.is_some(),
             spool: match rowcall_spool::inspect(&config.spool.dir) {
                 Ok(found) => {
                     Ok(Some(Spool { pid: found.held_by, owner: found.owner, status: found.status }))
@@ -143,6 +146,13 @@ impl Report {
         };
         let owner = spool.owner.as_str();
         (!owner.is_empty() && owner != certificate.host).then_some(owner)
+    }
+
+    /// Whether devices are not read since samples wait that need the rest of the spool.
+    fn leaves_devices_out(&self) -> bool {
+        let has_room = |spool: &Spool| spool.status.has_room(self.spool_max_bytes);
+        let spool = self.spool.as_ref().ok().and_then(Option::as_ref);
+        self.reads_devices && spool.is_some_and(|spool| !has_room(spool))
     }
 
     pub(crate) fn verdict(&self) -> Verdict {

@@ -24,6 +24,7 @@ fn report() -> Report {
         next: Sequence::new(1481).unwrap(),
         unacknowledged_records: 3,
         size_bytes: 200_000,
+        waiting_bytes: 1200,
         oldest_unacknowledged_age: Some(Duration::from_secs(125)),
         dropped_records: 0,
         damaged_records: 0,
@@ -49,6 +50,7 @@ fn report() -> Report {
                 count: 1,
             }],
         }),
+        reads_devices: true,
     }
 }
 
@@ -132,6 +134,21 @@ fn what_is_wrong_is_said_and_told_by_the_exit_code() {
         assert!(shown.contains(said), "{said:?} is missing in\n{shown}");
         assert_eq!(report.verdict().exit_code(), code, "{shown}");
     }
+}
+
+#[test]
+fn devices_left_out_are_said_where_devices_are_read_at_all_and_are_no_fault() {
+    let mut full = report();
+    spool(&mut full).status.waiting_bytes = (32 << 20) - 1;
+    assert!(!text(&full).contains("left out"), "half of it is there for them");
+    spool(&mut full).status.waiting_bytes = 32 << 20;
+    let said = "left out      devices, while samples wait that need the rest of the spool\n";
+    assert!(text(&full).ends_with(said), "{}", text(&full));
+    assert_eq!(full.verdict(), Verdict::Runs);
+    assert_eq!(json(&full)["devices"]["left_out"], true);
+    assert_eq!(json(&report())["devices"]["left_out"], false);
+    full.reads_devices = false;
+    assert!(!text(&full).contains("left out"), "{}", text(&full));
 }
 
 #[test]

@@ -98,6 +98,9 @@ pub(crate) fn text(report: &Report) -> String {
             line("skipped", &skipped_in_words(&devices.skipped));
         }
     }
+    if report.leaves_devices_out() {
+        line("left out", "devices, while samples wait that need the rest of the spool");
+    }
     text
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod lost;
 mod model;
 mod room;
+mod second;
 mod week;
 
 use std::sync::Arc;
