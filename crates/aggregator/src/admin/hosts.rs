@@ -225,6 +225,30 @@ mod tests {
     }
 
     #[test]
+    fn boots_and_rows_of_a_history_have_their_times() {
+        let at = |micros: i64| Some(crate::timestamp(UnixMicros(micros)));
+        let row = |from: Option<i64>, to: Option<i64>| HistoryRow {
+            from: from.map(UnixMicros),
+            to: to.map(UnixMicros),
+            facts: HostFacts::default(),
+        };
+        let boot = |booted_at: Option<i64>| BootRow {
+            boot_id: "b".into(),
+            booted_at: booted_at.map(UnixMicros),
+            seen_at: UnixMicros(3),
+        };
+        let history = vec![row(Some(2), None), row(Some(1), Some(2)), row(None, Some(1))];
+        let boots = vec![boot(Some(4)), boot(None)];
+        let answer = with_history(pb::GetHostResponse::default(), history, boots);
+        let rows: Vec<_> =
+            answer.history.iter().map(|row| (row.valid_from, row.valid_to)).collect();
+        assert_eq!(rows, [(at(2), None), (at(1), at(2)), (None, at(1))]);
+        let boots: Vec<_> =
+            answer.boots.iter().map(|boot| (boot.booted_at, boot.seen_at)).collect();
+        assert_eq!(boots, [(at(4), at(3)), (None, at(3))]);
+    }
+
+    #[test]
     fn a_page_stays_below_four_mebibytes() {
         let label = "x".repeat(1_000_000);
         let hosts = ["a", "b", "c", "d", "e"].map(|name| found(name, &label)).into();

@@ -252,6 +252,54 @@ fn hosts_under_pressure_keep_their_order_and_those_unknown_are_a_number() {
 }
 
 #[test]
+fn each_number_of_a_host_under_pressure_has_its_own_field() {
+    for (wait, on_wire) in [
+        (Wait::Nothing, pb::Wait::Nothing),
+        (Wait::Cpu, pb::Wait::Cpu),
+        (Wait::Memory, pb::Wait::Memory),
+        (Wait::Io, pb::Wait::Io),
+    ] {
+        let mut builder = Pressure::default();
+        let row = PressureRow {
+            host_name: "a".into(),
+            waits_for: Some(wait),
+            wait_percent: Some(1.0),
+            cpu_some_percent: Some(2.0),
+            memory_some_percent: Some(3.0),
+            memory_full_percent: Some(4.0),
+            io_some_percent: Some(5.0),
+            io_full_percent: Some(6.0),
+            iowait_percent: Some(7.0),
+            steal_percent: Some(8.0),
+            load_per_cpu: Some(9.0),
+            cpu_busy_max_percent: Some(10.0),
+            swapped_kib: Some(11),
+            oom_kills: Some(12),
+            samples: 13,
+        };
+        assert!(builder.push(row).is_none());
+        let expected = pb::HostPressure {
+            host_name: "a".into(),
+            waits_for: on_wire.into(),
+            wait_percent: Some(1.0),
+            cpu_some_percent: Some(2.0),
+            memory_some_percent: Some(3.0),
+            memory_full_percent: Some(4.0),
+            io_some_percent: Some(5.0),
+            io_full_percent: Some(6.0),
+            iowait_percent: Some(7.0),
+            steal_percent: Some(8.0),
+            load_per_cpu: Some(9.0),
+            cpu_busy_max_percent: Some(10.0),
+            swapped_kib: Some(11),
+            oom_kills: Some(12),
+            samples: 13,
+        };
+        assert_eq!(builder.finish().pressure.unwrap().hosts, [expected]);
+    }
+}
+
+#[test]
 fn an_empty_roll_still_has_its_totals() {
     let parts = rolled(&[]);
     assert_eq!(parts.len(), 1);
