@@ -387,9 +387,11 @@ not_read AS (
                    min(d."timestamp") AS from_ts, max(d."timestamp") AS to_ts,
                    concat(k.collector, ' ' || nullif(k.item, ''), CASE
                        WHEN k.reason = 'hung' THEN ': did not answer in time'
-                       WHEN k.reason = 'limit' THEN format(': up to %s more than the agent reads', max(k.count))
                        -- Names that say themselves what is wrong.
                        WHEN k.reason = 'unreadable' AND strpos(k.item, ': ') > 0 THEN ''
+                       WHEN k.reason = 'limit' AND (strpos(k.item, ': ') > 0 OR k.collector = 'devices')
+                       THEN format(', up to %s', max(k.count))
+                       WHEN k.reason = 'limit' THEN format(': up to %s more than the agent reads', max(k.count))
                        WHEN k.reason = 'unreadable' THEN ': cannot be read or understood'
                        ELSE coalesce(': ' || k.reason, ': unknown') END) AS detail,
                    least(row_number() OVER (PARTITION BY d.host_id ORDER BY max(d."timestamp") DESC,

@@ -252,9 +252,13 @@ async fn of_much_that_was_not_read_the_newest_is_named_and_the_rest_counted() {
     let world = World::new().await;
     let host = world.host("a").await;
     for minute in 0..25 {
-        let item = if minute == 24 { "b.prom line 1: no number" } else { "c" };
+        let (collector, item, reason) = match minute {
+            24 => ("metrics", "b.prom line 1: no number".to_owned(), "unreadable"),
+            23 => ("devices", "readings left out".to_owned(), "limit"),
+            _ => ("metrics", format!("c{minute}"), "unreadable"),
+        };
         let skipped = format!(
-            r#"[{{"collector": "metrics", "item": "{item}{minute}", "reason": "unreadable", "count": 1}}]"#
+            r#"[{{"collector": "{collector}", "item": "{item}", "reason": "{reason}", "count": 7}}]"#
         );
         world
             .run(
@@ -274,7 +278,8 @@ async fn of_much_that_was_not_read_the_newest_is_named_and_the_rest_counted() {
     assert_eq!(rows.pop(), Some((at(12, 0, 0), 0, rest)));
     rows.sort();
     assert_eq!(rows[0], (at(12, 5, 0), 1, "metrics c5: cannot be read or understood".into()));
-    assert_eq!(rows[19], (at(12, 24, 0), 1, "metrics b.prom line 1: no number24".into()));
+    assert_eq!(rows[18], (at(12, 23, 0), 1, "devices readings left out, up to 7".into()));
+    assert_eq!(rows[19], (at(12, 24, 0), 1, "metrics b.prom line 1: no number".into()));
 }
 
 async fn boots(world: &World, scope: &Scope) -> Vec<(String, UnixMicros)> {
