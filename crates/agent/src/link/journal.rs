@@ -37,7 +37,7 @@ impl Journal {
     /// Something happens. Texts that differ in nothing but digits (times, ports, addresses) are
     /// the same thing.
     pub(crate) fn note(&mut self, text: &str, now: Instant) -> Option<Repeated> {
-        let what: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let what = without_digits(text);
         if let Some(said) = self.0.iter_mut().find(|said| said.what == what) {
             said.unsaid += 1;
             if now.saturating_duration_since(said.last) < AGAIN_AFTER {
@@ -54,10 +54,20 @@ impl Journal {
         Some(Repeated { times: 1, lasts: Duration::ZERO })
     }
 
+    /// The next time that this happens is news.
+    pub(crate) fn forget_this(&mut self, text: &str) {
+        let what = without_digits(text);
+        self.0.retain(|said| said.what != what);
+    }
+
     /// All is well again: whatever happens next is news.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
+}
+
+fn without_digits(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 impl Repeated {
@@ -108,6 +118,16 @@ mod tests {
     fn another_reason_is_said_at_once_and_digits_make_none() {
         let notes = [("a:1 refuses", 0), ("a:2 refuses", 1), ("no route", 2), ("a:1 refuses", 3)];
         assert_eq!(lines(&notes), ["a:1 refuses", "no route"]);
+    }
+
+    #[test]
+    fn one_thing_can_be_made_news_and_the_others_stay_said() {
+        let mut journal = Journal::default();
+        let now = Instant::now();
+        assert!(journal.note("a:1", now).is_some() && journal.note("b", now).is_some());
+        journal.forget_this("a:2");
+        assert_eq!(journal.note("a:3", now), Some(Repeated { times: 1, lasts: Duration::ZERO }));
+        assert_eq!(journal.note("b", now), None);
     }
 
     #[test]

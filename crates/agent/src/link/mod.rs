@@ -7,7 +7,7 @@
 //!   seconds where that is shorter: an aggregator that drains each stream must not keep it busy.
 //!   To one that stops it comes back only where there is no other.
 //! - Each reason for having no stream is logged at once and then every ten minutes; one that only
-//!   people can change as a warning.
+//!   people can change as a warning. After it comes "connected", however soon that was said before.
 //! - Nothing is released but by an acknowledgement on the present stream, see
 //!   [`rowcall_core::session`].
 //! - What waits goes oldest first, in batches; a sample read meanwhile goes after it, since within
@@ -108,6 +108,8 @@ pub(crate) struct Course {
     /// When a certificate came where enrolment is, by the time since boot.
     proven_at: Option<Duration>,
     journal: Journal,
+    /// The last word about the connection was why there is none.
+    told_why_not: bool,
 }
 
 /// A mark that was lower than what was acknowledged.
@@ -314,6 +316,7 @@ impl Link {
             tracing::debug!(%aggregator, "{text}");
             return;
         };
+        self.course.told_why_not = true;
         let next_try_s = wait.as_millis().div_ceil(1000);
         if level == Level::WARN || repeated.goes_on() {
             tracing::warn!(%aggregator, next_try_s, "{text}{repeated}");

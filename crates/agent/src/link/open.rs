@@ -36,6 +36,9 @@ const COMPRESSED_BACKLOG: u64 = 300;
 /// Most that is logged of the aggregator's version.
 const MAX_VERSION_BYTES: usize = 64;
 
+/// What the log says when there is a stream.
+const CONNECTED: &str = "connected";
+
 impl Link {
     /// Connects and serves one stream to its end.
     pub(super) async fn stream(&mut self, stop: &CancellationToken) -> End {
@@ -139,7 +142,11 @@ impl Link {
         let aggregator = self.aggregator();
         self.health.streaming();
         self.health.link_is(LinkState::Connected(aggregator.clone()));
-        if let Some(repeated) = self.course.journal.note("connected", Instant::now()) {
+        // Or whoever reads the log believes this node cut off.
+        if std::mem::take(&mut self.course.told_why_not) {
+            self.course.journal.forget_this(CONNECTED);
+        }
+        if let Some(repeated) = self.course.journal.note(CONNECTED, Instant::now()) {
             tracing::info!(
                 %aggregator,
                 version = one_line(&welcome.aggregator_version, MAX_VERSION_BYTES),
@@ -147,7 +154,7 @@ impl Link {
                 interval_ms = interval.as_millis(),
                 from_sequence = %next,
                 clock_behind_us = UnixMicros(welcome.clock_unix_us).since(self.clock.wall()),
-                "connected{repeated}"
+                "{CONNECTED}{repeated}"
             );
         }
         let asked = Duration::from_millis(welcome.interval_ms.into());

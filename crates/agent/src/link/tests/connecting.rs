@@ -352,6 +352,32 @@ async fn a_service_manager_learns_how_the_link_stands() {
     agent.stopped().await;
 }
 
+#[tokio::test]
+async fn after_a_lost_connection_the_next_word_is_connected_however_soon_it_is_back() {
+    let mut peer = Peer::start().await;
+    let lines = Lines::of_this_thread();
+    let agent = Agent::start(peer.config(), 1).await;
+    for reason in ["a", "b", "b", "b"] {
+        let (mut call, _) = peer.welcomed(None).await;
+        call.batch().await;
+        call.outbox.send(Err(Status::unavailable(reason))).await.unwrap();
+    }
+    let (mut call, _) = peer.welcomed(None).await;
+    call.batch().await;
+    agent.stopped().await;
+    let text = lines.text();
+    let word = |line: &str| {
+        let (_, said) = line.split_once("rowcall_agent::link")?.1.split_once(": ")?;
+        let end = [" aggregator=", " version="].iter().filter_map(|field| said.find(field)).min();
+        Some(said[..end.unwrap_or(said.len())].to_owned())
+    };
+    let words: Vec<_> = text.lines().filter_map(word).collect();
+    let lost = "no connection: the aggregator ended the stream: ";
+    // The same reason again is not said, and then neither is what follows it: no flood.
+    let said = ["connected", &format!("{lost}a"), "connected", &format!("{lost}b"), "connected"];
+    assert_eq!(words, said, "{text}");
+}
+
 /// What is logged on this thread, level first.
 async fn logged(f: impl Future<Output = Duration>) -> Vec<String> {
     let lines = Lines::of_this_thread();
