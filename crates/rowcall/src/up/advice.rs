@@ -12,6 +12,7 @@ use super::dir::Dir;
 use super::pki::Pki;
 use super::reads::Reads;
 use crate::args;
+use crate::pki::ENROLL_PORT;
 use crate::text::{self, FAINT, HEADING};
 
 /// Windows that show something soon, in seconds: of this length, or of one interval.
@@ -31,6 +32,8 @@ pub(super) struct Next<'a> {
     pub(super) host: &'a HostName,
     /// Where agents and people connect.
     pub(super) address: SocketAddr,
+    /// The same as it was bound.
+    pub(super) listens: SocketAddr,
     /// Where probes and metrics are.
     pub(super) http: Option<SocketAddr>,
     /// Where nodes enrol.
@@ -44,7 +47,7 @@ pub(super) struct Next<'a> {
 impl Next<'_> {
     /// The whole block. Lines to paste are indented by 4 blanks.
     pub(super) fn words(&self) -> anyhow::Result<String> {
-        let Next { dir, pki, host, address, http, enroll, psql, interval, reads } = *self;
+        let Next { dir, pki, host, address, listens, http, enroll, psql, interval, reads } = *self;
         let program = program()?;
         let data = shell(dir.path());
         let window = QUICK_WINDOW_S.max(interval.as_secs()).min(DEFAULT_WINDOW_S);
@@ -81,7 +84,7 @@ impl Next<'_> {
         });
         let clients = [(any_client, grpcurl)];
         let again = again(interval, reads);
-        let others = others(&program, &data, host, enroll, &again);
+        let others = others(&program, &data, host, listens, enroll, &again);
         let metrics = http.map(|http| {
             let about = "metrics; /readyz says whether the database takes writes";
             (about, format!("curl http://{http}/metrics"))
@@ -119,14 +122,20 @@ fn others(
     program: &str,
     data: &str,
     host: &HostName,
+    listens: SocketAddr,
     enroll: Option<SocketAddr>,
     again: &str,
 ) -> Vec<(&'static str, String)> {
     let Some(enroll) = enroll else { return Vec::new() };
-    if enroll.ip().is_loopback() {
+    let open = if listens.ip().is_loopback() {
+        Some("--listen 0.0.0.0:7443".to_owned())
+    } else {
+        let beside = SocketAddr::new(listens.ip(), ENROLL_PORT);
+        enroll.ip().is_loopback().then(|| format!("--enroll-listen {beside}"))
+    };
+    if let Some(open) = open {
         let about = "other nodes can join once it listens for them: stop it, and start it so";
-        let line = format!("{program} up --data-dir {data}{again} --listen 0.0.0.0:7443");
-        return vec![(about, line)];
+        return vec![(about, format!("{program} up --data-dir {data}{again} {open}"))];
     }
     let server = enroll_server(enroll, host);
     vec![
@@ -175,22 +184,36 @@ fn on_path(name: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    fn joining(listens: &str, enroll: &str, interval: Duration) -> Vec<String> {
+        let (host, again) = (HostName::parse("vm").unwrap(), again(interval, &Reads::default()));
+        let (listens, enroll) = (listens.parse().unwrap(), enroll.parse().ok());
+        let lines = others("rowcall", "d", &host, listens, enroll, &again);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
     #[test]
     fn the_line_to_start_it_for_others_keeps_the_interval() {
-        let host = HostName::parse("vm").unwrap();
         let line = |millis| {
-            let enroll = Some(SocketAddr::from(([127, 0, 0, 1], 7444)));
-            let lines = others(
-                "rowcall",
-                "d",
-                &host,
-                enroll,
-                &again(Duration::from_millis(millis), &Reads::default()),
-            );
-            lines[0].1.clone()
+            joining("127.0.0.1:7443", "127.0.0.1:7444", Duration::from_millis(millis)).concat()
         };
         assert_eq!(line(60_000), "rowcall up --data-dir d --listen 0.0.0.0:7443");
         assert_eq!(line(1_000), "rowcall up --data-dir d --interval 1s --listen 0.0.0.0:7443");
         assert_eq!(line(1_500), "rowcall up --data-dir d --interval 1500ms --listen 0.0.0.0:7443");
+    }
+
+    #[test]
+    fn others_can_join_where_both_are_open_and_else_what_is_missing_is_said() {
+        let lines = |listens, enroll| joining(listens, enroll, Duration::from_secs(60));
+        let start = "rowcall up --data-dir d";
+        assert_eq!(
+            lines("127.0.0.1:9", "0.0.0.0:17444"),
+            [format!("{start} --listen 0.0.0.0:7443")]
+        );
+        assert_eq!(
+            lines("10.0.0.5:17443", "127.0.0.1:17444"),
+            [format!("{start} --enroll-listen 10.0.0.5:7444")]
+        );
+        let join = lines("0.0.0.0:17443", "0.0.0.0:17444");
+        assert_eq!(join[1], "rowcall-agent enroll --server vm:17444 --token-file -");
     }
 }

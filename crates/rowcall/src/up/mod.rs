@@ -8,7 +8,7 @@
 //! | `client.toml` | how `rowcall summary` and `rowcall status` get here |
 //! | `spool/` | what this machine's agent keeps until it is committed |
 //! | `host-name` | this machine's name in the database, as it was at the first start |
-//! | `listen` | the address taken at the last start, unless `--listen` named it |
+//! | `listen` | the address taken at the last start, for the next |
 //! | `http-listen`, `enroll-listen` | the same for probes and metrics, and for nodes that enrol |
 //!
 //! Started in this order and stopped in reverse: the agent says Bye, the aggregator drains,
@@ -45,6 +45,7 @@ use crate::text;
 
 use database::Database;
 use dir::Dir;
+use listen::Choices;
 use pki::Pki;
 use reads::Reads;
 use samples::Samples;
@@ -130,9 +131,8 @@ async fn with_database(
     let dir = Dir::open(database.dir())?;
     let host = dir.host_name()?;
     steps.begin("certificates");
-    let listen: Vec<IpAddr> =
-        args.listen.iter().chain(&args.enroll_listen).map(SocketAddr::ip).collect();
-    let pki = Pki::prepare(&dir, &host, &listen, clock.wall())?;
+    let choices = Choices::new(args, &dir.listen());
+    let pki = Pki::prepare(&dir, &host, &choices.addresses(), clock.wall())?;
     steps.done(pki.describe());
     if stop.is_cancelled() {
         steps.stopping();
@@ -140,7 +140,8 @@ async fn with_database(
     }
 
     steps.begin("aggregator");
-    let server = listen::bind(args, &dir, &pki, clock, database.url(DATABASE)).await?;
+    let url = database.url(DATABASE);
+    let server = listen::bind(choices, args.interval, &dir, &pki, clock, url).await?;
     let listens = server.local_addr();
     let (mut handle, address) = (server.handle(), reachable(listens));
     let mut samples = handle.samples();
@@ -178,6 +179,7 @@ async fn with_database(
         pki: &pki,
         host: &host,
         address,
+        listens,
         http: handle.http_addr(),
         enroll,
         psql: &database.psql_line(DATABASE),

@@ -142,11 +142,18 @@ impl Up {
         self.child.id()
     }
 
-    /// The port that it listens on, from its own words.
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens, from its own words.
+    pub(crate) fn listens(&self) -> String {
         let line = self.printed.lines().find(|line| line.contains("database migrated")).unwrap();
-        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-        rest.split(',').next().unwrap().parse().unwrap()
+        let (_, rest) = line.split_once("aggregator").unwrap();
+        rest.split(',').next().unwrap().trim().to_owned()
+    }
+
+    /// The port of that.
+    pub(crate) fn port(&self) -> u16 {
+        let listens: std::net::SocketAddr = self.listens().parse().unwrap();
+        assert!(listens.ip().is_loopback(), "{listens}");
+        listens.port()
     }
 
     /// The port for probes and metrics, from its own words.

@@ -175,7 +175,7 @@ fn hosts_are_managed(dir: &Path) {
         (status["connected"].as_array().unwrap().is_empty() == now).then_some(())
     };
     eventually("the retired host's stream to be cut", || gone(true));
-    let restored = stdout(run(&["host", "restore", &name]));
+    let restored = stdout(run(&["host", "restore", &name, "--yes"]));
     assert!(restored.contains("is in the roll, and its certificates are good"), "{restored}");
     eventually("the host to come back", || gone(false));
 
@@ -317,7 +317,7 @@ fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
         nothing_left(&dir);
     }
 
-    // Where others may connect they may enrol, under this machine's name; that is kept apart.
+    // Where others may connect they may enrol, under this machine's name.
     let mut up = Up::sampling(&dir, &["--listen", "0.0.0.0:0", "--enroll-listen", "0.0.0.0:0"]);
     let name = std::fs::read_to_string(dir.join("host-name")).unwrap();
     let join = up.advice("rowcall-agent enroll");
@@ -325,5 +325,41 @@ fn a_busy_port_gives_way_to_a_free_one_that_is_kept() {
     stdout(pasted(&up.advice(" token create "), Path::new("/")));
     up.signal(Signal::TERM);
     assert!(up.ended().success(), "{}", up.printed);
-    assert_eq!(std::fs::read_to_string(dir.join("enroll-listen")).unwrap(), enroll);
+
+    // What other nodes may have enrolled for is not left because somebody else has taken it.
+    let other = TcpListener::bind("0.0.0.0:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    std::fs::write(dir.join("listen"), format!("{taken}\n")).unwrap();
+    let mut up = Up::start(&dir, &[]);
+    assert_eq!(up.ended().code(), Some(1));
+    let said = format!("cannot listen on {taken}");
+    assert!(up.printed.contains(&said), "{said:?} is not in {}", up.printed);
+    assert!(up.printed.contains("without --listen it stays"), "{}", up.printed);
+    nothing_left(&dir);
+}
+
+#[test]
+fn an_address_that_was_asked_for_is_that_of_the_next_start_too() {
+    let folder = folder();
+    let dir = data(&folder);
+    // Nothing else on this machine takes a port of these meanwhile.
+    let asked = ["--listen", "127.0.0.2:0", "--enroll-listen", "127.0.0.3:0"];
+    let kept = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let mut starts = Vec::new();
+    for options in [&[][..], &asked, &[]] {
+        let mut up = Up::sampling(&dir, &[&["--interval", "100ms"], options].concat());
+        // Its certificate names the address, or no node would believe it.
+        let listens = up.listens();
+        let (ip, _) = listens.split_once(':').unwrap();
+        let status = format!("{} --server {listens} --server-name {ip}", up.advice(" status "));
+        stdout(pasted(&status, Path::new("/")));
+        starts.push([up.listens(), kept("listen"), kept("enroll-listen")]);
+        up.signal(Signal::TERM);
+        assert!(up.ended().success(), "{}", up.printed);
+    }
+    let [listens, listen, enroll] = &starts[1];
+    assert!(listens.starts_with("127.0.0.2:"), "{listens}");
+    assert_eq!(*listen, format!("{listens}\n"));
+    assert!(enroll.starts_with("127.0.0.3:"), "{enroll}");
+    assert_eq!(starts[1], starts[2]);
 }
