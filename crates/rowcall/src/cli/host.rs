@@ -153,6 +153,9 @@ pub(crate) struct RestoreArgs {
     /// The host's name
     #[arg(value_name = "NAME", value_parser = args::host_name)]
     pub(crate) host: HostName,
+    /// As of revoke and retire, for scripts; this never asks
+    #[arg(long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }

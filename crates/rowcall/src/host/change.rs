@@ -94,7 +94,8 @@ pub(super) async fn restore(args: &RestoreArgs, client: &Client) -> anyhow::Resu
     answer.map_err(|status| client.explain_for(&status, Need::Change))?;
     Ok(format!(
         "{name} is in the roll, and its certificates are good again, but those that an enrolment \
-         replaced.\nIts agent comes back by itself, within some minutes.\n"
+         replaced.\nIts agent comes back by itself within its refused_wait (5 min, unless its \
+         settings say otherwise), or at once when it is restarted.\n"
     ))
 }
 

@@ -303,8 +303,17 @@ async fn a_retired_host_is_out_until_it_is_restored() {
     let fake = || Fake { hosts: vec![gone.clone()], ..fleet() };
     let text = said(fake(), &["retire", name, "--yes"]).await.unwrap();
     assert_eq!(text, format!("{name} is retired already, since 2026-11-20T08:00:00Z.\n"));
-    let text = said(fake(), &["restore", name]).await.unwrap();
-    assert!(text.starts_with(&format!("{name} is in the roll, and its certificates")), "{text}");
+    for line in [&["restore", name][..], &["restore", name, "--yes"]] {
+        let text = said(fake(), line).await.unwrap();
+        assert_eq!(
+            text,
+            format!(
+                "{name} is in the roll, and its certificates are good again, but those that an \
+                 enrolment replaced.\nIts agent comes back by itself within its refused_wait (5 \
+                 min, unless its settings say otherwise), or at once when it is restarted.\n"
+            )
+        );
+    }
     let text = said(fleet(), &["restore", "node1"]).await.unwrap();
     assert_eq!(text, "node1 is neither revoked nor retired.\n");
 }
