@@ -99,6 +99,23 @@ SELECT host_id, boot_id, booted_at, seen_at
                  GROUP BY host_id, boot_id) AS b) AS b
  WHERE place <= 1000;
 
+-- A host's clock may be behind. What it told after something else was not so before that: this says
+-- where things stand that do not stand where its clock put them.
+CREATE TABLE rowcall.facts_anchor (
+    told_at  timestamptz NOT NULL,
+    clock    timestamptz NOT NULL,
+    sequence bigint NOT NULL,
+    host_id  integer NOT NULL REFERENCES host_info (id),
+    epoch_id integer NOT NULL,
+    PRIMARY KEY (host_id, epoch_id, sequence)
+);
+
+COMMENT ON TABLE rowcall.facts_anchor IS 'Handshakes that told facts, and records of facts that do not stand at their own time: records of the epoch from sequence on were made after told_at. The newest 8 of each host';
+COMMENT ON COLUMN rowcall.facts_anchor.told_at IS 'Where it stands in host_info_history, by the database''s clock';
+COMMENT ON COLUMN rowcall.facts_anchor.clock IS 'The host''s clock then';
+COMMENT ON COLUMN rowcall.facts_anchor.sequence IS 'The first record after it';
+COMMENT ON COLUMN rowcall.facts_anchor.epoch_id IS 'rowcall.epoch.id';
+
 -- Facts as an object by column, without what is not known. In this form columns need no list.
 CREATE FUNCTION rowcall.facts_of(known host_info_history) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
@@ -173,13 +190,17 @@ COMMENT ON FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timesta
 --     force was told again;
 --   - of two that contradict each other at one moment, the first told counts;
 --   - a change within a minute of the one before takes its place: what was so for less is not kept,
---     or whoever tells one thing and another in turn would fill the history.
+--     or whoever tells one thing and another in turn would fill the history;
+--   - what lies before something that it followed in its epoch was told by a clock that is behind: it
+--     stands as much later than that as passed by that clock.
 -- So the order of telling does not matter, nor how often; except where a host went to and fro and is
 -- told of that out of order: then it takes telling once more in order.
 --
--- Answers whether the present changed. Of each host the newest 1,000 rows are kept.
+-- The time is by the host's clock; the sequence is that of the record, or of the first one after the
+-- handshake. Answers whether the present changed. Of each host the newest 1,000 rows are kept.
 CREATE FUNCTION rowcall.tell_facts(
-    host_id integer, told_at timestamptz, is_now boolean, told jsonb, boot_id text, booted_at timestamptz
+    host_id integer, told_at timestamptz, is_now boolean, told jsonb, boot_id text, booted_at timestamptz,
+    epoch_id integer DEFAULT NULL, sequence bigint DEFAULT NULL
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -187,10 +208,15 @@ AS $$
 #variable_conflict use_column
 DECLARE
     most  CONSTANT integer := 1000;
+    most_anchors CONSTANT integer := 8;
     brief CONSTANT interval := '1 minute';
     host  CONSTANT integer := tell_facts.host_id;
     facts CONSTANT jsonb := rowcall.facts_of(jsonb_populate_record(NULL::public.host_info_history, tell_facts.told));
-    at    timestamptz := tell_facts.told_at;
+    at    timestamptz := CASE WHEN tell_facts.is_now THEN now() ELSE tell_facts.told_at END;
+    -- The first record after this telling; NULL: nobody said.
+    after CONSTANT bigint := tell_facts.sequence + (NOT tell_facts.is_now)::integer;
+    -- What it followed, or, where it was told before, itself.
+    anchor rowcall.facts_anchor;
     -- In force then, as far as it was told, and what came next.
     this  public.host_info_history;
     next  public.host_info_history;
@@ -234,8 +260,29 @@ BEGIN
         PERFORM rowcall.put_facts(host, NULL, '-infinity', 'infinity', since, since, known);
         SELECT * INTO next FROM public.host_info_history WHERE host_id = host;
     END IF;
+    IF NOT is_now THEN
+        SELECT * INTO anchor FROM rowcall.facts_anchor AS a
+         WHERE a.host_id = host AND a.epoch_id = tell_facts.epoch_id
+           AND (a.sequence < after OR (a.sequence = after AND a.clock = at))
+         ORDER BY a.sequence DESC LIMIT 1;
+        IF anchor.sequence = after THEN
+            at := anchor.told_at;
+        ELSIF at <= anchor.told_at THEN
+            at := anchor.told_at + greatest(at - anchor.clock, interval '1 microsecond');
+        END IF;
+    END IF;
     IF is_now OR at > now() THEN
         at := greatest(now(), next.last_told_at + interval '1 microsecond');
+    END IF;
+    IF after IS NOT NULL AND (is_now OR at <> tell_facts.told_at) THEN
+        INSERT INTO rowcall.facts_anchor AS a (told_at, clock, sequence, host_id, epoch_id)
+        VALUES (at, tell_facts.told_at, after, host, tell_facts.epoch_id)
+        ON CONFLICT ON CONSTRAINT facts_anchor_pkey DO UPDATE SET told_at = excluded.told_at, clock = excluded.clock
+         WHERE a.told_at < excluded.told_at;
+        IF FOUND THEN
+            DELETE FROM rowcall.facts_anchor WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM rowcall.facts_anchor WHERE host_id = host ORDER BY told_at DESC OFFSET most_anchors));
+        END IF;
     END IF;
 
     -- A row begins when it was first told, but for the first.
@@ -331,7 +378,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz) IS 'Tells what a host is now, or was at a time: facts by column of host_info_history, what is absent is not known; and its boot. Keeps host_info_history in order and host_info its open row. Answers whether that changed';
+COMMENT ON FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz, integer, bigint) IS 'Tells what a host is now, or was at a time: facts by column of host_info_history, what is absent is not known; and its boot. Keeps host_info_history in order and host_info its open row. Answers whether that changed';
 
 -- For people: what differs between two rows that follow each other.
 CREATE FUNCTION rowcall.size_text(kib bigint) RETURNS text
@@ -402,7 +449,7 @@ $$;
 
 COMMENT ON FUNCTION rowcall.facts_change(host_info_history, host_info_history) IS 'What changed from one row to the next, in words; NULL: nothing that is known of both';
 
-REVOKE ALL ON FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz, integer, bigint) FROM PUBLIC;
 
 -- A superuser may have run this: what is new belongs to whom the tables belong.
 DO $$
@@ -411,11 +458,11 @@ DECLARE
     what  text;
 BEGIN
     FOREACH what IN ARRAY ARRAY[
-        'TABLE public.host_info_history', 'TABLE public.host_boot',
+        'TABLE public.host_info_history', 'TABLE public.host_boot', 'TABLE rowcall.facts_anchor',
         'FUNCTION rowcall.facts_of(public.host_info_history)', 'FUNCTION rowcall.is_same_memory(jsonb, jsonb)',
         'FUNCTION rowcall.facts_differ(jsonb, jsonb)', 'FUNCTION rowcall.facts_with(jsonb, jsonb)',
         'FUNCTION rowcall.put_facts(integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, jsonb)',
-        'FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz)',
+        'FUNCTION rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz, integer, bigint)',
         'FUNCTION rowcall.size_text(bigint)',
         'FUNCTION rowcall.facts_change(public.host_info_history, public.host_info_history)'
     ] LOOP

@@ -246,10 +246,6 @@ async fn change(
     }
 
     let about = known.about.updated_by(hello);
-    let mut facts_changed = false;
-    if about != known.about || known.retired {
-        facts_changed = update(transaction, host_id, &about).await?;
-    }
     if known.retired {
         execute(transaction, REJOIN, &[&host_id]).await?;
     }
@@ -273,6 +269,11 @@ async fn change(
         Some(epoch_id) => (epoch_id, known.mark, false),
         None => switch_epoch(transaction, host_id, hello).await?,
     };
+    // What is told now lies before the epoch's next record, whatever the host's clock says.
+    let mut facts_changed = false;
+    if about != known.about || known.retired || current.is_none() {
+        facts_changed = update(transaction, host_id, &about, hello, epoch_id).await?;
+    }
     Ok(Ok(OpenedSession {
         host_id: HostId(host_id),
         name: known.name,
@@ -287,13 +288,22 @@ async fn change(
 }
 
 /// Writes what is told of a host that is not as it was; whether its facts are others.
-async fn update(transaction: &Transaction<'_>, host_id: i32, about: &About) -> Result<bool, Error> {
+async fn update(
+    transaction: &Transaction<'_>,
+    host_id: i32,
+    about: &About,
+    hello: &Hello,
+    epoch_id: i32,
+) -> Result<bool, Error> {
     let (facts, booted) = (&about.facts, about.facts.booted.map(Time));
     execute(transaction, UPDATE, &[&host_id, &facts.boot_id, &booted, &about.agent_version])
         .await?;
     let told = told(facts, about.machine_id.as_deref())?;
+    let (clock, next) = (Time(hello.clock), hello.next.as_i64());
     let tell = transaction.prepare_cached(TELL).await?;
-    let row = transaction.query_one(&tell, &[&host_id, &told, &facts.boot_id, &booted]).await?;
+    let row = transaction
+        .query_one(&tell, &[&host_id, &told, &facts.boot_id, &booted, &clock, &epoch_id, &next])
+        .await?;
     Ok(row.try_get(0)?)
 }
 

@@ -129,7 +129,7 @@ BEGIN
                 ('rowcall.forget_old(double precision)'), ('rowcall.forget_access()'),
                 ('rowcall.drop_device_day(double precision, double precision)'),
                 ('rowcall.forget_devices(double precision)'),
-                ('rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz)')) AS f (name)
+                ('rowcall.tell_facts(integer, timestamptz, boolean, jsonb, text, timestamptz, integer, bigint)')) AS f (name)
         LOOP
             CONTINUE WHEN has_function_privilege('rowcall_aggregator', r.name, 'EXECUTE');
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO rowcall_aggregator', r.name);

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
-use rowcall_core::id::{HostId, UnixMicros};
+use postgres_types::ToSql;
+use rowcall_core::id::HostId;
 use rowcall_core::record::HostFacts;
 
+use super::Incoming;
 use crate::error::Error;
 use crate::session::told;
 use crate::time::Time;
@@ -20,12 +22,12 @@ const MOST_OF_A_HOST: usize = 8;
 /// What the records of one call tell of each host, in order.
 #[derive(Default)]
 pub(super) struct ToldFacts<'a> {
-    by_host: BTreeMap<HostId, Vec<(UnixMicros, &'a HostFacts)>>,
+    by_host: BTreeMap<HostId, Vec<(&'a Incoming, &'a HostFacts)>>,
 }
 
 impl<'a> ToldFacts<'a> {
-    pub(super) fn push(&mut self, host_id: HostId, time: UnixMicros, facts: &'a HostFacts) {
-        self.by_host.entry(host_id).or_default().push((time, facts));
+    pub(super) fn push(&mut self, incoming: &'a Incoming, facts: &'a HostFacts) {
+        self.by_host.entry(incoming.host_id).or_default().push((incoming, facts));
     }
 
     /// Tells them, in the order of hosts. Their rows are locked before.
@@ -36,11 +38,19 @@ impl<'a> ToldFacts<'a> {
         let statement = transaction.prepare_cached(FACTS).await?;
         for (host_id, records) in self.by_host {
             let newest = records.len().saturating_sub(MOST_OF_A_HOST);
-            for (time, facts) in records.into_iter().skip(newest) {
+            for (incoming, facts) in records.into_iter().skip(newest) {
                 let (text, booted) = (told(facts, None)?, facts.booted.map(Time));
-                transaction
-                    .execute(&statement, &[&host_id.0, &Time(time), &text, &facts.boot_id, &booted])
-                    .await?;
+                let record = &incoming.record;
+                let parameters: [&(dyn ToSql + Sync); 7] = [
+                    &host_id.0,
+                    &Time(record.time),
+                    &text,
+                    &facts.boot_id,
+                    &booted,
+                    &incoming.epoch_id.0,
+                    &record.sequence.as_i64(),
+                ];
+                transaction.execute(&statement, &parameters).await?;
             }
         }
         Ok(())

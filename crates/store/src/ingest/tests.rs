@@ -231,7 +231,9 @@ async fn a_gap_moves_the_mark_to_its_end_and_nothing_else() {
 #[tokio::test]
 async fn facts_told_in_the_stream_change_the_host_unless_they_are_older_than_what_is_known() {
     let bench = Bench::new().await;
-    let hello = rowcall_core::convert::Hello { facts: facts(), ..hello("node1", 1) };
+    // After one record.
+    let next = Sequence::new(2).unwrap();
+    let hello = rowcall_core::convert::Hello { facts: facts(), next, ..hello("node1", 1) };
     let session = bench.open(&hello).await;
     let told = |mem: i64| {
         Body::HostFacts(Box::new(HostFacts { total_mem_kib: Some(mem), ..HostFacts::default() }))

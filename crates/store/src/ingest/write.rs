@@ -204,7 +204,7 @@ async fn store_mixed(
             (None, Body::HostFacts(told)) => {
                 facts_told += 1;
                 if is_new(item) {
-                    facts.push(item.incoming.host_id, record.time, told);
+                    facts.push(item.incoming, told);
                 }
             }
         }

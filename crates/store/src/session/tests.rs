@@ -5,12 +5,15 @@ use rowcall_core::record::HostFacts;
 use super::*;
 use crate::testing::{Bench, MINUTE, facts, hello, minutes_before, sample};
 
+mod clock;
 mod history;
 mod lease;
 mod runs;
 
+/// After some records that will come.
 fn telling(name: &str, epoch: u64) -> Hello {
     Hello {
+        next: Sequence::new(1_000).unwrap(),
         machine_id: Some("m-1".into()),
         boot_id: Some("b-1".into()),
         agent_version: Some("0.1.0".into()),
