@@ -274,3 +274,18 @@ async fn each_fact_that_a_handshake_tells_is_known_and_was_known() {
     assert_eq!((history[0].to, history[1].from), (None, None));
     assert!(history[0].from.is_some() && history[0].from == history[1].to);
 }
+
+#[tokio::test]
+async fn a_long_history_is_told_whole_and_one_with_long_lists_up_to_4_mb() {
+    let bench = Bench::new().await;
+    bench.host("node1").await;
+    // The older ten with a list of about 1 MB each.
+    let rows = "INSERT INTO host_info_history (host_id, valid_from, valid_to, first_told_at, last_told_at, cpu_number, disks)
+        SELECT 1, t.time, t.time + interval '1 s', t.time, t.time, n,
+               CASE WHEN n <= 10 THEN jsonb_build_array(jsonb_build_object('name', repeat('x', 999000))) END
+          FROM generate_series(1, 30) AS n CROSS JOIN LATERAL (SELECT to_timestamp(n) AS time) AS t";
+    bench.sql.batch_execute(rows).await.unwrap();
+    let (history, _) = bench.store.history(&name("node1")).await.unwrap();
+    let told: Vec<_> = history.iter().filter_map(|row| row.facts.cpu_number).collect();
+    assert_eq!(told, (7..=30).rev().collect::<Vec<_>>());
+}
