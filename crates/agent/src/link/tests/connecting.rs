@@ -368,8 +368,7 @@ async fn after_a_lost_connection_the_next_word_is_connected_however_soon_it_is_b
     let text = lines.text();
     let word = |line: &str| {
         let (_, said) = line.split_once("rowcall_agent::link")?.1.split_once(": ")?;
-        let end = [" aggregator=", " version="].iter().filter_map(|field| said.find(field)).min();
-        Some(said[..end.unwrap_or(said.len())].to_owned())
+        Some(said.split_once(" aggregator=").map_or(said, |(word, _)| word).to_owned())
     };
     let words: Vec<_> = text.lines().filter_map(word).collect();
     let lost = "no connection: the aggregator ended the stream: ";
