@@ -43,6 +43,9 @@ const MIN_IO_BYTES_PER_S: i64 = 64 * 1024;
 /// Bytes of a line in /proc/PID/stat, which has at most 52 numbers and a name.
 const MAX_STAT_BYTES: usize = 2048;
 
+/// Stands for a name of which nothing can be shown.
+const NO_NAME: &str = "(no name)";
+
 /// Longest name of a process, in bytes.
 const MAX_COMMAND_BYTES: usize = 64;
 
@@ -86,9 +89,12 @@ impl Source for Processes {
             Ok((usages, too_many)) => {
                 found.skip(Collector::Processes, None, SkipReason::Limit, too_many);
                 let process = |usage| self.process(usage);
-                found.devices.processes = usages.into_iter().filter_map(process).collect();
+                found.devices.processes = usages.into_iter().map(process).collect();
             }
-            Err(_) => found.unreadable(Collector::Processes, None),
+            Err(_) => {
+                self.proc = None;
+                found.unreadable(Collector::Processes, None);
+            }
         }
     }
 }
@@ -98,6 +104,10 @@ impl Processes {
     fn pass(&mut self, at: Duration) -> io::Result<(Vec<Usage>, usize)> {
         let Some(proc) = &self.proc else { return Err(io::ErrorKind::NotFound.into()) };
         let too_many = list(proc, self.most_looked_at, &mut self.pids)?;
+        // This process at least is one of them, where it is a table of processes at all.
+        if self.pids.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let most = self.context.collect.top_processes.min(MAX_PROCESSES / 3);
         let mut top = Top::new(most, self.thresholds());
         let pass = Pass {
@@ -157,17 +167,17 @@ impl Processes {
         }
     }
 
-    fn process(&self, usage: Usage) -> Option<Process> {
+    fn process(&self, usage: Usage) -> Process {
         let arguments =
             self.context.collect.process_arguments.then(|| self.arguments(usage.pid)).flatten();
-        Some(Process {
-            command: arguments.or(Some(usage.name)).filter(|command| !command.is_empty())?,
+        Process {
+            command: arguments.unwrap_or(usage.name),
             pid: usage.pid,
             cpu_percent: usage.cpu_percent.map(rounded),
             memory_kib: Some(usage.memory_kib),
             read_bytes_per_s: usage.read_bytes_per_s,
             written_bytes_per_s: usage.written_bytes_per_s,
-        })
+        }
     }
 
     /// A command with its arguments; a thread of the kernel has none.
@@ -314,11 +324,12 @@ fn read_of<'b>(
     Ok(&buffer[..length])
 }
 
-/// The name that is shown: of a thread of the kernel without its number, which differs for each.
+/// The name that is shown: of a thread of the kernel without its number, which differs for each. A
+/// process may take its name away, and is told all the same.
 fn name(stat: &Stat<'_>) -> String {
     let name = String::from_utf8_lossy(stat.name);
     let name = if stat.is_kernel { name.split('/').next().unwrap_or("") } else { &name };
-    clean_text_within(name, MAX_COMMAND_BYTES).unwrap_or_default()
+    clean_text_within(name, MAX_COMMAND_BYTES).unwrap_or_else(|| NO_NAME.to_owned())
 }
 
 #[cfg(test)]

@@ -344,4 +344,22 @@ fn a_machine_without_a_process_table_says_so() {
     let mut found = Found::default();
     Processes::new(Arc::new(context)).read(&mut found);
     assert_eq!(skipped(&found.devices), ["processes unreadable 1"]);
+    // Something else is mounted there.
+    let mut machine = Machine::new(Collect::default());
+    assert_eq!(skipped(&machine.read()), ["processes unreadable 1"]);
+    machine.run(10, "large", Doing { kib: 20_000, ..IDLE });
+    let devices = machine.read();
+    assert_eq!((devices.processes.len(), devices.skipped.len()), (1, 0));
+}
+
+#[test]
+fn a_process_that_hides_its_name_is_told_all_the_same() {
+    let mut machine = Machine::new(Collect::default());
+    machine.run(10, "", Doing { kib: 20_000, ..IDLE });
+    machine.run(20, "\u{1}\u{202e}", Doing { kib: 30_000, ..IDLE });
+    let devices = machine.read();
+    let mut said: Vec<_> =
+        devices.processes.iter().map(|it| (it.pid, it.command.as_str())).collect();
+    said.sort_unstable();
+    assert_eq!(said, [(10, "(no name)"), (20, "(no name)")]);
 }
