@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
+use rowcall_core::convert::clean_text_within;
 use rowcall_core::devices::{Devices, SkipReason, Skipped};
 
 use crate::collect::Collector;
@@ -14,7 +15,16 @@ const MAX_NAMED: usize = 16;
 pub(super) trait Source: Debug + Send {
     /// Reads everything there is to `found`.
     fn read(&mut self, found: &mut Found);
+
+    /// The server without which it hangs, with all else of that server; `None` for what is on this
+    /// machine.
+    fn server(&self) -> Option<&str> {
+        None
+    }
 }
+
+/// Most bytes of a thing's name that are shown before why it was not read.
+const MAX_SHOWN_BYTES: usize = 200;
 
 /// What was read, and what was not.
 #[derive(Debug, Default)]
@@ -54,6 +64,12 @@ impl Found {
     /// Says that a device cannot be read, or not be understood.
     pub(super) fn unreadable(&mut self, collector: Collector, item: Option<&str>) {
         self.skip(collector, item, SkipReason::Unreadable, 1);
+    }
+
+    /// Says of one thing in words why it was not read: "/mnt/a: not asked, others hang".
+    pub(super) fn unread(&mut self, collector: Collector, item: &str, why: &str) {
+        let shown = clean_text_within(item, MAX_SHOWN_BYTES).unwrap_or_default();
+        self.unreadable(collector, Some(&format!("{shown}: {why}")));
     }
 
     /// Adds what another reading found.
@@ -104,7 +120,7 @@ pub(super) fn keep_unique<T>(
     let mut too_many = 0;
     for it in list {
         if names.contains(name(&it)) {
-            found.unreadable(collector, Some(name(&it)));
+            found.unread(collector, name(&it), "another one has this name");
         } else if kept.len() == most {
             too_many += 1;
         } else {
@@ -182,6 +198,12 @@ mod tests {
             .iter()
             .map(|it| (it.item.as_deref(), it.reason, it.count))
             .collect();
-        assert_eq!(said, [(Some("a"), SkipReason::Unreadable, 1), (None, SkipReason::Limit, 2)]);
+        assert_eq!(
+            said,
+            [
+                (Some("a: another one has this name"), SkipReason::Unreadable, 1),
+                (None, SkipReason::Limit, 2)
+            ]
+        );
     }
 }

@@ -6,8 +6,12 @@
 //! it is left behind with its thread and what it keeps, is named in each reading, and is not asked
 //! again until it came back. When nothing is left to do one thread rests until the next reading,
 //! which costs less than to start one each time; others end.
+//!
+//! Threads are few, and single things that hang may be many. So those that answered when they were
+//! last asked are asked first, and the more threads hang the fewer are asked at all, the good ones
+//! last of all given up: what answers is read while others hang. See [`State::turn`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -26,9 +30,21 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Most threads at a time, those that hang among them. What then is left is not asked, and named.
 const MAX_THREADS: usize = 8;
 
-/// Most of them that ask a collector's single things: however many mounts hang, there is a thread
-/// left for everything else.
+/// While so many of them hang with single things of collectors, another one asks only local things
+/// that answered when they were last asked: there is a thread left for everything else.
 const MAX_THREADS_FOR_ITEMS: usize = MAX_THREADS - 1;
+
+/// While so many hang, only things that answered when they were last asked are asked at all. The
+/// threads above that are for good things that begin to hang later on, one now and then.
+const MAX_THREADS_FOR_ANY: usize = 5;
+
+/// So many that began to hang in one reading are more than one now and then: those that have not
+/// been asked yet probably hang as well, however good they were.
+const MANY_AT_ONCE: usize = 2;
+
+/// Why a thing was not asked.
+const OTHERS_HANG: &str = "not asked, others hang";
+const NOT_IN_TIME: &str = "not asked in time";
 
 /// How long a thread may get nowhere until another one goes on with the rest: this part of the
 /// reading's deadline, and this long at most.
@@ -36,10 +52,21 @@ const PATIENCE: u32 = 8;
 const MAX_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is read: all of a collector, or one of its things.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     collector: Collector,
     item: Option<String>,
+}
+
+/// Which of the tasks that may be begun is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// All of a collector, and what answered when it was last asked.
+    First,
+    /// What is new, or hung and came back.
+    Second,
+    /// Another thing of its server hangs.
+    Last,
 }
 
 #[derive(Debug)]
@@ -52,6 +79,7 @@ struct Task {
 #[derive(Debug)]
 struct Running {
     key: Key,
+    server: Option<String>,
     round: u64,
     worker: u64,
 }
@@ -64,6 +92,11 @@ struct State {
     open: bool,
     waiting: VecDeque<Task>,
     running: Vec<Running>,
+    /// Single things that answered when they were last asked, however late, and of which there is
+    /// no reason to think otherwise.
+    good: BTreeSet<Key>,
+    /// Single things that the last reading did not ask because others hang.
+    passed_over: BTreeSet<Key>,
     /// Collectors that nobody works with.
     home: BTreeMap<Collector, Box<dyn Source>>,
     found: Found,
@@ -137,6 +170,7 @@ impl Workers {
         let mut state = self.board.state();
         // Of a reading that nobody waited for to its end.
         state.abandon();
+        state.judge_passed_over();
         state.round += 1;
         state.open = true;
         state.found = Found::default();
@@ -168,12 +202,52 @@ impl State {
         self.waiting.is_empty() && self.running.iter().all(|it| it.round != self.round)
     }
 
-    /// What may be begun. A single thing may hang: it is left alone where so many do already that
-    /// nobody would be left for anything else.
-    fn next(&self) -> Option<&Task> {
-        let items = self.running.iter().filter(|it| it.key.item.is_some()).count();
-        let may = |task: &&Task| task.key.item.is_none() || items < MAX_THREADS_FOR_ITEMS;
-        self.waiting.front().filter(may)
+    /// Where in the queue the task stands that is to be begun, if any may.
+    fn next(&self) -> Option<usize> {
+        let mut best: Option<(Turn, usize)> = None;
+        for (at, task) in self.waiting.iter().enumerate() {
+            match self.turn(task) {
+                Some(Turn::First) => return Some(at),
+                Some(turn) if best.is_none_or(|(other, _)| turn < other) => best = Some((turn, at)),
+                _ => {}
+            }
+        }
+        best.map(|(_, at)| at)
+    }
+
+    /// When a task may be begun. A single thing may hang: it is left alone where so many do already
+    /// that nobody would be left for what is better than it.
+    fn turn(&self, task: &Task) -> Option<Turn> {
+        let items = || self.running.iter().filter(|it| it.key.item.is_some());
+        let hang = items().count();
+        if task.key.item.is_none() {
+            return Some(Turn::First);
+        }
+        let server = task.source.server();
+        let is_servers_turn = server.is_none() || items().all(|it| it.server.as_deref() != server);
+        let turn = match (is_servers_turn, self.good.contains(&task.key)) {
+            (true, true) => Turn::First,
+            (true, false) => Turn::Second,
+            (false, _) => Turn::Last,
+        };
+        let may = hang < MAX_THREADS_FOR_ANY
+            || (turn == Turn::First
+                && self.hang_since_this_reading() < MANY_AT_ONCE
+                && (hang < MAX_THREADS_FOR_ITEMS || server.is_none()));
+        may.then_some(turn)
+    }
+
+    fn hang_since_this_reading(&self) -> usize {
+        let is_new = |it: &&Running| it.round == self.round && it.key.item.is_some();
+        self.running.iter().filter(is_new).count()
+    }
+
+    /// Where many began to hang at once and still do, what was not asked for that is no longer good.
+    fn judge_passed_over(&mut self) {
+        let passed_over = std::mem::take(&mut self.passed_over);
+        if self.hang_since_this_reading() >= MANY_AT_ONCE {
+            self.good.retain(|key| !passed_over.contains(key));
+        }
     }
 
     /// Takes back what nobody began, and tells what it is.
@@ -191,6 +265,12 @@ impl State {
     /// Takes what a task found, and queues what it asks for.
     fn take(&mut self, collector: Collector, found: Found) {
         self.found.add(found.devices);
+        if !found.further.is_empty() {
+            // What is gone is forgotten.
+            let listed: BTreeSet<_> = found.further.iter().map(|(item, _)| Some(item)).collect();
+            self.good
+                .retain(|key| key.collector != collector || listed.contains(&key.item.as_ref()));
+        }
         for (item, source) in found.further {
             let key = Key { collector, item: Some(item) };
             if self.is_running(&key) {
@@ -250,10 +330,19 @@ impl Board {
         let mut state = self.state();
         state.open = false;
         let out = state.running.iter().filter(|it| it.round == state.round);
-        let mut hung: Vec<_> = out.map(|it| it.key.clone()).collect();
-        hung.extend(state.abandon());
+        let hung: Vec<_> = out.map(|it| it.key.clone()).collect();
         for key in hung {
+            state.good.remove(&key);
             state.found.skip(key.collector, key.item.as_deref(), SkipReason::Hung, 1);
+        }
+        let passed_over = state.waiting.iter().filter(|task| state.turn(task).is_none());
+        state.passed_over = passed_over.map(|task| task.key.clone()).collect();
+        for key in state.abandon() {
+            let why = if state.passed_over.contains(&key) { OTHERS_HANG } else { NOT_IN_TIME };
+            match &key.item {
+                Some(item) => state.found.unread(key.collector, item, why),
+                None => state.found.skip(key.collector, None, SkipReason::Hung, 1),
+            }
         }
         std::mem::take(&mut state.found).devices
     }
@@ -296,10 +385,11 @@ impl Worker<'_> {
 
     fn begin_task(&self) -> Option<(Task, u64)> {
         let mut state = self.board.state();
-        state.next()?;
-        let task = state.waiting.pop_front()?;
+        let next = state.next()?;
+        let task = state.waiting.remove(next)?;
         let round = state.round;
-        state.running.push(Running { key: task.key.clone(), round, worker: self.id });
+        let server = task.source.server().map(str::to_owned);
+        state.running.push(Running { key: task.key.clone(), server, round, worker: self.id });
         Some((task, round))
     }
 
@@ -312,6 +402,8 @@ impl Worker<'_> {
         }
         if key.item.is_none() {
             state.home.insert(key.collector, source);
+        } else {
+            state.good.insert(key);
         }
     }
 }

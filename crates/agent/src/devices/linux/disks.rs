@@ -64,6 +64,10 @@ impl Source for Disks {
                 ),
             }
         }
+        // Without sysfs nobody knows what is a whole disk.
+        if disks.is_empty() && !self.context.path("sys/block").is_dir() {
+            found.unreadable(Collector::Disks, None);
+        }
         found.devices.disks =
             keep_unique(Collector::Disks, disks, MAX_DISKS, |disk| &disk.name, found);
     }
@@ -216,10 +220,12 @@ mod tests {
                 "disks sdb unreadable 1",
                 "disks sdc unreadable 1",
                 "disks sdd unreadable 1",
-                "disks sde unreadable 1",
+                "disks sde: another one has this name unreadable 1",
                 "disks unreadable 1",
             ]
         );
         assert_eq!(skipped(&read(&Tree::new(), Collector::Disks)), ["disks unreadable 1"]);
+        let without_sysfs = Tree::new().with("proc/diskstats", SDA);
+        assert_eq!(skipped(&read(&without_sysfs, Collector::Disks)), ["disks unreadable 1"]);
     }
 }

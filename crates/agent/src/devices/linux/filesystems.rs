@@ -15,6 +15,8 @@
 //!
 //! Patterns of the settings look at that shortest mount point alone: what they leave out does not
 //! come back under another name, and what they choose is not told a second time.
+//!
+//! "/" is asked first, then what is on this machine, then what is reached over a network.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -157,6 +159,7 @@ impl Filesystems {
     fn wanted(&self, mounts: Vec<Mount>) -> Vec<Mount> {
         let mut mounts = self.distinct(mounts);
         mounts.retain(|it| self.is_chosen(it));
+        mounts.sort_by_key(|it| server(it).is_some());
         mounts
     }
 
@@ -231,6 +234,16 @@ fn is_over_network(mount: &Mount) -> bool {
         || (!mount.source.starts_with('/') && mount.source.contains(":/"))
 }
 
+/// The server that it hangs without. What "/" hangs without, this process does, too.
+fn server(mount: &Mount) -> Option<&str> {
+    if mount.point == Path::new("/") || !is_over_network(mount) {
+        return None;
+    }
+    let source = mount.source.as_str();
+    let of_share = source.strip_prefix("//").and_then(|share| share.split('/').next());
+    Some(of_share.unwrap_or_else(|| source.split_once(":/").map_or(source, |(server, _)| server)))
+}
+
 /// Asks one filesystem for its numbers, which may hang.
 #[derive(Debug)]
 struct Space {
@@ -245,6 +258,10 @@ impl Source for Space {
             return found.unreadable(Collector::Filesystems, Some(&self.name));
         };
         found.devices.filesystems.extend(self.numbers(&stat));
+    }
+
+    fn server(&self) -> Option<&str> {
+        server(&self.mount)
     }
 }
 

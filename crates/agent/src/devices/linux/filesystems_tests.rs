@@ -210,3 +210,39 @@ fn thousands_of_mounts_and_broken_lines_are_bounded_and_counted() {
     said.sort();
     assert_eq!(said, ["filesystems limit 3", "filesystems unreadable 1"]);
 }
+
+#[test]
+fn of_two_whose_names_look_the_same_it_is_said_that_they_do() {
+    let tree = mounted(&["8:1 / ext4 a", "8:2 /a\\001b ext4 b", "8:3 /ab ext4 c"]);
+    let devices = read(&tree, Collector::Filesystems);
+    assert_eq!(skipped(&devices), ["filesystems /ab: another one has this name unreadable 1"]);
+}
+
+#[test]
+fn what_is_behind_a_network_is_asked_last_and_by_its_server() {
+    let mounts = [
+        "0:9 / nfs4 server:/root",
+        "0:10 /a nfs4 server:/export",
+        "0:11 /b cifs //other/share",
+        "0:12 /c fuse.s3fs bucket",
+        "8:2 /mnt/local ext4 /dev/sda2",
+    ];
+    let tree = mounted(&mounts);
+    let collect = Collect { network_mounts: true, ..Collect::default() };
+    let context = Context::new(tree.path(""), collect, rowcall_core::clock::SystemClock::shared());
+    let mut found = Found::default();
+    Filesystems::new(Arc::new(context)).read(&mut found);
+    let asked: Vec<_> =
+        found.further.iter().map(|(name, source)| (name.as_str(), source.server())).collect();
+    let of = |name, server| (name, Some(server));
+    assert_eq!(
+        asked,
+        [
+            ("/", None),
+            ("/mnt/local", None),
+            of("/a", "server"),
+            of("/b", "other"),
+            of("/c", "bucket")
+        ]
+    );
+}

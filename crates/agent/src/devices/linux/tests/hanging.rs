@@ -76,3 +76,33 @@ async fn a_mount_that_hangs_costs_its_own_numbers_alone_until_it_answers() {
     let devices = until(&mut reader, |it| it.filesystems.len() == 3).await;
     assert!(devices.skipped.is_empty());
 }
+
+/// Without the right to mount one there is nothing to see.
+#[tokio::test]
+async fn mounts_that_answer_are_read_while_more_hang_than_there_are_threads() {
+    if !HungMount::possible() {
+        return;
+    }
+    let tree = Tree::new().with_dir("zzz-after");
+    let mut table = "1 1 8:1 / / rw - ext4 a rw\n3 1 8:2 / /zzz-after rw - ext4 b rw\n".to_owned();
+    tree.add("proc/1/mountinfo", &table);
+    let mut reader = reader(&tree, &[Collector::Filesystems]);
+    until(&mut reader, |it| it.filesystems.len() == 2).await;
+    let mut mounts = Vec::new();
+    for n in 0..9 {
+        tree.add_dir(&format!("h{n}"));
+        mounts.push(HungMount::new(&tree.path(&format!("h{n}")), "nowhere", "fuse").unwrap());
+        table += &format!("{n} 1 0:{n} / /h{n} rw - fuse nowhere rw\n");
+    }
+    tree.add("proc/1/mountinfo", &table);
+    for _ in 0..3 {
+        let is_whole = |it: &Devices| it.filesystems.len() == 2 && hung(it).len() == 5;
+        let devices = until(&mut reader, is_whole).await;
+        assert_eq!(devices.skipped.len(), 9, "{:?}", devices.skipped);
+        let not_asked = |it: &String| it.contains(": not asked, others hang unreadable");
+        assert_eq!(skipped(&devices).iter().filter(|it| not_asked(it)).count(), 4);
+    }
+    drop(mounts);
+    let devices = until(&mut reader, |it| it.filesystems.len() == 11).await;
+    assert!(devices.skipped.is_empty());
+}
