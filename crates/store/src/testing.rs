@@ -62,6 +62,7 @@ impl Bench {
             "host_latest",
             "host_info_history",
             "host_boot",
+            "rowcall.facts_anchor",
             "rowcall.host_interval",
             "rowcall.epoch",
             "rowcall.gap",

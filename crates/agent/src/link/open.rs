@@ -9,6 +9,7 @@ use rowcall_core::proto::v1 as pb;
 use rowcall_core::record::HostFacts;
 use rowcall_core::session::agent::{Resume, Session};
 use rowcall_core::version;
+use rowcall_spool::Status;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -59,8 +60,10 @@ impl Link {
         };
         let channel = self.dialer.connect(aggregator).await?;
         let mut client = telemetry(channel.clone(), gzip);
+        // First the spool: a change that is recorded while facts are read counts as told after them.
+        let spool = self.queue.spool.status();
         let facts = self.facts.refresh().await;
-        let hello = self.hello(&facts);
+        let hello = self.hello(&facts, &spool);
         let (frames, outbox) = mpsc::channel(WAITING_FRAMES);
         let frame = Some(pb::stream_request::Frame::Hello(hello));
         frames
@@ -96,9 +99,7 @@ impl Link {
         Ok(stream)
     }
 
-    fn hello(&self, facts: &HostFacts) -> pb::Hello {
-        let spool = &self.queue.spool;
-        let status = spool.status();
+    fn hello(&self, facts: &HostFacts, spool: &Status) -> pb::Hello {
         pb::Hello {
             protocol_min: version::OURS.min,
             protocol_max: version::OURS.max,
@@ -107,12 +108,12 @@ impl Link {
             machine_id: self.machine.machine_id.clone(),
             boot_id: self.machine.boot_id.clone(),
             run_id: self.run.as_u64(),
-            spool_epoch: status.epoch.as_u64(),
-            oldest_sequence: status.oldest.as_u64(),
-            next_sequence: status.next.as_u64(),
+            spool_epoch: spool.epoch.as_u64(),
+            oldest_sequence: spool.oldest.as_u64(),
+            next_sequence: spool.next.as_u64(),
             clock_unix_us: self.clock.wall().0,
             host_info: Some(facts_to_wire(facts)),
-            epoch_origin: origin_to_wire(status.origin).into(),
+            epoch_origin: origin_to_wire(spool.origin).into(),
         }
     }
 

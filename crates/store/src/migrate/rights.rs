@@ -177,6 +177,8 @@ async fn a_service_role_can_do_nothing_else() {
         "INSERT INTO host_boot SELECT * FROM host_boot",
         "UPDATE host_boot SET booted_at = NULL",
         "DELETE FROM host_boot",
+        "INSERT INTO rowcall.facts_anchor SELECT * FROM rowcall.facts_anchor",
+        "DELETE FROM rowcall.facts_anchor",
         "ALTER TABLE rowcall.device_sample ADD extra int",
         "DELETE FROM host_info",
         "DELETE FROM host_latest",
@@ -341,6 +343,7 @@ async fn a_reader_sees_every_table_and_may_call_nothing_that_changes_one() {
     }
     for sql in [
         "SELECT rowcall.create_days('{}')",
+        "SELECT rowcall.make_days('{}')",
         "SELECT rowcall.drop_day(2592000, NULL)",
         "SELECT rowcall.drop_device_day(2592000, 604800)",
         "SELECT rowcall.forget_devices(604800)",
