@@ -264,7 +264,7 @@ async fn of_much_that_was_not_read_the_newest_is_named_and_the_rest_counted() {
             .run(
                 "INSERT INTO rowcall.device_sample (\"timestamp\", sequence, host_id, epoch_id, skipped)
                  VALUES (to_timestamp($2::bigint / 1e6), $3, $1, $1, $4::text::jsonb)",
-                &[&host, &at(12, minute, 0).0, &i64::from(minute), &skipped],
+                &[&host, &at(12, minute, 0).0, &minute, &skipped],
             )
             .await;
     }
