@@ -25,6 +25,7 @@ use std::sync::Arc;
 use rowcall_core::convert::{clean_text, clean_text_within};
 use rowcall_core::devices::{Filesystem, MAX_FILESYSTEMS};
 use rustix::fs::{StatVfs, statvfs};
+use rustix::io::Errno;
 
 use super::Context;
 use super::files::{MAX_NAME_BYTES, Table};
@@ -150,7 +151,8 @@ impl Filesystems {
             .into_iter()
             .partition(|it| own.get(&it.point).is_some_and(|device| *device == it.device));
         for mount in self.wanted(unseen) {
-            found.unreadable(Collector::Filesystems, name(&mount.point).as_deref());
+            let point = mount.point.to_string_lossy();
+            found.unread(Collector::Filesystems, &point, "the agent sees something else there");
         }
         Some(seen)
     }
@@ -192,12 +194,14 @@ impl Source for Filesystems {
             |(name, _)| name,
             found,
         );
+        let table = self.context.path("proc/self/mountinfo");
         found.further = kept
             .into_iter()
             .map(|(name, mount)| {
                 let below_root = mount.point.strip_prefix("/").unwrap_or(&mount.point);
                 let path = self.context.path(below_root);
-                (name.clone(), Box::new(Space { path, name, mount }) as Box<dyn Source>)
+                let space = Space { path, table: table.clone(), name: name.clone(), mount };
+                (name, Box::new(space) as Box<dyn Source>)
             })
             .collect();
     }
@@ -248,16 +252,20 @@ fn server(mount: &Mount) -> Option<&str> {
 #[derive(Debug)]
 struct Space {
     path: PathBuf,
+    /// What is mounted, as this process sees it.
+    table: PathBuf,
     name: String,
     mount: Mount,
 }
 
 impl Source for Space {
     fn read(&mut self, found: &mut Found) {
-        let Ok(stat) = statvfs(&self.path) else {
-            return found.unreadable(Collector::Filesystems, Some(&self.name));
-        };
-        found.devices.filesystems.extend(self.numbers(&stat));
+        match statvfs(&self.path) {
+            Ok(stat) => found.devices.filesystems.extend(self.numbers(&stat)),
+            // It went since the table was read.
+            Err(_) if !self.is_mounted() => {}
+            Err(error) => found.unread(Collector::Filesystems, &self.name, &in_words(error)),
+        }
     }
 
     fn server(&self) -> Option<&str> {
@@ -265,7 +273,20 @@ impl Source for Space {
     }
 }
 
+/// "permission denied".
+fn in_words(error: Errno) -> String {
+    let text = std::io::Error::from(error).to_string();
+    text.split(" (os error").next().unwrap_or("").to_lowercase()
+}
+
 impl Space {
+    /// Whether it still is; where nothing tells, it was a moment ago.
+    fn is_mounted(&self) -> bool {
+        std::fs::read(&self.table).map_or(true, |table| {
+            mountinfo::parse(&table).0.iter().any(|it| it.point == self.mount.point)
+        })
+    }
+
     /// What statvfs(2) says of it; nothing where it has no size.
     fn numbers(&self, stat: &StatVfs) -> Option<Filesystem> {
         if stat.f_blocks == 0 {

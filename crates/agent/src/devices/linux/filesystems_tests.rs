@@ -42,7 +42,8 @@ fn filesystems_with_data_are_told_with_their_numbers() {
 #[test]
 fn space_is_what_ordinary_users_can_fill_and_inodes_are_told_where_they_are_counted() {
     let (mounts, _) = mountinfo::parse(line("8:1 / ext4 a").as_bytes());
-    let space = Space { path: "/".into(), name: "/".into(), mount: mounts[0].clone() };
+    let (path, table) = ("/".into(), "/proc/self/mountinfo".into());
+    let space = Space { path, table, name: "/".into(), mount: mounts[0].clone() };
     // Blocks are counted in fragments; 300 of the free ones are kept for root.
     let stat = StatVfs { f_bsize: 8192, f_frsize: 2048, f_blocks: 1000, ..statvfs("/").unwrap() };
     let stat = StatVfs { f_bfree: 700, f_bavail: 400, f_files: 90, f_ffree: 70, ..stat };
@@ -182,9 +183,9 @@ fn what_our_own_view_shows_otherwise_is_named() {
     assert_eq!(
         skipped(&devices),
         [
-            "filesystems /gone unreadable 1",
-            "filesystems /home unreadable 1",
-            "filesystems /lost unreadable 1"
+            "filesystems /gone: the agent sees something else there unreadable 1",
+            "filesystems /home: the agent sees something else there unreadable 1",
+            "filesystems /lost: no such file or directory unreadable 1"
         ]
     );
 }
@@ -245,4 +246,20 @@ fn what_is_behind_a_network_is_asked_last_and_by_its_server() {
             of("/c", "bucket")
         ]
     );
+}
+
+#[test]
+fn a_mount_that_goes_while_it_is_read_is_nothing_to_tell() {
+    let tree = mounted(&["8:1 / ext4 a", "8:2 /stick vfat b"]);
+    let context =
+        Context::new(tree.path(""), Collect::default(), rowcall_core::clock::SystemClock::shared());
+    let mut found = Found::default();
+    Filesystems::new(Arc::new(context)).read(&mut found);
+    tree.remove("stick");
+    tree.add("proc/self/mountinfo", &line("8:1 / ext4 a"));
+    for (_, mut source) in std::mem::take(&mut found.further) {
+        source.read(&mut found);
+    }
+    assert_eq!(points(&found.devices), ["/"]);
+    assert_eq!(skipped(&found.devices), [""; 0]);
 }
