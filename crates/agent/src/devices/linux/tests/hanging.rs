@@ -71,7 +71,8 @@ async fn a_mount_that_hangs_costs_its_own_numbers_alone_until_it_answers() {
     mount.give_up();
     let devices = until(&mut reader, |it| hung(it).is_empty()).await;
     assert_eq!(devices.filesystems.len(), 2);
-    assert_eq!(skipped(&devices), ["filesystems /hung unreadable 1"]);
+    let gone = "filesystems /hung: transport endpoint is not connected unreadable 1";
+    assert_eq!(skipped(&devices), [gone]);
     drop(mount);
     let devices = until(&mut reader, |it| it.filesystems.len() == 3).await;
     assert!(devices.skipped.is_empty());
